@@ -1,0 +1,65 @@
+"""``metarl adapt``: a few episodes of one task, and the controller after its inner steps on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from metarl import api
+from metarl.experiments.families import family_by_name
+from metarl.experiments.parsing import check_new_file, parse, parse_task, require_at_least
+from metarl.experiments.progress import number
+from metarl.policies.controller import load, save
+from metarl.settings import available_threads
+
+
+@dataclass(frozen=True)
+class Adapt:
+    """Adapt a controller to one task and write the adapted controller."""
+
+    controller: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="CONTROLLER")]
+    """The controller's file."""
+    task: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE [NAME=VALUE ...]")]
+    """The task, e.g. target_velocity=1.5."""
+    out: Path | None = None
+    """File to write, which must be new; beside the controller and named after the task if left out."""
+    seed: int = 1
+    """Seed of the episodes."""
+    family: str | None = None
+    """Task family of your own that the controller was trained on, as module:attribute."""
+    threads: int = available_threads()
+    """Threads of the simulator and of the adaptation."""
+
+    def __post_init__(self) -> None:
+        require_at_least(0, seed=self.seed)
+        require_at_least(1, threads=self.threads)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Runs the command; ValueError says what is wrong with its arguments."""
+    command = parse(Adapt, arguments, "metarl adapt")
+    task = parse_task(command.task)
+    out = command.out or named_after(command.controller, task)
+    check_new_file(out)
+    adapted, evaluation = api.adapt_and_evaluate(
+        load(command.controller),
+        task,
+        seed=command.seed,
+        family=family_by_name(command.family) if command.family else None,
+        threads=command.threads,
+    )
+    save(adapted, out)
+    episodes = adapted.metadata.episodes_per_step
+    for steps, each in enumerate(evaluation.intervals()):
+        print(f"return after {steps} inner step{'' if steps == 1 else 's'}: {number(each.mean)} ({episodes} episodes)")
+    print(f"adapted controller: {out}")
+
+
+def named_after(controller: Path, task: Mapping[str, float]) -> Path:
+    """``controller-target_velocity=1.5.safetensors`` for ``controller.safetensors``."""
+    values = "-".join(f"{name}={value:g}" for name, value in task.items())
+    return controller.with_name(f"{controller.stem}-{values}{controller.suffix}")

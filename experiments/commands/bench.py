@@ -1,0 +1,59 @@
+"""``metarl bench``: how fast sampling and meta-training are, each as a ratio measured in one run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from metarl.experiments.parsing import check_new_file, parse, require_at_least
+from metarl.policies.atomic import write_atomically
+from metarl.settings import available_threads
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Measure one ratio, and print it with the parts it is made of.
+
+    sampling: the sampler's steps per second over those of the physics alone.
+    iteration: a whole meta-iteration's time over that of its own sampling.
+    peers: the sampler's steps per second over those of other libraries' vector environments.
+    """
+
+    name: Annotated[Literal["sampling", "iteration", "peers"], tyro.conf.Positional]
+    """What to measure."""
+    json: Path | None = None
+    """Write the numbers to this file, which must be new."""
+    threads: int = available_threads()
+    """Threads to use."""
+
+    def __post_init__(self) -> None:
+        require_at_least(1, threads=self.threads)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Runs the command; ValueError says what is wrong with its arguments."""
+    command = parse(Bench, arguments, "metarl bench")
+    if command.json:
+        check_new_file(command.json)
+    bench = bench_module(command.name)
+    result = bench.run(command.threads)
+    bench.show(result)
+    if command.json:
+        write_atomically(command.json, (json.dumps(result, indent=2) + "\n").encode())
+
+
+def bench_module(name: str) -> Any:
+    """The module with ``run(threads) -> dict`` and ``show(result)``."""
+    module = f"metarl.experiments.bench.{name}"
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not module.startswith(error.name):
+            raise
+        raise ValueError(f"the benchmark '{name}' is not part of this installation: there is no {module}") from None

@@ -1,0 +1,111 @@
+"""``metarl demo``: the whole way on 2D navigation, from meta-training to adapted controllers and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from metarl import api, run_folder
+from metarl.envs.family import Array, TaskFamily
+from metarl.envs.registry import get_family
+from metarl.experiments import plots
+from metarl.experiments.commands.evaluate import returns_table
+from metarl.experiments.commands.train import LEARNING_CURVE, example_task, train_into
+from metarl.experiments.parsing import parse, require_at_least
+from metarl.experiments.progress import live_progress, number
+from metarl.experiments.rendering import play
+from metarl.policies.controller import Controller
+from metarl.randomness import Purpose, generator
+from metarl.settings import preset
+
+FAMILY = "navigation-2d"
+GOALS = ((0.42, 0.28), (-0.12, 0.44), (-0.43, 0.15), (-0.31, -0.36), (0.12, -0.45), (0.4, -0.2))
+TASKS = 100
+PATHS = 3
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Meta-train MAML on 2D navigation, adapt it to goals that it has not seen, and draw what happened."""
+
+    out: Path = Path("demo")
+    """Folder for the pictures; the controller and its log come into a new folder run-N in it."""
+    iterations: int = 200
+    """Meta-iterations."""
+    seed: int = 0
+    """Seed of the training."""
+
+    def __post_init__(self) -> None:
+        require_at_least(0, seed=self.seed)
+        require_at_least(1, iterations=self.iterations)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Runs the command; ValueError says what is wrong with its arguments."""
+    command = parse(Demo, arguments, "metarl demo")
+    console = Console(highlight=False)
+    family = get_family(FAMILY)
+    folder = next_run(command.out)
+    console.print(f"Meta-training MAML on {FAMILY}: a point finds a goal that it cannot see, from rewards alone.")
+    settings = preset(FAMILY, iterations=command.iterations, seed=command.seed)
+    controller = train_into(
+        folder, family, settings, console, lambda hooks: api.train(FAMILY, settings=settings, out=folder, hooks=hooks)
+    )
+
+    with live_progress(console, TASKS, "unseen goals") as show:
+        evaluation = api.evaluate(controller, tasks=TASKS, on_tasks=lambda done: show(done, ""))
+    console.print(returns_table(evaluation, f"{TASKS} unseen goals"))
+
+    picture = command.out / "trajectories.png"
+    table = adapt_to_goals(controller, family, picture)
+    console.print(table)
+    path = folder / run_folder.CONTROLLER
+    console.print(
+        f"Pictures: {picture}, {folder / LEARNING_CURVE}\n"
+        f"Controller: {path}\n"
+        f"Next: metarl render {path} --task {example_task(family)} --out {command.out / 'episode.gif'}",
+        soft_wrap=True,
+    )
+
+
+def next_run(out: Path) -> Path:
+    """The first of ``run-1``, ``run-2``, ... that is not there; ValueError if the folder is not the demo's."""
+    if out.exists() and not (out / "run-1").is_dir() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"{out} is there already and was not made by the demo: choose another folder with --out")
+    number = 1
+    while (out / f"run-{number}").exists():
+        number += 1
+    return out / f"run-{number}"
+
+
+def adapt_to_goals(controller: Controller, family: TaskFamily, picture: Path) -> Table:
+    """Adapts to each goal, draws the paths before and after, and returns the table of returns."""
+    table = Table(title="the goals in the picture")
+    for heading in ("goal", "return before", "after adaptation"):
+        table.add_column(heading, justify="right")
+    before, after = [], []
+    for goal in GOALS:
+        task = family.task_dict(np.array(goal))
+        adapted, evaluation = api.adapt_and_evaluate(controller, task, family=family)
+        returns = evaluation.intervals()
+        table.add_row(f"({goal[0]:g}, {goal[1]:g})", number(returns[0].mean), number(returns[-1].mean))
+        before.append(paths(controller, family, task))
+        after.append(paths(adapted, family, task))
+    limit = max(abs(bound) for field in family.fields for bound in (field.low, field.high))
+    plots.write(plots.trajectories(np.array(GOALS), before, after, limit), picture)
+    return table
+
+
+def paths(controller: Controller, family: TaskFamily, task: dict[str, float]) -> list[Array]:
+    """Positions [time, 2] of a few episodes as the policy samples them; they are what it observes."""
+    env = family.make_env()
+    random = generator(0, Purpose.RENDERING)
+    return [
+        np.array([moment.observation for moment in play(controller, env, task, seed, family.horizon, random)])
+        for seed in range(PATHS)
+    ]

@@ -1,0 +1,74 @@
+"""``metarl render``: a GIF of one episode."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from metarl import api
+from metarl.envs.registry import get_family
+from metarl.evaluation import family_of
+from metarl.experiments.families import family_by_name
+from metarl.experiments.parsing import check_new_file, parse, parse_task, require_at_least
+from metarl.experiments.progress import number
+from metarl.experiments.rendering import play, write_gif
+from metarl.policies.controller import load
+
+
+@dataclass(frozen=True)
+class Render:
+    """Make a GIF of one episode, without exploration noise; the controller is adapted to the task first."""
+
+    controller: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="CONTROLLER")]
+    """The controller's file."""
+    out: Path
+    """GIF to write, which must be new."""
+    task: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE [NAME=VALUE ...]")] = ()
+    """The task, e.g. target_velocity=1.5; an adapted controller's own task if left out."""
+    adapt: bool = True
+    """Adapt the controller first. A controller that is adapted already stays as it is."""
+    seed: int = 1
+    """Seed of the adaptation and of the episode."""
+    family: str | None = None
+    """Task family of your own that the controller was trained on, as module:attribute."""
+
+    def __post_init__(self) -> None:
+        require_at_least(0, seed=self.seed)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Runs the command; ValueError says what is wrong with its arguments."""
+    command = parse(Render, arguments, "metarl render")
+    check_new_file(command.out)
+    if command.out.suffix.lower() != ".gif":
+        raise ValueError(f"--out must be a file that ends in .gif, got {command.out}")
+    controller = load(command.controller)
+    metadata = controller.metadata
+    family = family_by_name(command.family) if command.family else get_family(metadata.family)
+    family = family_of(controller, family)
+    task = parse_task(command.task) or metadata.adapted_to or {}
+    task = family.task_dict(family.task_array(task))
+    state = f"adapted to {values(metadata.adapted_to)}" if metadata.adapted_to else "not adapted"
+    if command.adapt and metadata.adapted_to is None:
+        controller = api.adapt(controller, task, seed=command.seed, family=family)
+        state = "adapted first"
+    env = family.make_env(render_mode="rgb_array")
+    try:
+        moments = list(play(controller, env, task, command.seed, family.horizon))
+        frames_per_second = env.metadata["render_fps"]
+    finally:
+        env.close()
+    write_gif([moment.frame for moment in moments if moment.frame is not None], frames_per_second, command.out)
+    total = sum(moment.reward for moment in moments)
+    print(
+        f"{values(task)}, controller {state}: return {number(total)} in {len(moments)} steps; animation: {command.out}"
+    )
+
+
+def values(task: dict[str, float]) -> str:
+    """A task as one types it."""
+    return " ".join(f"{name}={value:g}" for name, value in task.items())

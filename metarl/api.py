@@ -1,0 +1,119 @@
+"""What most users call: train, evaluate, adapt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from metarl.envs.family import TaskFamily
+from metarl.envs.registry import get_family
+from metarl.evaluation import Evaluation, adapt_to_task, evaluate_tasks, family_of, unseen_tasks
+from metarl.meta_training import build_network, initial_state, meta_train
+from metarl.policies.controller import Controller, load
+from metarl.run import CheckpointSettings, Hooks, resume_run, start_run
+from metarl.run_folder import best_controller, read_config
+from metarl.settings import TrainSettings, available_threads, preset
+
+
+def train(
+    family: str | TaskFamily,
+    *,
+    settings: TrainSettings | None = None,
+    out: str | Path | None = None,
+    checkpoints: CheckpointSettings = CheckpointSettings(),
+    hooks: Hooks = Hooks(),
+    **overrides: Any,
+) -> Controller:
+    """Meta-trains a policy and returns the controller of the best iteration.
+
+    ``family`` is a name, or a task family of your own. ``overrides`` change single settings of the family's preset,
+    e.g. ``iterations=100, seed=1, method="anil"``; ``settings`` replaces them all. With ``out`` a run folder is
+    written: ``config.json``, ``progress.csv``, ``timings.csv``, TensorBoard events, checkpoints that ``resume`` goes
+    on from, and ``controller.safetensors``. ``hooks`` see every iteration. ValueError says which argument is
+    impossible; FloatingPointError that the simulation or the policy gives no finite numbers any more.
+    """
+    resolved = resolve(family)
+    settings = replace(settings, **overrides) if settings else preset(resolved.name, **overrides)
+    if out is not None:
+        name = family if isinstance(family, str) else family.name
+        return start_run(Path(out), resolved, name, settings, checkpoints, hooks)
+    state = initial_state(build_network(resolved, settings), settings)
+    for step in meta_train(resolved, settings, state, hooks.on_phase):
+        state = step.state
+        hooks.on_iteration(step)
+    return best_controller(resolved, settings, state)
+
+
+def resume(
+    folder: str | Path,
+    *,
+    family: TaskFamily | None = None,
+    checkpoints: CheckpointSettings = CheckpointSettings(),
+    hooks: Hooks = Hooks(),
+) -> Controller:
+    """Goes on with the run in a folder, from its newest checkpoint to its last iteration.
+
+    On the same machine with the same number of threads it gives the very numbers of a run that was never interrupted.
+    ``family`` is needed for a task family of your own that cannot be found by name.
+    """
+    name, settings = read_config(Path(folder))
+    return resume_run(Path(folder), family or get_family(name), settings, checkpoints, hooks)
+
+
+def evaluate(
+    controller: Controller | str | Path,
+    *,
+    tasks: int = 400,
+    seed: int = 1,
+    family: TaskFamily | None = None,
+    threads: int | None = None,
+    on_tasks: Callable[[int], None] = lambda done: None,
+) -> Evaluation:
+    """Returns before and after 1..K inner steps on ``tasks`` unseen tasks.
+
+    ``family`` is needed for a controller of a task family of your own. ``on_tasks`` is told how many tasks are done.
+    """
+    if tasks < 1:
+        raise ValueError(f"the number of tasks must be at least 1, got {tasks}")
+    controller = loaded(controller)
+    family = family_of(controller, family or get_family(controller.metadata.family))
+    unseen = unseen_tasks(family, tasks, seed)
+    return evaluate_tasks(controller, family, unseen, seed, threads or available_threads(), on_tasks)
+
+
+def adapt(
+    controller: Controller | str | Path,
+    task: Mapping[str, float],
+    *,
+    seed: int = 1,
+    family: TaskFamily | None = None,
+    threads: int | None = None,
+) -> Controller:
+    """The controller after its inner steps on one task, given by its named values."""
+    return adapt_and_evaluate(controller, task, seed=seed, family=family, threads=threads)[0]
+
+
+def adapt_and_evaluate(
+    controller: Controller | str | Path,
+    task: Mapping[str, float],
+    *,
+    seed: int = 1,
+    family: TaskFamily | None = None,
+    threads: int | None = None,
+) -> tuple[Controller, Evaluation]:
+    """As ``adapt``, with the returns before and after each inner step."""
+    controller = loaded(controller)
+    family = family_of(controller, family or get_family(controller.metadata.family))
+    return adapt_to_task(controller, family, task, seed, threads or available_threads())
+
+
+def resolve(family: str | TaskFamily) -> TaskFamily:
+    """A task family by name, or as given."""
+    return get_family(family) if isinstance(family, str) else family
+
+
+def loaded(controller: Controller | str | Path) -> Controller:
+    """A controller from its file, or as given."""
+    return controller if isinstance(controller, Controller) else load(controller)

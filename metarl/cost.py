@@ -1,0 +1,191 @@
+"""What a network costs on a device: memory, and operations (p-Meta, Qu et al., KDD 2022, Sec. 2 and Appendix A).
+
+Memory is the peak of the walk in ``metarl.peak``. Operations are multiply-accumulates (eq. 18): m(w) per position
+forward, again for the gradient that is passed to the input, and mu_fw * mu_bw * m(w) for the weight gradient, for every
+layer from the first updated one on. Whether that first one passes on a gradient is told twice: not so in the text of
+Sec. A.2, which the image tables follow, but so in eq. 18, which the tables' MLP rows follow. Hence a fully-connected
+layer is charged for it and a convolution is not.
+
+The paper leaves open what to count outside of matrix products (under 5 % of 4Conv's total, 1 % of ResNet12's). These
+counts are fitted to the totals of Tables 1 and 2 and give all of them; others may, too. Per element of a group norm
+4 forward (mean, square, normalise, scale), and backward 2 for its parameters and 2 for its input; 1 per output of a
+LeakyReLU, a residual sum or a max-pooling, and per element of a mean over positions. Selecting by bits (ReLU, and the
+way back through activations and pooling) costs nothing; nor do biases.
+
+One cell is out of reach: 2D navigation, layers 1 and 3, gives 0.0848 GMAC where Table 3 prints 0.09. MAML there costs
+0.04 more, the weight gradient of the 100x100 layer; as it rounds to the printed 0.12, this one rounds to 0.08.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from metarl.peak import (
+    WORD_BYTES,
+    LayerMemory,
+    LayerUpdate,
+    Moment,
+    Plan,
+    Workload,
+    adaptation_moments,
+    first_updated,
+    inference_moments,
+    layer_memories,
+    peak,
+)
+from metarl.shapes import LayerShape, Shapes
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """One layer's part in a step: bytes per batch, multiply-accumulates over all observations."""
+
+    name: str
+    updated: bool
+    parameter_bytes: int
+    stored_input_bytes: int
+    bit_bytes: int
+    weight_gradient_bytes: int
+    forward_macs: int
+    input_gradient_macs: int
+    weight_gradient_macs: int
+    attention_macs: int
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """One inner step, moment by moment and layer by layer. A step that updates nothing is skipped and costs nothing."""
+
+    layers: tuple[LayerCost, ...]
+    timeline: tuple[Moment, ...]
+
+    @property
+    def peak(self) -> Moment:
+        """The moment at which most is alive (the last of equals)."""
+        return peak(self.timeline)
+
+    @property
+    def macs(self) -> int:
+        return sum(
+            layer.forward_macs + layer.input_gradient_macs + layer.weight_gradient_macs + layer.attention_macs
+            for layer in self.layers
+        )
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The cost of a network on a device.
+
+    ``static_bytes`` are all weights and biases, ``attention_bytes`` the parameters of the attention modules beside
+    them. Inference takes one batch in memory; ``inference_macs`` are those of all observations of a step.
+    """
+
+    static_bytes: int
+    attention_bytes: int
+    peak_inference_bytes: int
+    inference_macs: int
+    steps: tuple[StepCost, ...]
+
+    @property
+    def peak_step(self) -> StepCost:
+        """The inner step that takes the most memory."""
+        return max(self.steps, key=lambda step: step.peak.bytes)
+
+    @property
+    def peak_adaptation_bytes(self) -> int:
+        return self.peak_step.peak.bytes
+
+    @property
+    def adaptation_macs(self) -> int:
+        """Per inner step, the mean over the steps (as the paper's tables count)."""
+        return self.total_adaptation_macs // len(self.steps)
+
+    @property
+    def total_adaptation_macs(self) -> int:
+        return sum(step.macs for step in self.steps)
+
+
+def plan_updates(
+    shapes: Shapes, names: Sequence[str], mu_fw: float = 1.0, mu_bw: float = 1.0, attention: bool = False
+) -> Plan:
+    """The plan that updates the layers ``names``, all with the same shares; with ``attention``, all but the last.
+
+    Attention never acts on the network's last layer (p-Meta, Sec. 4.1), whose shares are therefore 1 then.
+    """
+    attended = LayerUpdate(mu_fw, mu_bw, attention)
+    return {name: LayerUpdate() if attention and name == shapes[-1].name else attended for name in names}
+
+
+def sample_bytes(shapes: Shapes, observations: int, value_bytes: int = WORD_BYTES) -> int:
+    """Bytes that hold the network's input for so many observations (``value_bytes`` = 1 for 8-bit images)."""
+    return shapes[0].input_words * observations * value_bytes
+
+
+def cost(shapes: Shapes, steps: Sequence[Plan], workload: Workload) -> Cost:
+    """The cost of inference and of ``steps``, one plan per inner step, each on a workload of fresh data.
+
+    Raises ValueError for a plan that names a layer the network does not have, and without any step.
+    """
+    names = [shape.name for shape in shapes]
+    if not steps:
+        raise ValueError("an adaptation has at least one inner step, got none")
+    for name in (name for plan in steps for name in plan):
+        if name not in names:
+            raise ValueError(f"unknown layer '{name}': this network has {', '.join(names)}")
+    attended = {name for plan in steps for name, update in plan.items() if update.attention}
+    return Cost(
+        static_bytes=WORD_BYTES * sum(shape.parameters for shape in shapes),
+        attention_bytes=WORD_BYTES * sum(_attention_parameters(shape) for shape in shapes if shape.name in attended),
+        peak_inference_bytes=peak(inference_moments(shapes, workload)).bytes,
+        inference_macs=workload.observations * sum(_forward_macs(shape) for shape in shapes),
+        steps=tuple(_step_cost(shapes, plan, workload) for plan in steps),
+    )
+
+
+def _step_cost(shapes: Shapes, plan: Plan, workload: Workload) -> StepCost:
+    memories, first = layer_memories(shapes, plan, workload), first_updated(shapes, plan)
+    layers = (
+        _layer_cost(shape, memory, plan.get(shape.name), workload, index - first)
+        for index, (shape, memory) in enumerate(zip(shapes, memories, strict=True))
+    )
+    return StepCost(tuple(layers) if plan else (), adaptation_moments(shapes, plan, workload))
+
+
+def _layer_cost(
+    shape: LayerShape, memory: LayerMemory, update: LayerUpdate | None, workload: Workload, place: int
+) -> LayerCost:
+    """``place``: how many layers after the first updated one; negative before it."""
+    norm = shape.kind == "group_norm"
+    product = 2 * shape.input_words if norm else shape.positions * shape.weights
+    passes_gradient = place >= 0 if shape.kind == "fc" else place > 0
+    share = update.mu_fw * update.mu_bw if update else 0.0
+    attended = update is not None and update.attention
+    scored = workload.batches * workload.batch_samples
+    averaged = workload.observations * (shape.input_words + shape.output_words)
+    return LayerCost(
+        name=shape.name,
+        updated=update is not None,
+        parameter_bytes=WORD_BYTES * shape.parameters,
+        stored_input_bytes=memory.stored_input,
+        bit_bytes=memory.bits,
+        weight_gradient_bytes=memory.weight_gradient,
+        forward_macs=workload.observations * _forward_macs(shape),
+        input_gradient_macs=workload.observations * product if passes_gradient else 0,
+        weight_gradient_macs=round(workload.observations * product * share),
+        attention_macs=averaged + scored * 2 * (shape.channels_in**2 + shape.channels_out**2) if attended else 0,
+    )
+
+
+def _forward_macs(shape: LayerShape) -> int:
+    """Multiply-accumulates of one observation's forward pass through a layer and what follows it."""
+    product = 4 * shape.input_words if shape.kind == "group_norm" else shape.positions * shape.weights
+    averaged = shape.input_words * shape.averaged_positions if shape.averaged_positions > 1 else 0
+    slopes = shape.output_words if shape.activation == "leaky_relu" else 0
+    added = shape.output_words if shape.branch == "join" else 0
+    return product + averaged + slopes + added + shape.pooled_words
+
+
+def _attention_parameters(shape: LayerShape) -> int:
+    """Two modules, each of two square fully-connected layers with biases."""
+    return sum(2 * (channels**2 + channels) for channels in (shape.channels_in, shape.channels_out))

@@ -1,0 +1,125 @@
+"""One meta-iteration of MAML-TRPO, from the tasks to the new meta-parameters."""
+
+from __future__ import annotations
+
+import math
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from metarl.adaptation import Adaptation, AdaptationSettings, adapt_to_tasks
+from metarl.clock import Clock
+from metarl.episodes import Episodes
+from metarl.meta_objective import MetaObjective, TaskData
+from metarl.numerics import require_finite
+from metarl.policies.methods import STEP_SIZES, get_method, trained_names
+from metarl.policies.network import Parameters
+from metarl.sampling import Sampler
+from metarl.settings import TrainSettings
+from metarl.trpo import LineSearch, Measured, line_search, natural_step
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over tasks and half the width of its 95 % interval."""
+
+    mean: float
+    ci95: float
+
+
+def interval_over_tasks(values: Tensor) -> Interval:
+    """Of one value per task [task]; the half-width of a single task is nan."""
+    spread = float(values.std()) if len(values) > 1 else math.nan
+    return Interval(float(values.mean()), 1.96 * spread / math.sqrt(len(values)))
+
+
+def task_returns(episodes: Episodes) -> Tensor:
+    """The mean return of each task's episodes [task], in float64."""
+    return episodes.returns().double().mean(dim=1)
+
+
+@dataclass(frozen=True)
+class IterationReport:
+    """What one meta-iteration did."""
+
+    returns: tuple[Interval, ...]  # after 0, 1, ... K inner steps, with the parameters before the outer step
+    loss_before: float
+    search: LineSearch
+    action_std: float  # mean over the actions, before adaptation
+    step_sizes: dict[str, list[float]]  # by layer, one per inner step
+    steps: int  # environment steps
+
+
+def adaptation_settings(settings: TrainSettings, layer_names: tuple[str, ...]) -> AdaptationSettings:
+    """The part of the settings that the inner loop needs."""
+    return AdaptationSettings(
+        get_method(settings.method).updated_layers(layer_names),
+        settings.inner_steps,
+        settings.episodes,
+        settings.discount,
+        settings.gae_lambda,
+    )
+
+
+def meta_iteration(
+    parameters: Parameters,
+    settings: TrainSettings,
+    sampler: Sampler,
+    executor: Executor,
+    generator: np.random.Generator,
+    clock: Clock,
+) -> tuple[Parameters, IterationReport]:
+    """Samples tasks, adapts to each, and takes one TRPO step on the adapted policies' surrogate loss."""
+    tasks = sampler.family.sample_tasks(settings.tasks, generator)
+    inner = adaptation_settings(settings, sampler.network.layer_names)
+    adaptation = adapt_to_tasks(parameters, tasks, inner, sampler, executor, generator, clock)
+    objective = MetaObjective(
+        network=sampler.network,
+        updated_layers=inner.updated_layers,
+        trained=trained_names(get_method(settings.method), parameters),
+        first_order=settings.first_order,
+        tasks=task_data(adaptation),
+        executor=executor,
+    )
+    loss_before, search = outer_step(objective, parameters, settings, clock)
+    report = IterationReport(
+        returns=tuple(interval_over_tasks(task_returns(episodes)) for episodes in adaptation.episodes),
+        loss_before=loss_before,
+        search=search,
+        action_std=float(sampler.network.log_std(parameters).exp().mean()),
+        step_sizes=dict(zip(sampler.network.layer_names, parameters[STEP_SIZES].mT.tolist(), strict=True)),
+        steps=sum(episodes.steps() for episodes in adaptation.episodes),
+    )
+    return objective.displaced(parameters, search.step), report
+
+
+def task_data(adaptation: Adaptation) -> list[TaskData]:
+    """The batches by task: all but the last are support batches, the last one is the query batch."""
+    return [TaskData(batches[:-1], batches[-1]) for batches in zip(*adaptation.batches, strict=True)]
+
+
+def outer_step(
+    objective: MetaObjective, parameters: Parameters, settings: TrainSettings, clock: Clock
+) -> tuple[float, LineSearch]:
+    """The surrogate loss at the parameters, and the TRPO step to subtract from them.
+
+    FloatingPointError if the gradient or the step is not finite.
+    """
+    with clock.phase("meta-gradient"):
+        gradient, loss_before, old = objective.gradient(parameters)
+        require_finite("the meta-gradient is", gradient)
+    with clock.phase("conjugate gradient"):
+        product = objective.fisher_product(parameters, settings.fisher_fraction, settings.damping)
+        step = natural_step(product, gradient, settings.max_kl, settings.cg_steps)
+        require_finite("the trust-region step is", step)
+
+    def measure(candidate: Tensor) -> Measured:
+        return objective.measure(objective.displaced(parameters, candidate), old)
+
+    with clock.phase("line search"):
+        search = line_search(
+            measure, step, loss_before, settings.max_kl, settings.line_search_steps, settings.line_search_ratio
+        )
+    return loss_before, search

@@ -1,0 +1,139 @@
+"""The meta-training loop as a sequence of states; files, signals and screens are other modules' business."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+
+from metarl.clock import Clock
+from metarl.envs.family import TaskFamily
+from metarl.meta_iteration import IterationReport, meta_iteration
+from metarl.policies.methods import STEP_SIZES, get_method, initial_step_sizes
+from metarl.policies.mlp import GaussianMLP
+from metarl.policies.network import Parameters
+from metarl.randomness import Purpose, generator
+from metarl.sampling import Sampler
+from metarl.settings import TrainSettings
+
+
+FAULTS_IN_A_ROW = 5
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """All that a meta-training carries from one iteration to the next; random numbers follow from ``iteration``."""
+
+    iteration: int  # iterations done
+    parameters: Parameters
+    best_parameters: Parameters
+    best_return: float  # after adaptation, mean over the tasks of one iteration
+    best_iteration: int
+    skipped: int = 0  # iterations that left the parameters as they were
+    faults_in_a_row: int = 0  # the last of these that met a numerical fault
+
+
+@dataclass(frozen=True)
+class Step:
+    """What the loop yields: the state after an iteration, and what happened in it.
+
+    ``report`` is None if the iteration was abandoned for a numerical fault, which ``fault`` then tells.
+    """
+
+    state: TrainingState
+    report: IterationReport | None
+    seconds: dict[str, float]
+    fault: str = ""
+
+
+def build_network(family: TaskFamily, settings: TrainSettings) -> GaussianMLP:
+    """The policy network for a family's spaces."""
+    (observation_size,), (action_size,) = family.observation_space.shape, family.action_space.shape
+    return GaussianMLP(observation_size, settings.hidden_sizes, action_size, settings.initial_std)
+
+
+def initial_state(network: GaussianMLP, settings: TrainSettings) -> TrainingState:
+    """The state before the first iteration."""
+    seed = int(generator(settings.seed, Purpose.PARAMETERS).integers(2**31))
+    parameters = network.initial_parameters(torch.Generator().manual_seed(seed))
+    parameters[STEP_SIZES] = initial_step_sizes(
+        get_method(settings.method), network.layer_names, settings.inner_steps, settings.step_size
+    )
+    return TrainingState(0, parameters, parameters, -math.inf, 0)
+
+
+def meta_train(
+    family: TaskFamily,
+    settings: TrainSettings,
+    state: TrainingState,
+    on_phase: Callable[[], None] = lambda: None,
+) -> Iterator[Step]:
+    """Goes on from ``state`` to the last iteration, yielding after each. Closing the iterator frees the threads.
+
+    An iteration that meets a number that is not finite (in an observation, a reward, an advantage, a gradient) is
+    abandoned: the parameters stay, and the next iteration draws other tasks and episodes. FloatingPointError after
+    FAULTS_IN_A_ROW such iterations, for then it is the parameters or the simulator.
+    """
+    family = with_horizon(family, settings.horizon)
+    network = build_network(family, settings)
+    with (
+        single_threaded_torch(),
+        Sampler(family, network, settings.action_scale, settings.threads) as sampler,
+        ThreadPoolExecutor(settings.threads, thread_name_prefix="outer") as executor,
+    ):
+        while state.iteration < settings.iterations:
+            clock = Clock(on_phase)
+            random = generator(settings.seed, Purpose.TRAINING, state.iteration)
+            try:
+                parameters, report = meta_iteration(state.parameters, settings, sampler, executor, random, clock)
+            except FloatingPointError as error:
+                state = abandon(state)
+                yield Step(state, None, clock.seconds, str(error))
+                if state.faults_in_a_row >= FAULTS_IN_A_ROW:
+                    raise FloatingPointError(
+                        f"{error}; it was the {FAULTS_IN_A_ROW}th such iteration in a row, so training stops"
+                    ) from None
+                continue
+            state = advance(state, parameters, report)
+            yield Step(state, report, clock.seconds)
+
+
+def advance(state: TrainingState, parameters: Parameters, report: IterationReport) -> TrainingState:
+    """The state one iteration on. The reported return was reached by the parameters before the outer step."""
+    iteration, adapted_return = state.iteration + 1, report.returns[-1].mean
+    if adapted_return > state.best_return:
+        state = replace(state, best_parameters=state.parameters, best_return=adapted_return, best_iteration=iteration)
+    return replace(
+        state,
+        iteration=iteration,
+        parameters=parameters,
+        skipped=state.skipped + (not report.search.accepted),
+        faults_in_a_row=0,
+    )
+
+
+def abandon(state: TrainingState) -> TrainingState:
+    """The state one iteration on, when that iteration met a numerical fault."""
+    return replace(
+        state, iteration=state.iteration + 1, skipped=state.skipped + 1, faults_in_a_row=state.faults_in_a_row + 1
+    )
+
+
+def with_horizon(family: TaskFamily, horizon: int | None) -> TaskFamily:
+    """The family with another horizon, or as it is."""
+    return family if horizon is None else replace(family, horizon=horizon)
+
+
+@contextmanager
+def single_threaded_torch() -> Iterator[None]:
+    """One torch thread per Python thread: our own threads fill the cores, and small products gain nothing from more."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

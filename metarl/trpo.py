@@ -1,0 +1,78 @@
+"""Trust-region policy optimization (Schulman et al., 2015) on flat vectors. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+Product = Callable[[Tensor], Tensor]
+
+
+class Measured(NamedTuple):
+    """What a candidate point gives: the surrogate loss and the KL divergence from the old point."""
+
+    loss: float
+    kl: float
+
+
+class LineSearch(NamedTuple):
+    """The accepted step and what was measured there; ``step`` is zero and ``accepted`` False if none was found."""
+
+    step: Tensor
+    measured: Measured
+    trials: int
+    accepted: bool
+
+
+class Solution(NamedTuple):
+    """An approximate solution x of A x = b and what is left of b, the residual b - A x."""
+
+    solution: Tensor
+    residual: Tensor
+
+
+def conjugate_gradient(product: Product, target: Tensor, steps: int, tolerance: float = 1e-10) -> Solution:
+    """Solves A x = target for a positive-definite A given as ``product(v) = A v``, from x = 0.
+
+    Stops after ``steps`` products or when the squared residual falls below ``tolerance``.
+    """
+    solution = torch.zeros_like(target)
+    residual, direction = target.clone(), target.clone()
+    squared = residual @ residual
+    for _ in range(steps):
+        if squared < tolerance:
+            break
+        curved = product(direction)
+        length = squared / (direction @ curved)
+        solution += length * direction
+        residual -= length * curved
+        previous, squared = squared, residual @ residual
+        direction = residual + squared / previous * direction
+    return Solution(solution, residual)
+
+
+def natural_step(product: Product, gradient: Tensor, max_kl: float, cg_steps: int) -> Tensor:
+    """The step to subtract: along F^-1 g, as long as the quadratic model of the KL divergence allows.
+
+    Zero if the gradient is zero or the model finds no positive curvature along it.
+    """
+    direction, residual = conjugate_gradient(product, gradient, cg_steps)
+    curvature = direction @ (gradient - residual)
+    if not curvature > 0:
+        return torch.zeros_like(gradient)
+    return direction * torch.sqrt(2 * max_kl / curvature)
+
+
+def line_search(
+    measure: Callable[[Tensor], Measured], step: Tensor, old_loss: float, max_kl: float, trials: int, ratio: float
+) -> LineSearch:
+    """Shortens ``step`` by ``ratio`` until the loss improves within the KL limit; at most ``trials`` times."""
+    for trial in range(trials):
+        candidate = step * ratio**trial
+        measured = measure(candidate)
+        if measured.loss < old_loss and measured.kl <= max_kl:
+            return LineSearch(candidate, measured, trial + 1, accepted=True)
+    return LineSearch(torch.zeros_like(step), Measured(old_loss, 0.0), trials, accepted=False)

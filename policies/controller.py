@@ -1,0 +1,146 @@
+"""A controller: a policy with all it takes to run and adapt it, and its file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from metarl.policies.metadata import ControllerMetadata, from_json, to_json
+from metarl.policies.methods import STEP_SIZES
+from metarl.policies.mlp import GaussianMLP
+from metarl.policies.network import Parameters
+from metarl.policies.tensor_file import FileKind, read_tensors, write_tensors
+
+KIND = FileKind(noun="controller", format="metarl-controller", version=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Controller:
+    """A policy network, its parameters, and what it was trained for.
+
+    ``parameters`` holds the network's own and, by the name ``step_sizes`` [inner step, layer], those of the inner loop,
+    all of them finite float32. ValueError says what does not fit together.
+    """
+
+    parameters: Parameters
+    network: GaussianMLP
+    metadata: ControllerMetadata
+
+    def __post_init__(self) -> None:
+        for space, size in (("observation", self.network.observation_size), ("action", self.network.action_size)):
+            bounds = len(getattr(self.metadata, f"{space}_low"))
+            if bounds != size:
+                raise ValueError(f"the {space} bounds have {bounds} numbers, but the network has {size}")
+        _check_parameters(self.parameters, self.network, self.metadata.inner_steps)
+
+    def predict(
+        self,
+        observation: ArrayLike,
+        state: tuple[NDArray[Any], ...] | None = None,
+        episode_start: NDArray[np.bool_] | None = None,
+        deterministic: bool = True,
+        generator: np.random.Generator | None = None,
+    ) -> tuple[NDArray[np.float32], tuple[NDArray[Any], ...] | None]:
+        """The action for an observation, ready for the environment, called as in Stable-Baselines3.
+
+        Takes one observation [observation] or a batch [n, observation]; returns the action [action] or [n, action],
+        scaled and clipped to the action bounds, and ``state`` as it came: the policy has no memory, so
+        ``episode_start`` changes nothing either. With ``deterministic=False`` the action is drawn from the Gaussian
+        policy by ``generator``, or by a fresh one that nobody can repeat. ValueError tells of a wrong shape or of a
+        number that is not finite.
+        """
+        inputs = self._observation(observation)
+        with torch.no_grad():
+            mean = self.network(self.parameters, inputs.reshape(-1, self.network.observation_size))[0]
+            std = self.network.log_std(self.parameters).exp().numpy()
+        action = mean.numpy().reshape(*inputs.shape[:-1], self.network.action_size)
+        if not deterministic:
+            generator = generator or np.random.default_rng()
+            action = action + std * generator.standard_normal(action.shape, dtype=np.float32)
+        action = action * np.float32(self.metadata.action_scale)
+        if not np.isfinite(action).all():
+            raise ValueError("the policy's action overflows: the observation is too large")
+        low, high = (np.array(bound, np.float32) for bound in (self.metadata.action_low, self.metadata.action_high))
+        return np.clip(action, low, high), state
+
+    def _observation(self, observation: ArrayLike) -> Tensor:
+        """The observations [..., observation] as float32, checked."""
+        size = self.network.observation_size
+        try:
+            # A number too large for float32 becomes infinite, which the check below names.
+            with np.errstate(over="ignore"):
+                array = np.array(observation, np.float32)
+        except (TypeError, ValueError):
+            raise ValueError(f"the observation must be an array of {size} numbers") from None
+        if array.ndim not in (1, 2) or array.shape[-1] != size:
+            raise ValueError(f"the observation must have the shape [{size}] or [n, {size}], got {list(array.shape)}")
+        if not np.isfinite(array).all():
+            raise ValueError("the observation holds a NaN or an infinite number")
+        return torch.from_numpy(array)
+
+
+def check_spaces(
+    controller: Controller, observation_shape: tuple[int, ...], action_shape: tuple[int, ...], what: str
+) -> None:
+    """ValueError unless the controller's observations and actions have the shapes of those of ``what``."""
+    made_for = ((controller.network.observation_size,), (controller.network.action_size,))
+    if made_for != (tuple(observation_shape), tuple(action_shape)):
+        raise ValueError(
+            f"the controller was made for other spaces: {controller.metadata.family} has observations "
+            f"{list(made_for[0])} and actions {list(made_for[1])}, "
+            f"but {what} has observations {list(observation_shape)} and actions {list(action_shape)}"
+        )
+
+
+def save(controller: Controller, path: str | Path, overwrite: bool = False) -> None:
+    """Writes the controller's file in one stroke.
+
+    ValueError if there is a file already and ``overwrite`` is not set, if it cannot be written, or if the training
+    record is not plain JSON.
+    """
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise ValueError(f"{path} exists already and is not overwritten: choose another name")
+    write_tensors(path, KIND, to_json(controller.metadata, controller.network), controller.parameters)
+
+
+def load(path: str | Path) -> Controller:
+    """Reads a controller from its file, without running anything in it.
+
+    ValueError names the file and what is wrong with it: missing, damaged, altered, another program's, or of a newer
+    version of the format.
+    """
+    path = Path(path)
+    try:
+        content, parameters = read_tensors(path, KIND)
+        metadata, network = from_json(content)
+        return Controller(parameters, network, metadata)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _check_parameters(parameters: Parameters, network: GaussianMLP, inner_steps: int) -> None:
+    shapes = {**network.parameter_shapes, STEP_SIZES: (inner_steps, len(network.layer_names))}
+    for name in parameters:
+        if name not in shapes:
+            raise ValueError(f"unknown parameter '{name}': known are {', '.join(shapes)}")
+    for name, shape in shapes.items():
+        if name in parameters:
+            _check_parameter(name, parameters[name], shape)
+        elif name != STEP_SIZES:
+            raise ValueError(f"the parameter '{name}' is missing")
+
+
+def _check_parameter(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
+    if tuple(tensor.shape) != shape:
+        raise ValueError(f"the parameter '{name}' must have the shape {list(shape)}, got {list(tensor.shape)}")
+    if tensor.dtype != torch.float32:
+        raise ValueError(f"the parameter '{name}' must be float32, got {str(tensor.dtype).removeprefix('torch.')}")
+    if not torch.isfinite(tensor).all():
+        raise ValueError(f"the parameter '{name}' holds a NaN or an infinite number")

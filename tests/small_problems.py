@@ -1,0 +1,50 @@
+"""Small problems in float64 that several tests share."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+
+from metarl.inner_loop import Batch
+from metarl.meta_objective import MetaObjective, TaskData
+from metarl.policies.methods import STEP_SIZES, get_method, initial_step_sizes, trained_names
+from metarl.policies.mlp import GaussianMLP
+from metarl.policies.network import Parameters
+
+NETWORK = GaussianMLP(observation_size=3, hidden_sizes=(4, 5), action_size=2, initial_std=0.7)
+
+
+def small_parameters(method: str = "maml", inner_steps: int = 1, seed: int = 0) -> Parameters:
+    """Meta-parameters with nonzero biases and a large step size, so that second-order terms matter."""
+    random = torch.Generator().manual_seed(seed)
+    parameters = NETWORK.initial_parameters(random)
+    parameters[STEP_SIZES] = initial_step_sizes(get_method(method), NETWORK.layer_names, inner_steps, 0.5)
+    return {
+        name: tensor.double() + (0.1 * torch.randn(tensor.shape, generator=random) if name.endswith("bias") else 0.0)
+        for name, tensor in parameters.items()
+    }
+
+
+def small_batch(seed: int, samples: int = 11) -> Batch:
+    random = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=random, dtype=torch.float64)
+
+    valid = torch.arange(samples) != 4
+    return Batch(normal(samples, 3), normal(samples, 2), normal(samples) * valid, valid)
+
+
+def small_objective(
+    method: str = "maml", inner_steps: int = 1, tasks: int = 3, first_order: bool = False
+) -> MetaObjective:
+    return MetaObjective(
+        network=NETWORK,
+        updated_layers=get_method(method).updated_layers(NETWORK.layer_names),
+        trained=trained_names(get_method(method), small_parameters(method, inner_steps)),
+        first_order=first_order,
+        tasks=[
+            TaskData(tuple(small_batch(10 * task + step) for step in range(inner_steps)), small_batch(10 * task + 9))
+            for task in range(tasks)
+        ],
+        executor=ThreadPoolExecutor(2),
+    )
