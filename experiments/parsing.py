@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import re
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -48,12 +49,12 @@ def parse(
 
 
 def sentence(box: str) -> str:
-    """What tyro says in a box, as one sentence."""
-    lines = [line.strip("│|") for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()[1:-1]]
-    rules = [number for number, line in enumerate(lines) if re.fullmatch(r"[ ─-]+", line)]
-    problem = lines[: rules[0]] if rules else lines
-    # An option's help stands further to the right than the option.
-    text = " ".join(line.strip() for line in problem if not line.startswith(" " * 9))
+    """What tyro says in a box, as one sentence. The title stands on the first line; rules part what follows."""
+    lines = [line.strip("│|").rstrip() for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()[1:]]
+    parts = re.split(r"^[\s╰╯+─-]+$", "\n".join(lines), flags=re.MULTILINE)
+    problem = textwrap.dedent(next(part for part in parts if part.strip())).splitlines()
+    # The help of an option stands further to the right than the option.
+    text = " ".join(line.strip() for line in problem if line.strip() and not line.startswith(" " * 8))
     text = re.sub(r"^Error parsing (--\S+): ", r"\1 ", text)
     text = re.sub(r"^Error parsing [^-]\S*: ", "", text)
     text = re.sub(r"no type matching (\S+) could be instantiated from \[(.*)\]", r"must be \1, got \2", text)

@@ -40,7 +40,7 @@ def live_progress(console: Console, total: int, what: str) -> Iterator[Callable[
 
     columns = (
         BarColumn(bar_width=None),
-        TextColumn("{task.completed}/{task.total} {task.description}", style="bold", markup=False),
+        TextColumn("{task.completed}/{task.total}", style="bold", markup=False),
         TextColumn("{task.fields[text]}", markup=False),
     )
     with Progress(*columns, console=console, expand=True) as progress:
@@ -60,7 +60,7 @@ def training_line(step: Step) -> str:
     return join(
         f"return {number(report.returns[0].mean)} → {number(report.returns[-1].mean)}",
         f"KL {report.search.measured.kl:.4f}",
-        f"{report.steps / step.seconds['sampling']:,.0f} steps/s",
+        f"{report.steps / step.seconds['sampling'] / 1000:.0f}k steps/s",
     )
 
 

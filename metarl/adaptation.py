@@ -13,6 +13,7 @@ from metarl.clock import Clock
 from metarl.envs.family import Array
 from metarl.episodes import Episodes
 from metarl.inner_loop import Batch, as_leaves, inner_step, prepare_batch
+from metarl.policies.methods import Method
 from metarl.policies.network import Parameters
 from metarl.sampling import Sampler
 
@@ -21,7 +22,7 @@ from metarl.sampling import Sampler
 class AdaptationSettings:
     """What a controller's adaptation depends on, besides its parameters."""
 
-    updated_layers: tuple[str, ...]
+    method: Method
     inner_steps: int
     episodes: int
     discount: float
@@ -71,7 +72,7 @@ def adapt_to_tasks(
                 adapted = tuple(
                     executor.map(
                         lambda start, batch: as_leaves(
-                            inner_step(network, start, settings.updated_layers, step, batch, second_order=False)
+                            inner_step(network, start, settings.method, step, batch, second_order=False)
                         ),
                         adapted,
                         batches[-1],

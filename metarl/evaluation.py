@@ -102,7 +102,7 @@ def adaptation_settings(controller: Controller) -> AdaptationSettings:
     """How the controller was meta-trained to be adapted."""
     metadata = controller.metadata
     return AdaptationSettings(
-        get_method(metadata.method).updated_layers(controller.network.layer_names),
+        get_method(metadata.method),
         metadata.inner_steps,
         metadata.episodes_per_step,
         metadata.discount,

@@ -7,6 +7,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from metarl.adaptation import Adaptation, AdaptationSettings, adapt_to_tasks
@@ -14,7 +15,7 @@ from metarl.clock import Clock
 from metarl.episodes import Episodes
 from metarl.meta_objective import MetaObjective, TaskData
 from metarl.numerics import require_finite
-from metarl.policies.methods import STEP_SIZES, get_method, trained_names
+from metarl.policies.methods import STEP_SIZES, get_method, shrink_step_sizes, trained_names
 from metarl.policies.network import Parameters
 from metarl.sampling import Sampler
 from metarl.settings import TrainSettings
@@ -52,10 +53,10 @@ class IterationReport:
     steps: int  # environment steps
 
 
-def adaptation_settings(settings: TrainSettings, layer_names: tuple[str, ...]) -> AdaptationSettings:
+def adaptation_settings(settings: TrainSettings) -> AdaptationSettings:
     """The part of the settings that the inner loop needs."""
     return AdaptationSettings(
-        get_method(settings.method).updated_layers(layer_names),
+        get_method(settings.method),
         settings.inner_steps,
         settings.episodes,
         settings.discount,
@@ -73,12 +74,12 @@ def meta_iteration(
 ) -> tuple[Parameters, IterationReport]:
     """Samples tasks, adapts to each, and takes one TRPO step on the adapted policies' surrogate loss."""
     tasks = sampler.family.sample_tasks(settings.tasks, generator)
-    inner = adaptation_settings(settings, sampler.network.layer_names)
+    inner = adaptation_settings(settings)
     adaptation = adapt_to_tasks(parameters, tasks, inner, sampler, executor, generator, clock)
     objective = MetaObjective(
         network=sampler.network,
-        updated_layers=inner.updated_layers,
-        trained=trained_names(get_method(settings.method), parameters),
+        method=inner.method,
+        trained=trained_names(inner.method, parameters),
         first_order=settings.first_order,
         tasks=task_data(adaptation),
         executor=executor,
@@ -92,7 +93,16 @@ def meta_iteration(
         step_sizes=dict(zip(sampler.network.layer_names, parameters[STEP_SIZES].mT.tolist(), strict=True)),
         steps=sum(episodes.steps() for episodes in adaptation.episodes),
     )
-    return objective.displaced(parameters, search.step), report
+    new = objective.displaced(parameters, search.step)
+    if inner.method.step_sizes == "sparse":
+        new[STEP_SIZES] = shrink_step_sizes(new[STEP_SIZES], lasso_thresholds(sampler.network.channels, settings.lasso))
+    return new, report
+
+
+def lasso_thresholds(channels: dict[str, tuple[int, int]], lasso: float) -> Tensor:
+    """lambda * m(x_{l-1}) [layer], with the memory m of each layer's input divided by the largest one."""
+    memory = torch.tensor([float(inputs) for inputs, _ in channels.values()])
+    return lasso * memory / memory.max()
 
 
 def task_data(adaptation: Adaptation) -> list[TaskData]:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from metarl.inner_loop import Batch, as_leaves, inner_step
 from metarl.losses import kl_divergence, log_probability, surrogate_loss
+from metarl.policies.methods import Method
 from metarl.policies.mlp import GaussianMLP
 from metarl.policies.network import Parameters
 from metarl.trpo import Measured, Product
@@ -42,7 +43,7 @@ class MetaObjective:
     """The outer objective as a function of the meta-parameters, for given support and query batches."""
 
     network: GaussianMLP
-    updated_layers: tuple[str, ...]
+    method: Method
     trained: tuple[str, ...]
     first_order: bool
     tasks: Sequence[TaskData]
@@ -53,7 +54,7 @@ class MetaObjective:
         adapted = parameters if differentiable else as_leaves(parameters)
         for step, batch in enumerate(task.support):
             second_order = differentiable and not self.first_order
-            adapted = inner_step(self.network, adapted, self.updated_layers, step, batch, second_order)
+            adapted = inner_step(self.network, adapted, self.method, step, batch, second_order)
             adapted = adapted if differentiable else as_leaves(adapted)
         with torch.set_grad_enabled(differentiable):
             mean, _ = self.network(adapted, task.query.observations)
@@ -145,5 +146,5 @@ def flatten(tensors: Sequence[Tensor]) -> Tensor:
 
 def split(vector: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
     """The parts of a flat vector, shaped like the tensors."""
-    parts = vector.split([tensor.numel() for tensor in like])
+    parts = torch.split(vector, [tensor.numel() for tensor in like])
     return [part.view_as(tensor) for part, tensor in zip(parts, like, strict=True)]

@@ -13,7 +13,7 @@ import torch
 from metarl.clock import Clock
 from metarl.envs.family import TaskFamily
 from metarl.meta_iteration import IterationReport, meta_iteration
-from metarl.policies.methods import STEP_SIZES, get_method, initial_step_sizes
+from metarl.policies.methods import get_method, initial_meta_parameters
 from metarl.policies.mlp import GaussianMLP
 from metarl.policies.network import Parameters
 from metarl.randomness import Purpose, generator
@@ -59,9 +59,9 @@ def build_network(family: TaskFamily, settings: TrainSettings) -> GaussianMLP:
 def initial_state(network: GaussianMLP, settings: TrainSettings) -> TrainingState:
     """The state before the first iteration."""
     seed = int(generator(settings.seed, Purpose.PARAMETERS).integers(2**31))
-    parameters = network.initial_parameters(torch.Generator().manual_seed(seed))
-    parameters[STEP_SIZES] = initial_step_sizes(
-        get_method(settings.method), network.layer_names, settings.inner_steps, settings.step_size
+    random = torch.Generator().manual_seed(seed)
+    parameters = network.initial_parameters(random) | initial_meta_parameters(
+        get_method(settings.method), network.channels, settings.inner_steps, settings.step_size, random
     )
     return TrainingState(0, parameters, parameters, -math.inf, 0)
 

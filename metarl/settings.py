@@ -35,6 +35,8 @@ class TrainSettings:
     """Inner steps K, each on freshly sampled episodes."""
     step_size: float = 0.1
     """Inner step size alpha; where the method learns step sizes, their start."""
+    lasso: float = 0.001
+    """Where the method wants sparse step sizes: what an iteration takes off the largest layer's, lambda (p-Meta, eq. 9)."""
     first_order: bool = False
     """Ignore how the inner gradient changes with the parameters."""
     hidden_sizes: tuple[int, ...] = (100, 100)
@@ -72,7 +74,9 @@ class TrainSettings:
         for name in POSITIVE:
             value = getattr(self, name)
             _require(name, value, math.isfinite(value) and value > 0, "a number above 0")
-        _require("damping", self.damping, math.isfinite(self.damping) and self.damping >= 0, "a number of at least 0")
+        for name in ("damping", "lasso"):
+            value = getattr(self, name)
+            _require(name, value, math.isfinite(value) and value >= 0, "a number of at least 0")
         for name in FRACTIONS:
             value = getattr(self, name)
             _require(name, value, 0 < value <= 1, "above 0 and at most 1")

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from metarl.policies.metadata import ControllerMetadata, from_json, to_json
+from metarl.policies.attention import attention_shapes
 from metarl.policies.methods import STEP_SIZES
 from metarl.policies.mlp import GaussianMLP
 from metarl.policies.network import Parameters
@@ -126,14 +127,16 @@ def load(path: str | Path) -> Controller:
 
 
 def _check_parameters(parameters: Parameters, network: GaussianMLP, inner_steps: int) -> None:
-    shapes = {**network.parameter_shapes, STEP_SIZES: (inner_steps, len(network.layer_names))}
+    required = network.parameter_shapes
+    optional = {STEP_SIZES: (inner_steps, len(network.layer_names)), **attention_shapes(network.channels)}
+    known = required | optional
     for name in parameters:
-        if name not in shapes:
-            raise ValueError(f"unknown parameter '{name}': known are {', '.join(shapes)}")
-    for name, shape in shapes.items():
+        if name not in known:
+            raise ValueError(f"unknown parameter '{name}': known are {', '.join([*required, STEP_SIZES])} and attention")
+    for name, shape in known.items():
         if name in parameters:
             _check_parameter(name, parameters[name], shape)
-        elif name != STEP_SIZES:
+        elif name in required:
             raise ValueError(f"the parameter '{name}' is missing")
 
 

@@ -1,7 +1,8 @@
 """The meta-learning methods as rows of one table over one update rule.
 
-For layer l and inner step k:  w_l <- w_l - alpha_l^k * gradient of the loss with respect to w_l  (p-Meta, eqs. 1 and 6).
-A method says which layers are updated and where the step sizes alpha come from.
+For layer l and inner step k:  w_l <- w_l - alpha_l^k * (gamma_l * dL/dw_l)  (p-Meta, eqs. 1, 6 and 14).
+A method says which layers are updated, where the step sizes alpha come from, and whether meta attention scores gamma
+weigh the channels.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from metarl.policies.attention import Attention, initial_attention
 from metarl.policies.network import Parameters, layer_of
 
 STEP_SIZES = "step_sizes"
@@ -19,11 +21,16 @@ STEP_SIZES = "step_sizes"
 
 @dataclass(frozen=True)
 class Method:
-    """One row: the layers that the inner loop updates, and whether their step sizes are fixed or meta-learned."""
+    """One row of the table.
+
+    ``layers`` are those that the inner loop may update. Their step sizes are one fixed number, or meta-learned per
+    layer and step; ``sparse`` ones are pushed to exact zeros. ``attention`` is on every layer but the last.
+    """
 
     name: str
     layers: Literal["all", "last", "body"]
-    step_sizes: Literal["fixed", "learned"]
+    step_sizes: Literal["fixed", "learned", "sparse"]
+    attention: Attention | None
     source: str
 
     def updated_layers(self, layer_names: tuple[str, ...]) -> tuple[str, ...]:
@@ -34,10 +41,12 @@ class Method:
 METHODS = {
     method.name: method
     for method in (
-        Method("maml", "all", "fixed", "Finn et al., ICML 2017"),
-        Method("anil", "last", "fixed", "Raghu et al., ICLR 2020"),
-        Method("boil", "body", "fixed", "Oh et al., ICLR 2021"),
-        Method("maml++", "all", "learned", "Antoniou et al., ICLR 2019"),
+        Method("maml", "all", "fixed", None, "Finn et al., ICML 2017"),
+        Method("anil", "last", "fixed", None, "Raghu et al., ICLR 2020"),
+        Method("boil", "body", "fixed", None, "Oh et al., ICLR 2021"),
+        Method("maml++", "all", "learned", None, "Antoniou et al., ICLR 2019"),
+        Method("p-meta-layers", "all", "sparse", None, "Qu et al., KDD 2022, Sec. 3.2"),
+        Method("p-meta", "all", "sparse", Attention(), "Qu et al., KDD 2022, Sec. 3.2 and 3.3"),
     )
 }
 
@@ -47,6 +56,25 @@ def get_method(name: str) -> Method:
     if name not in METHODS:
         raise ValueError(f"unknown method '{name}': choose one of {', '.join(METHODS)}")
     return METHODS[name]
+
+
+def initial_meta_parameters(
+    method: Method,
+    channels: dict[str, tuple[int, int]],
+    inner_steps: int,
+    step_size: float,
+    generator: torch.Generator,
+) -> Parameters:
+    """What a method meta-learns or fixes beside the network's own parameters: step sizes and attention modules.
+
+    ``channels`` are the input and output channels of each layer, by name and in order.
+    """
+    layer_names = tuple(channels)
+    parameters = {STEP_SIZES: initial_step_sizes(method, layer_names, inner_steps, step_size)}
+    if method.attention is not None:
+        attended = {name: channels[name] for name in layer_names[:-1]}
+        parameters |= initial_attention(method.attention, attended, generator)
+    return parameters
 
 
 def initial_step_sizes(method: Method, layer_names: tuple[str, ...], inner_steps: int, step_size: float) -> Tensor:
@@ -61,9 +89,17 @@ def trained_names(method: Method, parameters: Parameters) -> tuple[str, ...]:
 
     Sorted, so that sums over them round alike wherever the parameters come from.
     """
-    return tuple(name for name in sorted(parameters) if name != STEP_SIZES or method.step_sizes == "learned")
+    return tuple(name for name in sorted(parameters) if name != STEP_SIZES or method.step_sizes != "fixed")
 
 
 def policy_parameters(parameters: Parameters, layer_names: tuple[str, ...]) -> Parameters:
     """The network's own parameters among the meta-parameters."""
     return {name: tensor for name, tensor in parameters.items() if layer_of(name) in layer_names}
+
+
+def shrink_step_sizes(step_sizes: Tensor, thresholds: Tensor) -> Tensor:
+    """The proximal step of the Lasso on alpha [inner step, layer] >= 0: subtracts ``thresholds`` [layer], down to zero.
+
+    A subgradient step would hover around zero; this one lands on it (p-Meta, eq. 9).
+    """
+    return (step_sizes - thresholds).clamp_min(0)

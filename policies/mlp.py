@@ -34,10 +34,15 @@ class GaussianMLP:
         return tuple(f"layer{number}" for number in range(1, len(self.sizes)))
 
     @property
+    def channels(self) -> dict[str, tuple[int, int]]:
+        """The input and output size of every layer, by name and in order."""
+        return dict(zip(self.layer_names, pairwise(self.sizes), strict=True))
+
+    @property
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of every parameter, in the order of the layers."""
         shapes: dict[str, tuple[int, ...]] = {}
-        for name, (inputs, outputs) in zip(self.layer_names, pairwise(self.sizes), strict=True):
+        for name, (inputs, outputs) in self.channels.items():
             shapes[f"{name}.weight"] = (outputs, inputs)
             shapes[f"{name}.bias"] = (outputs,)
         shapes[f"{self.layer_names[-1]}.log_std"] = (self.action_size,)
@@ -46,7 +51,7 @@ class GaussianMLP:
     def initial_parameters(self, generator: torch.Generator) -> Parameters:
         """Xavier-uniform weights, zero biases, the initial log standard deviation."""
         parameters: Parameters = {}
-        for name, (inputs, outputs) in zip(self.layer_names, pairwise(self.sizes), strict=True):
+        for name, (inputs, outputs) in self.channels.items():
             bound = math.sqrt(6 / (inputs + outputs))
             parameters[f"{name}.weight"] = (torch.rand(outputs, inputs, generator=generator) * 2 - 1) * bound
             parameters[f"{name}.bias"] = torch.zeros(outputs)

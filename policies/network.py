@@ -25,10 +25,16 @@ Trace = dict[str, LayerTrace]
 
 
 class Network(Protocol):
-    """A feed-forward network; ``layer_names`` are in order from the input to the output."""
+    """A feed-forward network.
+
+    ``layer_names`` are in order from the input to the output; ``channels`` are each layer's input and output channels.
+    """
 
     @property
     def layer_names(self) -> tuple[str, ...]: ...
+
+    @property
+    def channels(self) -> dict[str, tuple[int, int]]: ...
 
     def initial_parameters(self, generator: torch.Generator) -> Parameters: ...
 

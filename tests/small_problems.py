@@ -6,7 +6,7 @@ import torch
 
 from metarl.inner_loop import Batch
 from metarl.meta_objective import MetaObjective, TaskData
-from metarl.policies.methods import STEP_SIZES, get_method, initial_step_sizes, trained_names
+from metarl.policies.methods import get_method, initial_meta_parameters, trained_names
 from metarl.policies.mlp import GaussianMLP
 from metarl.policies.network import Parameters
 
@@ -14,24 +14,25 @@ NETWORK = GaussianMLP(observation_size=3, hidden_sizes=(4, 5), action_size=2, in
 
 
 def small_parameters(method: str = "maml", inner_steps: int = 1, seed: int = 0) -> Parameters:
-    """Meta-parameters with nonzero biases and a large step size, so that second-order terms matter."""
+    """Meta-parameters with nothing left at zero and a large step size, so that second-order terms matter."""
     random = torch.Generator().manual_seed(seed)
-    parameters = NETWORK.initial_parameters(random)
-    parameters[STEP_SIZES] = initial_step_sizes(get_method(method), NETWORK.layer_names, inner_steps, 0.5)
+    parameters = NETWORK.initial_parameters(random) | initial_meta_parameters(
+        get_method(method), NETWORK.channels, inner_steps, 0.5, random
+    )
     return {
-        name: tensor.double() + (0.1 * torch.randn(tensor.shape, generator=random) if name.endswith("bias") else 0.0)
+        name: tensor.double() + (0 if tensor.any() else 0.3 * torch.randn(tensor.shape, generator=random))
         for name, tensor in parameters.items()
     }
 
 
-def small_batch(seed: int, samples: int = 11) -> Batch:
+def small_batch(seed: int, samples: int = 12) -> Batch:
     random = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, generator=random, dtype=torch.float64)
 
     valid = torch.arange(samples) != 4
-    return Batch(normal(samples, 3), normal(samples, 2), normal(samples) * valid, valid)
+    return Batch(normal(samples, 3), normal(samples, 2), normal(samples) * valid, valid, episodes=3)
 
 
 def small_objective(
@@ -39,7 +40,7 @@ def small_objective(
 ) -> MetaObjective:
     return MetaObjective(
         network=NETWORK,
-        updated_layers=get_method(method).updated_layers(NETWORK.layer_names),
+        method=get_method(method),
         trained=trained_names(get_method(method), small_parameters(method, inner_steps)),
         first_order=first_order,
         tasks=[

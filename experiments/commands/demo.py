@@ -77,6 +77,10 @@ def next_run(out: Path) -> Path:
     """The first of ``run-1``, ``run-2``, ... that is not there; ValueError if the folder is not the demo's."""
     if out.exists() and not (out / "run-1").is_dir() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} is there already and was not made by the demo: choose another folder with --out")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"cannot write to {out}: {error.strerror or error}") from None
     number = 1
     while (out / f"run-{number}").exists():
         number += 1

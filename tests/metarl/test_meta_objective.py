@@ -10,10 +10,10 @@ from metarl.meta_objective import MetaObjective, flatten, split
 from metarl.policies.network import Parameters
 from metarl.trpo import natural_step
 
-CASES = [("maml", 1), ("maml", 2), ("anil", 1), ("boil", 2), ("maml++", 1), ("maml++", 2)]
+CASES = [("maml", 1), ("maml", 2), ("anil", 1), ("boil", 2), ("maml++", 1), ("maml++", 2), ("p-meta-layers", 1)]
 
 
-def numeric_gradient(objective: MetaObjective, parameters: Parameters, epsilon: float = 1e-5) -> torch.Tensor:
+def numeric_gradient(objective: MetaObjective, parameters: Parameters, epsilon: float = 1e-6) -> torch.Tensor:
     """Central differences of the loss that ``measure`` gives, one meta-parameter at a time."""
     _, _, old = objective.gradient(parameters)
     size = sum(parameters[name].numel() for name in objective.trained)
@@ -43,7 +43,7 @@ def test_first_order_gradient_leaves_the_second_derivatives_out() -> None:
         terms = []
         for task in objective.tasks:
             single = MetaObjective(
-                objective.network, (), objective.trained, False, [task._replace(support=())], objective.executor
+                objective.network, objective.method, objective.trained, False, [task._replace(support=())], objective.executor
             )
             adapted = adapted_parameters(objective, parameters, task.support)
             terms.append(single.gradient(adapted)[0])
@@ -57,7 +57,7 @@ def adapted_parameters(objective: MetaObjective, parameters: Parameters, support
 
     for step, batch in enumerate(support):
         parameters = as_leaves(
-            inner_step(objective.network, as_leaves(parameters), objective.updated_layers, step, batch, False)
+            inner_step(objective.network, as_leaves(parameters), objective.method, step, batch, False)
         )
     return {name: tensor.detach() for name, tensor in parameters.items()}
 
@@ -89,7 +89,7 @@ def test_damping_and_fraction() -> None:
     undamped = objective.fisher_product(parameters, 0.5, 0.0)(vector)
     torch.testing.assert_close(objective.fisher_product(parameters, 0.5, 0.1)(vector), undamped + 0.1)
     half = MetaObjective(
-        objective.network, objective.updated_layers, objective.trained, False, objective.tasks[:2], objective.executor
+        objective.network, objective.method, objective.trained, False, objective.tasks[:2], objective.executor
     )
     torch.testing.assert_close(half.fisher_product(parameters, 1.0, 0.0)(vector), undamped)
 

@@ -1,0 +1,48 @@
+"""Calling the command line from tests, on settings so small that a training takes a second."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import shlex
+from dataclasses import dataclass
+
+from metarl.experiments.cli import main
+
+FAMILY = "navigation-2d"
+TINY = tuple(shlex.split("--iterations 2 --tasks 2 --episodes 2 --horizon 5 --hidden-sizes 4 --threads 1"))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command line gave."""
+
+    code: int
+    out: str
+    err: str
+
+
+def metarl(*arguments: object) -> Outcome:
+    """Runs the command in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+    return Outcome(code, out.getvalue(), err.getvalue())
+
+
+def succeeds(*arguments: object) -> str:
+    """The output of a command that must succeed."""
+    outcome = metarl(*arguments)
+    assert (outcome.code, outcome.err) == (0, ""), outcome
+    return outcome.out
+
+
+def fails(*arguments: object) -> str:
+    """The one sentence of a command that must be refused."""
+    outcome = metarl(*arguments)
+    assert outcome.code == 2 and outcome.out == "", outcome
+    assert outcome.err.startswith("metarl: ") and outcome.err.count("\n") == 1, outcome.err
+    return outcome.err.removeprefix("metarl: ").rstrip("\n")

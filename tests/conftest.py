@@ -1,0 +1,9 @@
+"""Lets every test import the modules that tests share, such as ``tests/small_problems.py``."""
+
+import sys
+from pathlib import Path
+
+# First of all: with tests/ on the path, Python could take the folder tests/metarl for the package.
+import metarl  # noqa: F401
+
+sys.path.append(str(Path(__file__).parent))

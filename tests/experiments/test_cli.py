@@ -1,0 +1,171 @@
+"""The command line from end to end: what each command prints and leaves behind."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import FAMILY, TINY, metarl, succeeds
+from PIL import Image
+
+from metarl.policies.controller import load
+from metarl.settings import preset
+
+ROOT = Path(__file__).resolve().parents[2]
+TASK = ("goal_x=0.3", "goal_y=-0.2")
+
+
+def test_train_leaves_a_run_folder_and_says_what_to_type_next(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "run"
+    out = succeeds("train", FAMILY, *TINY, "--out", folder)
+    assert "2/2 meta-iterations" in out and "KL" in out and "left" in out
+    assert f"metarl evaluate {folder / 'controller.safetensors'}" in out
+    with (folder / "progress.csv").open() as file:
+        assert [row["iteration"] for row in csv.DictReader(file)] == ["1", "2"]
+    settings = json.loads((folder / "config.json").read_text())["settings"]
+    assert settings["hidden_sizes"] == [4] and settings["horizon"] == 5
+    assert settings["action_scale"] == preset(FAMILY).action_scale
+    with Image.open(folder / "learning_curve.png") as picture:
+        assert min(picture.size) >= 400 and len(set(picture.convert("RGB").get_flattened_data())) > 50
+
+
+def test_the_commands_that_training_recommends_work(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    out = succeeds("train", FAMILY, *TINY)
+    assert (tmp_path / "runs" / f"{FAMILY}-maml-seed0" / "controller.safetensors").exists()
+    recommended = [line.split()[1:] for line in out.splitlines() if line.startswith("  metarl ")]
+    assert [words[0] for words in recommended] == ["evaluate", "adapt", "render"]
+    for words in recommended:
+        succeeds(*words)
+
+
+def test_same_seed_same_numbers(run: Path, tmp_path: Path) -> None:
+    succeeds("train", FAMILY, *TINY, "--out", tmp_path / "same")
+    succeeds("train", FAMILY, *TINY, "--seed", 1, "--out", tmp_path / "other")
+    progress, same, other = (
+        (folder / "progress.csv").read_bytes() for folder in (run, tmp_path / "same", tmp_path / "other")
+    )
+    assert progress == same != other
+
+
+def test_settings_come_from_the_command_line_wherever_the_family_stands(tmp_path: Path) -> None:
+    succeeds("train", *TINY, "--method", "anil", "--inner-steps", 2, "--out", tmp_path / "run", "--", FAMILY)
+    metadata = load(tmp_path / "run" / "controller.safetensors").metadata
+    assert (metadata.method, metadata.inner_steps, metadata.horizon) == ("anil", 2, 5)
+    assert metadata.action_scale == preset(FAMILY).action_scale
+
+
+def test_evaluate_prints_a_table_and_writes_the_numbers(controller: Path, tmp_path: Path) -> None:
+    out = succeeds("evaluate", controller, "--tasks", 3, "--json", tmp_path / "returns.json")
+    record = json.loads((tmp_path / "returns.json").read_text())
+    assert set(record) == {"tasks", "returns"} and record["tasks"] == 3
+    assert [set(entry) for entry in record["returns"]] == [{"steps", "mean", "ci95"}] * 2
+    assert [entry["steps"] for entry in record["returns"]] == [0, 1]
+    for entry in record["returns"]:
+        assert entry["mean"] < 0 < entry["ci95"]
+        assert f"{entry['mean']:.2f}" in out and f"± {entry['ci95']:.2f}" in out
+
+
+def test_the_interval_of_a_single_task_is_null(controller: Path, tmp_path: Path) -> None:
+    succeeds("evaluate", controller, "--tasks", 1, "--json", tmp_path / "returns.json")
+    text = (tmp_path / "returns.json").read_text()
+    assert "NaN" not in text
+    assert [entry["ci95"] for entry in json.loads(text)["returns"]] == [None, None]
+
+
+def test_evaluation_depends_on_its_seed_alone(controller: Path, tmp_path: Path) -> None:
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        succeeds("evaluate", controller, "--tasks", 3, "--seed", seed, "--json", tmp_path / name)
+    first, again, other = ((tmp_path / name).read_text() for name in "abc")
+    assert first == again != other
+
+
+def test_adapt_writes_the_adapted_controller(controller: Path, tmp_path: Path) -> None:
+    out = succeeds("adapt", controller, "--task", *TASK, "--out", tmp_path / "adapted.safetensors")
+    adapted = load(tmp_path / "adapted.safetensors")
+    assert adapted.metadata.adapted_to == {"goal_x": 0.3, "goal_y": -0.2}
+    before = load(controller).parameters
+    assert any(not np.array_equal(before[name], adapted.parameters[name]) for name in before)
+    assert "after 0 inner steps: -" in out and "after 1 inner step: -" in out
+
+
+def test_adapt_names_its_file_after_the_task(controller: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "c.safetensors"
+    copy.write_bytes(controller.read_bytes())
+    succeeds("adapt", copy, "--task", *TASK)
+    assert load(tmp_path / "c-goal_x=0.3-goal_y=-0.2.safetensors").metadata.adapted_to is not None
+
+
+def test_render_makes_a_small_moving_picture(controller: Path, tmp_path: Path) -> None:
+    out = succeeds("render", controller, "--task", *TASK, "--out", tmp_path / "episode.gif")
+    assert "return -" in out and "adapted first" in out
+    with Image.open(tmp_path / "episode.gif") as picture:
+        assert picture.n_frames > 1
+        assert len(picture.convert("RGB").getcolors(1 << 24)) > 2
+    assert (tmp_path / "episode.gif").stat().st_size < 2_000_000
+
+
+def test_render_adapts_only_where_it_should(controller: Path, tmp_path: Path) -> None:
+    adapted = tmp_path / "adapted.safetensors"
+    succeeds("adapt", controller, "--task", *TASK, "--out", adapted)
+    commands = {
+        "first": (controller, "--task", *TASK),
+        "already": (adapted,),
+        "not": (controller, "--task", *TASK, "--no-adapt"),
+    }
+    returns = {}
+    for name, words in commands.items():
+        out = succeeds("render", *words, "--out", tmp_path / f"{name}.gif")
+        returns[name] = out.partition("return ")[2].split()[0]
+    assert returns["first"] == returns["already"] != returns["not"]
+
+
+@pytest.mark.parametrize("family", ["navigation-2d", "half-cheetah-velocity"])
+def test_the_help_of_train_shows_the_presets_of_the_family(family: str) -> None:
+    out = " ".join(succeeds("train", family, "--help").replace("│", " ").split())
+    settings = preset(family)
+    assert f"Tasks in a meta-batch. (default: {settings.tasks})" in out
+    assert f"clipped to the action space. (default: {settings.action_scale:g})" in out
+    assert "maml, anil, boil, maml++" in out and "half-cheetah-velocity" in out
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "adapt", "render", "bench", "demo"])
+def test_every_command_has_help(command: str) -> None:
+    assert f"usage: metarl {command}" in succeeds(command, "--help")
+    assert f"  {command} " in succeeds("--help")
+
+
+def test_version() -> None:
+    import metarl as package
+
+    assert succeeds("--version") == f"metarl {package.__version__}\n"
+
+
+def test_the_general_help_loads_no_heavy_module() -> None:
+    code = (
+        "import sys; from metarl.experiments.cli import main; main(['--help']); "
+        "sys.exit(not {'torch', 'mujoco', 'gymnasium', 'matplotlib'}.isdisjoint(sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.DEVNULL).returncode == 0
+
+
+def test_a_task_family_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = tmp_path / "my_family_module.py"
+    module.write_text(
+        "from dataclasses import replace\n"
+        "from metarl.envs.registry import get_family\n"
+        "family = replace(get_family('navigation-2d'), name='mine')\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry not in ("", os.getcwd())])
+    succeeds("train", "my_family_module:family", *TINY, "--out", "run")
+    path = Path("run/controller.safetensors")
+    assert load(path).metadata.family == "mine"
+    succeeds("evaluate", path, "--tasks", 2, "--family", "my_family_module:family")
+    assert "mine" in metarl("evaluate", path, "--tasks", 2).err
