@@ -11,7 +11,8 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 REINSTALL = rm -rf build && $(PIP_INSTALL) --no-build-isolation --no-deps --force-reinstall . && rm -rf build
 
 ROOMS := metarl envs policies experiments
-SOURCES := $(shell find $(ROOMS) -type f -not -path '*/__pycache__/*')
+# Folders too: their time tells of files that went.
+SOURCES := $(shell find $(ROOMS) -not -path '*/__pycache__*')
 
 .DELETE_ON_ERROR:
 .PHONY: help demo test lint format clean
@@ -38,6 +39,7 @@ clean: ## remove the virtual environment and everything built
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(VENV)/dependencies: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("metarl needs Python 3.11 or newer: make PYTHON=..." if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(PIP_INSTALL) -c constraints.txt setuptools
 	$(PIP_INSTALL) -c constraints.txt --no-build-isolation .

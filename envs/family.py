@@ -52,6 +52,10 @@ class Simulator(Protocol):
         """
         ...
 
+    def draw(self) -> NDArray[np.uint8]:
+        """A picture [height, width, 3] of the first task's first episode."""
+        ...
+
     def close(self) -> None: ...
 
 

@@ -1,9 +1,99 @@
-"""TEMPORARY until the real registry arrives."""
-from metarl.envs.family import TaskFamily
-FAMILIES = ("navigation-2d", "half-cheetah-velocity")
+"""The task families by name. MuJoCo is imported when a HalfCheetah is simulated, not before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from importlib import import_module
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box
+
+from metarl.envs.family import Array, Simulator, TaskField, TaskFamily
+from metarl.envs.navigation import ARENA, MAX_SPEED, NavigationSimulator, sample_goals
+from metarl.envs.task_env import TaskEnv
+
+
+def _navigation() -> TaskFamily:
+    return TaskFamily(
+        name="navigation-2d",
+        fields=(TaskField("goal_x", -ARENA, ARENA), TaskField("goal_y", -ARENA, ARENA)),
+        observation_space=Box(-np.inf, np.inf, (2,), np.float64),
+        action_space=Box(-MAX_SPEED, MAX_SPEED, (2,), np.float32),
+        horizon=200,
+        make_simulator=lambda threads: NavigationSimulator(),
+        make_env=partial(gymnasium.make, "metarl/Navigation2D-v0"),
+        sample_tasks=sample_goals,
+    )
+
+
+def _half_cheetah(
+    name: str,
+    field: TaskField,
+    simulator: str,
+    environment: str,
+    sample_tasks: Callable[[int, np.random.Generator], Array],
+) -> TaskFamily:
+    def make_simulator(threads: int) -> Simulator:
+        made: Simulator = getattr(import_module("metarl.envs.half_cheetah"), simulator)(threads)
+        return made
+
+    return TaskFamily(
+        name=name,
+        fields=(field,),
+        observation_space=Box(-np.inf, np.inf, (20,), np.float64),
+        action_space=Box(-1.0, 1.0, (6,), np.float32),
+        horizon=200,
+        make_simulator=make_simulator,
+        make_env=partial(gymnasium.make, environment),
+        sample_tasks=sample_tasks,
+    )
+
+
+FAMILIES: dict[str, Callable[[], TaskFamily]] = {
+    "navigation-2d": _navigation,
+    "half-cheetah-velocity": lambda: _half_cheetah(
+        "half-cheetah-velocity",
+        TaskField("target_velocity", 0.0, 2.0, "m/s"),
+        "velocity_simulator",
+        "metarl/HalfCheetahVelocity-v0",
+        lambda count, generator: generator.uniform(0.0, 2.0, (count, 1)),
+    ),
+    "half-cheetah-direction": lambda: _half_cheetah(
+        "half-cheetah-direction",
+        TaskField("direction", -1.0, 1.0, choices=(-1.0, 1.0)),
+        "direction_simulator",
+        "metarl/HalfCheetahDirection-v0",
+        lambda count, generator: generator.choice([-1.0, 1.0], (count, 1)),
+    ),
+}
+
+
 def get_family(name: str) -> TaskFamily:
-    from metarl.envs._proto import cheetah, nav
-    for family in (cheetah, nav):
-        if family.name == name:
-            return family
-    raise ValueError(f"unknown task family '{name}': choose one of {', '.join(FAMILIES)}")
+    """The family of that name, or a family of your own as ``module:attribute``.
+
+    The attribute is a TaskFamily or a function without arguments that makes one. ValueError says what is wrong.
+    """
+    if name in FAMILIES:
+        return FAMILIES[name]()
+    module, colon, attribute = name.partition(":")
+    if not colon:
+        raise ValueError(
+            f"unknown task family '{name}': choose one of {', '.join(FAMILIES)}, or your own as module:attribute"
+        )
+    try:
+        found: Any = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"task family '{name}' cannot be imported: {error}") from None
+    family = found if isinstance(found, TaskFamily) else found() if callable(found) else None
+    if not isinstance(family, TaskFamily):
+        raise ValueError(f"task family '{name}' is neither a TaskFamily nor a function that makes one")
+    return replace(family, name=name)
+
+
+def make_env(family: str, render_mode: str | None = None) -> TaskEnv:
+    """The entry point of the registered environments."""
+    return TaskEnv(get_family(family), render_mode)

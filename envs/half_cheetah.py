@@ -1,0 +1,137 @@
+"""HalfCheetah that shall run at a given velocity, or in a given direction (Finn et al. 2017; p-Meta, Sec. 4.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import gymnasium
+import mujoco
+import numpy as np
+from mujoco import rollout
+from numpy.typing import NDArray
+
+from metarl.envs import drawing
+from metarl.envs.family import Array, Transition
+
+FRAME_SKIP = 5  # physics steps per control step, as in Gymnasium
+TIME_STEP = 0.05  # seconds per control step
+CONTROL_COST = 0.05
+POSITIONS, VELOCITIES, ACTIONS = 9, 9, 6
+
+RewardFunction = Callable[[Array, Array, Array], Array]
+
+
+def initial_state(seed: int) -> Array:
+    """Time, positions and velocities [19] near rest, drawn as in Gymnasium's HalfCheetah."""
+    generator = np.random.Generator(np.random.PCG64(seed))
+    positions = generator.uniform(-0.1, 0.1, POSITIONS)
+    return np.concatenate([[0.0], positions, 0.1 * generator.standard_normal(VELOCITIES)])
+
+
+def observe(states: Array, torso_height: float) -> Array:
+    """[n, 20]: positions without the root's x, velocities, and the torso's place in space; ``states`` [n, 19]."""
+    observations = np.empty((len(states), POSITIONS + VELOCITIES + 2))
+    observations[:, :17] = states[:, 2:]
+    observations[:, 17] = states[:, 1]
+    observations[:, 18] = 0
+    observations[:, 19] = states[:, 2] + torso_height
+    return observations
+
+
+def velocity_reward(velocities: Array, actions: Array, targets: Array) -> Array:
+    """[n]: minus the distance to the target velocity in m/s, minus the control cost."""
+    return -np.abs(velocities - targets) - control_cost(actions)
+
+
+def direction_reward(velocities: Array, actions: Array, directions: Array) -> Array:
+    """[n]: the velocity in the direction, 1 for forward and -1 for backward, minus the control cost."""
+    return directions * velocities - control_cost(actions)
+
+
+def control_cost(actions: Array) -> Array:
+    """[n]: 0.05 |a|^2 of actions [n, 6]."""
+    return CONTROL_COST * np.einsum("na,na->n", actions, actions)
+
+
+@cache
+def load_model() -> mujoco.MjModel:
+    """Gymnasium's model. A diverged state stays visible instead of being reset on the quiet."""
+    path = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets" / "half_cheetah.xml"
+    shown = mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(lambda message: None)  # the model uses an attribute that MuJoCo is about to retire
+    try:
+        model = mujoco.MjModel.from_xml_path(str(path))
+    finally:
+        mujoco.set_mju_user_warning(shown)
+    model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
+    return model
+
+
+class HalfCheetahSimulator:
+    """All episodes in MuJoCo's own threads; the model is shared, everything else belongs to the simulator.
+
+    The arrays that ``reset`` and ``step`` return are the caller's to keep.
+    """
+
+    def __init__(self, reward: RewardFunction, describe: Callable[[float], str], threads: int) -> None:
+        self.reward, self.describe = reward, describe
+        self.model = load_model()
+        self.torso_height = float(self.model.body("torso").pos[2])
+        self.data = [mujoco.MjData(self.model) for _ in range(threads)]
+        self.pool = rollout.Rollout(nthread=0 if threads == 1 else threads)
+
+    def reset(self, tasks: Array, seeds: NDArray[np.int64]) -> Array:
+        self.shape, count = seeds.shape, seeds.size
+        self.tasks = np.repeat(tasks[:, 0], seeds.shape[1])
+        self.states = np.array([initial_state(int(seed)) for seed in seeds.flat])
+        self.models = [self.model] * count
+        self.trajectories = np.empty((count, FRAME_SKIP, self.states.shape[1]))
+        self.sensors = np.empty((count, FRAME_SKIP, self.model.nsensordata))
+        self.controls = np.empty((count, FRAME_SKIP, ACTIONS))
+        self.velocities = np.zeros(count)
+        return self._observations()
+
+    def step(self, actions: Array) -> Transition:
+        clipped = np.clip(actions.reshape(-1, ACTIONS), -1, 1)
+        self.controls[:] = clipped[:, np.newaxis]
+        self.pool.rollout(
+            self.models,
+            self.data,
+            self.states,
+            self.controls,
+            state=self.trajectories,
+            sensordata=self.sensors,
+            nstep=FRAME_SKIP,
+            skip_checks=True,
+        )
+        before, self.states = self.states[:, 1], self.trajectories[:, -1].copy()
+        self.velocities = (self.states[:, 1] - before) / TIME_STEP
+        rewards = self.reward(self.velocities, clipped, self.tasks)
+        terminated = np.zeros(self.shape, dtype=bool)
+        return Transition(self._observations(), rewards.reshape(self.shape), terminated)
+
+    def draw(self) -> NDArray[np.uint8]:
+        """The first episode from the side."""
+        data = self.data[0]
+        data.qpos[:] = self.states[0, 1 : 1 + POSITIONS]
+        mujoco.mj_kinematics(self.model, data)
+        caption = f"{self.describe(float(self.tasks[0]))}   now {self.velocities[0]:+.1f} m/s"
+        return drawing.draw_side_view(self.model, data, caption)
+
+    def close(self) -> None:
+        self.pool.close()
+
+    def _observations(self) -> Array:
+        return observe(self.states, self.torso_height).reshape(*self.shape, -1)
+
+
+def velocity_simulator(threads: int) -> HalfCheetahSimulator:
+    """Episodes whose task is a target velocity."""
+    return HalfCheetahSimulator(velocity_reward, lambda target: f"target {target:.1f} m/s", threads)
+
+
+def direction_simulator(threads: int) -> HalfCheetahSimulator:
+    """Episodes whose task is a direction."""
+    return HalfCheetahSimulator(direction_reward, lambda way: "forward" if way > 0 else "backward", threads)

@@ -1,0 +1,55 @@
+"""2D navigation: a point that shall reach a goal (Finn et al. 2017; p-Meta, Sec. 4.3)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metarl.envs import drawing
+from metarl.envs.family import Array, Transition
+
+MAX_SPEED = 0.1  # per axis and step
+ARENA = 0.5  # goals lie within this distance of the origin along each axis
+GOAL_RADIUS = 0.01  # along each axis
+
+
+def move(positions: Array, actions: Array) -> Array:
+    """The positions [..., 2] after one step with the velocities ``actions`` [..., 2], clipped to the maximal speed."""
+    return positions + np.clip(actions, -MAX_SPEED, MAX_SPEED)
+
+
+def reward(positions: Array, goals: Array) -> Array:
+    """Minus the distance to the goal [...]."""
+    return -np.sqrt(np.square(positions - goals).sum(axis=-1))
+
+
+def reached(positions: Array, goals: Array) -> NDArray[np.bool_]:
+    """Whether a position is within 0.01 of its goal along both axes [...]."""
+    return (np.abs(positions - goals) < GOAL_RADIUS).all(axis=-1)
+
+
+def sample_goals(count: int, generator: np.random.Generator) -> Array:
+    """Goals [count, 2], uniform in the square."""
+    return generator.uniform(-ARENA, ARENA, (count, 2))
+
+
+class NavigationSimulator:
+    """Every episode starts at the origin, so seeds change nothing."""
+
+    def reset(self, tasks: Array, seeds: NDArray[np.int64]) -> Array:
+        self.goals = np.broadcast_to(tasks[:, np.newaxis], (*seeds.shape, 2))
+        self.positions = np.zeros((*seeds.shape, 2))
+        self.trail = [self.positions[0, 0]]
+        return self.positions
+
+    def step(self, actions: Array) -> Transition:
+        self.positions = move(self.positions, actions)
+        self.trail.append(self.positions[0, 0])
+        return Transition(self.positions, reward(self.positions, self.goals), reached(self.positions, self.goals))
+
+    def draw(self) -> NDArray[np.uint8]:
+        """The way of the first episode."""
+        return drawing.draw_navigation(np.array(self.trail), self.goals[0, 0])
+
+    def close(self) -> None:
+        pass

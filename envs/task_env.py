@@ -1,0 +1,66 @@
+"""The single Gymnasium environment of a task family: its batched simulator with one task and one episode."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from metarl.envs.family import Array, TaskFamily
+
+
+class TaskEnv(gymnasium.Env[Array, NDArray[np.float32]]):
+    """An episode of one task; the same seed and task give the same episode as in the batched simulator.
+
+    ``reset(options={"task": ...})`` sets the task, by its named values or as an array [field]; without it one is drawn
+    from the family. ``info["task"]`` tells it by name.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 20}
+
+    def __init__(self, family: TaskFamily, render_mode: str | None = None) -> None:
+        if render_mode not in (None, "rgb_array"):
+            raise ValueError(f"the render mode must be 'rgb_array' or None, got {render_mode!r}")
+        self.family, self.render_mode = family, render_mode
+        self.observation_space, self.action_space = family.observation_space, family.action_space
+        self.simulator = family.make_simulator(1)
+        self.task: Array | None = None
+
+    def reset(
+        self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
+    ) -> tuple[Array, dict[str, Any]]:
+        """Starts an episode; ValueError names a task field that is missing, unknown or out of range."""
+        super().reset(seed=seed)
+        given = (options or {}).get("task")
+        self.task = self.family.sample_tasks(1, self.np_random)[0] if given is None else self._checked(given)
+        episode_seed = int(self.np_random.integers(2**31)) if seed is None else seed
+        observations = self.simulator.reset(self.task[np.newaxis], np.array([[episode_seed]]))
+        return observations[0, 0].copy(), self._info()
+
+    def step(self, action: NDArray[np.float32]) -> tuple[Array, float, bool, bool, dict[str, Any]]:
+        """Steps the episode; its end at the horizon is the business of Gymnasium's TimeLimit."""
+        transition = self.simulator.step(np.asarray(action, np.float64)[np.newaxis, np.newaxis])
+        observation = transition.observations[0, 0].copy()
+        return observation, float(transition.rewards[0, 0]), bool(transition.terminated[0, 0]), False, self._info()
+
+    def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
+        """A picture [height, width, 3] of the episode."""
+        return self.simulator.draw() if self.render_mode == "rgb_array" else None
+
+    def close(self) -> None:
+        self.simulator.close()
+
+    def _checked(self, task: Mapping[str, float] | ArrayLike) -> Array:
+        if isinstance(task, Mapping):
+            return self.family.task_array(task)
+        values = np.atleast_1d(np.asarray(task, np.float64))
+        if values.shape != (len(self.family.fields),):
+            raise ValueError(f"a task of {self.family.name} has {len(self.family.fields)} values, got {values.shape}")
+        return self.family.task_array(self.family.task_dict(values))
+
+    def _info(self) -> dict[str, Any]:
+        assert self.task is not None
+        return {"task": self.family.task_dict(self.task)}
