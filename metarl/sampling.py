@@ -75,10 +75,18 @@ class Sampler:
         ]
         for job in jobs:
             job.result()
-        require_finite("the policy's actions are", batch.actions)
-        require_finite("the environment's observations are", batch.observations)
-        require_finite("the environment's rewards are", batch.rewards)
+        require_finite_episodes(batch)
         return batch
+
+
+def require_finite_episodes(batch: Episodes) -> None:
+    """FloatingPointError names what is not finite: the cause, where a NaN in one has spread to the others."""
+    if all(bool(torch.isfinite(part).all()) for part in (batch.observations, batch.actions, batch.rewards)):
+        return
+    observed = torch.isfinite(batch.observations).all(dim=-1)
+    require_finite("the policy's actions are", batch.actions[observed])
+    require_finite("the environment's observations are", batch.observations)
+    require_finite("the environment's rewards are", batch.rewards)
 
 
 def _slice(batch: Episodes, start: int, stop: int) -> Episodes:

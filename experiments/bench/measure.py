@@ -1,0 +1,131 @@
+"""What the benchmarks share: the scale, repetitions in turn, and the ratios and tables made of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from metarl.envs.family import TaskFamily
+from metarl.envs.registry import get_family
+from metarl.meta_training import build_network, with_horizon
+from metarl.policies.network import Parameters
+from metarl.sampling import Sampler
+from metarl.settings import TrainSettings, preset
+
+FAMILY = "half-cheetah-velocity"
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much is sampled at once; the defaults are p-Meta's (Sec. 4.3)."""
+
+    tasks: int = 40
+    episodes: int = 20
+    horizon: int = 200
+
+    @property
+    def steps(self) -> int:
+        """Environment steps of one sampling."""
+        return self.tasks * self.episodes * self.horizon
+
+    def family(self) -> TaskFamily:
+        return with_horizon(get_family(FAMILY), self.horizon)
+
+    def settings(self, threads: int, method: str = "maml") -> TrainSettings:
+        return preset(FAMILY, method=method, tasks=self.tasks, episodes=self.episodes, threads=threads)
+
+
+FULL_SCALE = Scale()
+
+
+@dataclass(frozen=True)
+class SamplingJob:
+    """A sampling that is the same every time: one set of policies, tasks, seeds and noise."""
+
+    scale: Scale
+    family: TaskFamily
+    settings: TrainSettings
+    parameters: Parameters  # with a leading task axis, as after an adaptation
+
+    def sampler(self) -> Sampler:
+        """A sampler for the job, to be closed by the caller."""
+        network = build_network(self.family, self.settings)
+        return Sampler(self.family, network, self.settings.action_scale, self.settings.threads)
+
+    def run(self, sampler: Sampler) -> int:
+        """Samples once; returns the number of environment steps."""
+        generator = np.random.default_rng(0)
+        tasks = self.family.sample_tasks(self.scale.tasks, generator)
+        return sampler.sample(self.parameters, tasks, self.scale.episodes, generator).steps()
+
+
+def sampling_job(scale: Scale, threads: int) -> SamplingJob:
+    """The job at a scale, with an untrained policy per task."""
+    family, settings = scale.family(), scale.settings(threads)
+    network, generator = build_network(family, settings), torch.Generator().manual_seed(0)
+    policies = [network.initial_parameters(generator) for _ in range(scale.tasks)]
+    return SamplingJob(
+        scale, family, settings, {name: torch.stack([policy[name] for policy in policies]) for name in policies[0]}
+    )
+
+
+def rates_in_turn(works: Mapping[str, Callable[[], int]], repetitions: int) -> dict[str, list[float]]:
+    """Environment steps per second of several pieces of work, each of which returns its number of steps.
+
+    After a warm-up they take turns, so that whatever else the machine does meets all of them.
+    """
+    rates: dict[str, list[float]] = {name: [] for name in works}
+    for repetition in range(repetitions + 1):
+        for name, work in works.items():
+            start = time.perf_counter()
+            steps = work()
+            rate = steps / (time.perf_counter() - start)
+            if repetition > 0:
+                rates[name].append(rate)
+    return rates
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Median, smallest and largest."""
+    return {"median": median(values), "min": min(values), "max": max(values)}
+
+
+def ratio_of(numerators: Sequence[float], denominators: Sequence[float]) -> dict[str, float]:
+    """The ratio of the medians, and the smallest and largest ratio of what was measured in the same turn."""
+    ratios = [above / below for above, below in zip(numerators, denominators, strict=True)]
+    return {
+        "ratio": median(numerators) / median(denominators),
+        "ratio_min": min(ratios),
+        "ratio_max": max(ratios),
+    }
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *remarks: str) -> None:
+    """A table whose first column is text and whose others are numbers, and lines below it."""
+    console = Console(highlight=False)
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="right" if index else "left")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+    for remark in remarks:
+        console.print(remark, soft_wrap=True)
+
+
+def rate_cells(rates: Mapping[str, float]) -> list[str]:
+    """Median, smallest and largest in steps per second."""
+    return [f"{rates[key]:,.0f}" for key in ("median", "min", "max")]
+
+
+def ratio_text(result: Mapping[str, Any]) -> str:
+    """``0.91 (0.90 to 0.93)``."""
+    return f"{result['ratio']:.2f} ({result['ratio_min']:.2f} to {result['ratio_max']:.2f})"

@@ -1,0 +1,98 @@
+"""Env-steps per second of the sampler over those of other libraries' vector environments, with the same policy."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import partial
+from importlib.metadata import version
+from importlib.util import find_spec
+from typing import Any
+
+from metarl.experiments.bench.measure import (
+    FULL_SCALE,
+    Scale,
+    print_table,
+    rate_cells,
+    rates_in_turn,
+    ratio_of,
+    ratio_text,
+    sampling_job,
+    spread,
+)
+from metarl.experiments.bench.vector_environments import ENVIRONMENT, PEERS, Peer, Round
+from metarl.meta_training import single_threaded_torch
+from metarl.settings import available_threads
+
+OURS = "metarl"
+
+
+def run(threads: int | None = None) -> dict[str, Any]:
+    """Measures at the paper's scale with ``threads`` (default: all cores), in about two minutes."""
+    return measure(PEERS, FULL_SCALE, threads or available_threads(), repetitions=7, seconds=1.0)
+
+
+def show(result: dict[str, Any]) -> None:
+    """Prints our ratio to each peer."""
+    measured = [part for part in result["parts"] if "rate" in part]
+    skipped = [part for part in result["parts"] if "rate" not in part]
+    rows = [[part["name"], str(part["environments"]), *rate_cells(part["rate"]), ratio_text(part)] for part in measured]
+    print_table(
+        f"Sampling HalfCheetah with a policy in the loop: {result['threads']} threads",
+        ["env-steps/s", "environments", "median", "min", "max", f"{OURS} / peer"],
+        [[OURS, str(result["episodes"]), *rate_cells(result["ours"]), ""], *rows],
+        f"{OURS} / the fastest peer, {result['fastest_peer']}: {ratio_text(result)}",
+        f"Peers run {ENVIRONMENT} in the fastest number of environments of a few, in whole episodes of "
+        f"{result['horizon']} steps, for at least {result['seconds']:g} s at a time.",
+        *(f"{part['name']} is skipped: {part['skipped']}." for part in skipped),
+    )
+
+
+def measure(peers: Sequence[Peer], scale: Scale, threads: int, repetitions: int, seconds: float) -> dict[str, Any]:
+    """Our sampler at a scale and every installed peer in turn; a peer's turn lasts ``seconds`` or a round."""
+    job = sampling_job(scale, threads)
+    parts: list[dict[str, Any]] = []
+    with single_threaded_torch(), ExitStack() as stack:
+        works: dict[str, Round] = {OURS: partial(job.run, stack.enter_context(job.sampler()))}
+        for peer in peers:
+            if find_spec(peer.package) is None:
+                parts.append({"name": peer.name, "skipped": f"the package {peer.package} is not installed"})
+                continue
+            tried = {
+                count: rate_of(peer, count, threads, scale.horizon, seconds) for count in peer.environments(threads)
+            }
+            best = max(tried, key=lambda count: tried[count])
+            a_round = stack.enter_context(peer.open(best, threads, scale.horizon))
+            works[peer.name] = partial(rounds_for, seconds, a_round)
+            parts.append({"name": peer.name, "version": version(peer.package), "environments": best, "tried": tried})
+        rates = rates_in_turn(works, repetitions)
+    for part in parts:
+        if part["name"] in rates:
+            part |= {"rate": spread(rates[part["name"]]), **ratio_of(rates[OURS], rates[part["name"]])}
+    fastest = min((part for part in parts if "ratio" in part), key=lambda part: float(part["ratio"]))
+    return {
+        **{key: fastest[key] for key in ("ratio", "ratio_min", "ratio_max")},
+        "fastest_peer": fastest["name"],
+        "ours": spread(rates[OURS]),
+        "parts": parts,
+        "episodes": scale.tasks * scale.episodes,
+        "horizon": scale.horizon,
+        "threads": threads,
+        "repetitions": repetitions,
+        "seconds": seconds,
+    }
+
+
+def rounds_for(seconds: float, a_round: Round) -> int:
+    """As many rounds as it takes; returns the number of environment steps."""
+    start, steps = time.perf_counter(), a_round()
+    while time.perf_counter() - start < seconds:
+        steps += a_round()
+    return steps
+
+
+def rate_of(peer: Peer, environments: int, threads: int, horizon: int, seconds: float) -> float:
+    """Environment steps per second of a peer with so many environments, after a warm-up."""
+    with peer.open(environments, threads, horizon) as a_round:
+        return rates_in_turn({peer.name: partial(rounds_for, seconds, a_round)}, 1)[peer.name][0]

@@ -1,0 +1,166 @@
+"""The vector environments of other libraries, with a policy in the loop.
+
+All of them simulate Gymnasium's HalfCheetah: the same model, five physics steps per control step. They do without the
+task, which spares them work, and do not keep what they sample.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
+from numpy.typing import NDArray
+
+from metarl.policies.mlp import GaussianMLP
+
+ENVIRONMENT = "HalfCheetah-v5"
+
+Policy = Callable[[NDArray[np.float64]], NDArray[np.float64]]  # [environment, observation] -> [environment, action]
+Round = Callable[[], int]  # an episode in every environment; returns the number of steps
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A vector environment: ``open(environments, threads, horizon)`` yields a round of it."""
+
+    name: str
+    package: str  # the importable name
+    environments: Callable[[int], tuple[int, ...]]  # numbers of environments to choose from, given those of threads
+    open: Callable[[int, int, int], AbstractContextManager[Round]]
+
+
+def make_policy(observation_size: int, action_size: int) -> Policy:
+    """The policy network of our own sampler, one for all environments, with the noise."""
+    network, generator = GaussianMLP(observation_size, (100, 100), action_size), torch.Generator().manual_seed(0)
+    parameters = network.initial_parameters(generator)
+    std = network.log_std(parameters).exp()
+
+    @torch.no_grad()
+    def act(observations: NDArray[np.float64]) -> NDArray[np.float64]:
+        mean, _ = network(parameters, torch.from_numpy(observations).float())
+        actions = mean + std * torch.randn(mean.shape, generator=generator)
+        return actions.clamp_(-1, 1).numpy().astype(np.float64)
+
+    return act
+
+
+def policy_for(environments: Any) -> Policy:
+    """Of the right sizes for any vector environment."""
+    single = getattr(environments, "single_observation_space", environments.observation_space)
+    single_action = getattr(environments, "single_action_space", environments.action_space)
+    return make_policy(single.shape[0], single_action.shape[0])
+
+
+def processes_to_try(threads: int) -> tuple[int, ...]:
+    """Environments that each have a process: one or several of them per core."""
+    return (threads, 2 * threads, 4 * threads, 8 * threads)
+
+
+def start_method() -> str:
+    """How to start processes beside threads: not by fork."""
+    return "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+
+
+def makers(count: int, horizon: int) -> list[Callable[[], gymnasium.Env[Any, Any]]]:
+    """Functions that make one environment each, without Gymnasium's checks."""
+    make = partial(gymnasium.make, ENVIRONMENT, max_episode_steps=horizon, disable_env_checker=True)
+    return [make] * count
+
+
+def roll_out(environments: Any, policy: Policy, horizon: int) -> int:
+    """A round with Gymnasium's interface."""
+    observations, _ = environments.reset()
+    for _ in range(horizon):
+        observations = environments.step(policy(observations))[0]
+    return horizon * len(observations)
+
+
+@contextmanager
+def gymnasium_sync(count: int, threads: int, horizon: int) -> Iterator[Round]:
+    """Gymnasium's environments one after the other, in this process."""
+    environments = SyncVectorEnv(makers(count, horizon))
+    yield partial(roll_out, environments, policy_for(environments), horizon)
+    environments.close()
+
+
+@contextmanager
+def gymnasium_async(count: int, threads: int, horizon: int) -> Iterator[Round]:
+    """Gymnasium's environments in a process each; observations come back through shared memory."""
+    environments = AsyncVectorEnv(makers(count, horizon), shared_memory=True, context=start_method())
+    yield partial(roll_out, environments, policy_for(environments), horizon)
+    environments.close()
+
+
+@contextmanager
+def stable_baselines(count: int, threads: int, horizon: int) -> Iterator[Round]:
+    """Stable-Baselines3's environments in a process each."""
+    from stable_baselines3.common.vec_env import SubprocVecEnv
+
+    environments = SubprocVecEnv(makers(count, horizon), start_method=start_method())
+    policy = policy_for(environments)
+
+    def round_of_episodes() -> int:
+        observations: Any = environments.reset()
+        for _ in range(horizon):
+            observations = environments.step(policy(observations))[0]
+        return horizon * count
+
+    yield round_of_episodes
+    environments.close()
+
+
+def make_envpool(count: int, batch: int, threads: int, horizon: int) -> Any:
+    """EnvPool's environments, of which ``batch`` are stepped at once, in its own threads."""
+    return import_module("envpool").make(
+        ENVIRONMENT,
+        env_type="gymnasium",
+        num_envs=count,
+        batch_size=batch,
+        num_threads=threads,
+        max_episode_steps=horizon,
+        seed=0,
+    )
+
+
+@contextmanager
+def envpool_sync(count: int, threads: int, horizon: int) -> Iterator[Round]:
+    """EnvPool, waiting for all environments at each step."""
+    environments = make_envpool(count, count, threads, horizon)
+    yield partial(roll_out, environments, policy_for(environments), horizon)
+    environments.close()
+
+
+@contextmanager
+def envpool_async(count: int, threads: int, horizon: int) -> Iterator[Round]:
+    """EnvPool, acting on whichever half of the environments is ready first."""
+    batch = count // 2
+    environments = make_envpool(count, batch, threads, horizon)
+    policy = policy_for(environments)
+    environments.async_reset()
+
+    def round_of_episodes() -> int:
+        for _ in range(2 * horizon):
+            observations, _, _, _, info = environments.recv()
+            environments.send(policy(observations), info["env_id"])
+        return 2 * horizon * batch
+
+    yield round_of_episodes
+    environments.close()
+
+
+PEERS = (
+    Peer("Gymnasium SyncVectorEnv", "gymnasium", lambda threads: (8, 32, 128), gymnasium_sync),
+    Peer("Gymnasium AsyncVectorEnv", "gymnasium", processes_to_try, gymnasium_async),
+    Peer("Stable-Baselines3 SubprocVecEnv", "stable_baselines3", processes_to_try, stable_baselines),
+    Peer("EnvPool", "envpool", lambda threads: (32, 128, 800), envpool_sync),
+    Peer("EnvPool, asynchronous", "envpool", lambda threads: (32, 128, 800), envpool_async),
+)
