@@ -31,7 +31,7 @@ from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from numpy.typing import NDArray
 
-from metarl.envs.family import Array, TaskField, TaskFamily, Transition
+from metarl.envs.family import Array, TaskFamily, TaskField, Transition
 
 Task = dict[str, float]
 

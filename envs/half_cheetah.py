@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -52,19 +53,18 @@ def direction_reward(velocities: Array, actions: Array, directions: Array) -> Ar
 
 def control_cost(actions: Array) -> Array:
     """[n]: 0.05 |a|^2 of actions [n, 6]."""
-    return CONTROL_COST * np.einsum("na,na->n", actions, actions)
+    squares: Array = np.einsum("na,na->n", actions, actions)
+    return CONTROL_COST * squares
 
 
 @cache
 def load_model() -> mujoco.MjModel:
     """Gymnasium's model. A diverged state stays visible instead of being reset on the quiet."""
+    if mujoco.get_mju_user_warning() is None:
+        # MuJoCo's own handler leaves a file MUJOCO_LOG.TXT in whatever folder the user is in.
+        mujoco.set_mju_user_warning(logging.getLogger("mujoco").info)
     path = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets" / "half_cheetah.xml"
-    shown = mujoco.get_mju_user_warning()
-    mujoco.set_mju_user_warning(lambda message: None)  # the model uses an attribute that MuJoCo is about to retire
-    try:
-        model = mujoco.MjModel.from_xml_path(str(path))
-    finally:
-        mujoco.set_mju_user_warning(shown)
+    model = mujoco.MjModel.from_xml_path(str(path))
     model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
     return model
 
@@ -72,7 +72,8 @@ def load_model() -> mujoco.MjModel:
 class HalfCheetahSimulator:
     """All episodes in MuJoCo's own threads; the model is shared, everything else belongs to the simulator.
 
-    The arrays that ``reset`` and ``step`` return are the caller's to keep.
+    The arrays that ``reset`` and ``step`` return are the caller's to keep. ``step`` raises FloatingPointError if an
+    episode diverges.
     """
 
     def __init__(self, reward: RewardFunction, describe: Callable[[float], str], threads: int) -> None:
@@ -106,8 +107,9 @@ class HalfCheetahSimulator:
             nstep=FRAME_SKIP,
             skip_checks=True,
         )
-        before, self.states = self.states[:, 1], self.trajectories[:, -1].copy()
-        self.velocities = (self.states[:, 1] - before) / TIME_STEP
+        before, self.states = self.states, self.trajectories[:, -1].copy()
+        self._require_progress(before)
+        self.velocities = (self.states[:, 1] - before[:, 1]) / TIME_STEP
         rewards = self.reward(self.velocities, clipped, self.tasks)
         terminated = np.zeros(self.shape, dtype=bool)
         return Transition(self._observations(), rewards.reshape(self.shape), terminated)
@@ -122,6 +124,13 @@ class HalfCheetahSimulator:
 
     def close(self) -> None:
         self.pool.close()
+
+    def _require_progress(self, before: Array) -> None:
+        """FloatingPointError names an episode whose clock stands still: MuJoCo stops stepping a state that diverged."""
+        stuck = np.flatnonzero(~(self.states[:, 0] > before[:, 0] + TIME_STEP / 2))
+        if len(stuck):
+            task, episode = divmod(int(stuck[0]), self.shape[1])
+            raise FloatingPointError(f"the simulation diverged in episode {episode} of task {task}")
 
     def _observations(self) -> Array:
         return observe(self.states, self.torso_height).reshape(*self.shape, -1)

@@ -20,12 +20,14 @@ def move(positions: Array, actions: Array) -> Array:
 
 def reward(positions: Array, goals: Array) -> Array:
     """Minus the distance to the goal [...]."""
-    return -np.sqrt(np.square(positions - goals).sum(axis=-1))
+    distances: Array = np.sqrt(np.square(positions - goals).sum(axis=-1))
+    return -distances
 
 
 def reached(positions: Array, goals: Array) -> NDArray[np.bool_]:
     """Whether a position is within 0.01 of its goal along both axes [...]."""
-    return (np.abs(positions - goals) < GOAL_RADIUS).all(axis=-1)
+    within: NDArray[np.bool_] = np.all(np.abs(positions - goals) < GOAL_RADIUS, axis=-1)
+    return within
 
 
 def sample_goals(count: int, generator: np.random.Generator) -> Array:

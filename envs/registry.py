@@ -12,7 +12,7 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Box
 
-from metarl.envs.family import Array, Simulator, TaskField, TaskFamily
+from metarl.envs.family import Array, Simulator, TaskFamily, TaskField
 from metarl.envs.navigation import ARENA, MAX_SPEED, NavigationSimulator, sample_goals
 from metarl.envs.task_env import TaskEnv
 

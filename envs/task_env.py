@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
@@ -12,14 +12,14 @@ from numpy.typing import ArrayLike, NDArray
 from metarl.envs.family import Array, TaskFamily
 
 
-class TaskEnv(gymnasium.Env[Array, NDArray[np.float32]]):
+class TaskEnv(gymnasium.Env[NDArray[Any], NDArray[Any]]):
     """An episode of one task; the same seed and task give the same episode as in the batched simulator.
 
     ``reset(options={"task": ...})`` sets the task, by its named values or as an array [field]; without it one is drawn
     from the family. ``info["task"]`` tells it by name.
     """
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 20}
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 20}
 
     def __init__(self, family: TaskFamily, render_mode: str | None = None) -> None:
         if render_mode not in (None, "rgb_array"):
@@ -46,7 +46,7 @@ class TaskEnv(gymnasium.Env[Array, NDArray[np.float32]]):
         observation = transition.observations[0, 0].copy()
         return observation, float(transition.rewards[0, 0]), bool(transition.terminated[0, 0]), False, self._info()
 
-    def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
+    def render(self) -> NDArray[np.uint8] | None:
         """A picture [height, width, 3] of the episode."""
         return self.simulator.draw() if self.render_mode == "rgb_array" else None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -29,6 +31,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings():
             warnings.showwarning = show_warning
             run(words)
+    except BrokenPipeError:
+        # Whoever read the output has left, e.g. head. Python flushes what remains as it exits: to nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except (ValueError, FloatingPointError, OSError) as error:
         print(f"metarl: {error}", file=sys.stderr)
         return 2

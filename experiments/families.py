@@ -1,28 +1,31 @@
-"""Task families as the command line names them: one of the registry's, or ``module:attribute`` of the user's own."""
+"""Finding the task family that a command line or a controller names."""
 
 from __future__ import annotations
 
 import os
 import sys
-from importlib import import_module
 
 from metarl.envs.family import TaskFamily
 from metarl.envs.registry import get_family
+from metarl.policies.controller import Controller
 
 
 def family_by_name(name: str) -> TaskFamily:
-    """ValueError if there is no such family; a module is looked for in the current folder, too."""
-    if ":" not in name:
-        return get_family(name)
-    module, _, attribute = name.partition(":")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        family = getattr(import_module(module), attribute)
-    except ModuleNotFoundError as error:
-        raise ValueError(f"task family '{name}': {error}") from None
-    except AttributeError:
-        raise ValueError(f"task family '{name}': the module {module} has no '{attribute}'") from None
-    if not isinstance(family, TaskFamily):
-        raise ValueError(f"task family '{name}' must be a TaskFamily, but is a {type(family).__name__}")
-    return family
+    """A family of the registry, or ``module:attribute``; the module may lie in the current folder."""
+    if ":" in name and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    return get_family(name)
+
+
+def family_for(controller: Controller, name: str | None) -> TaskFamily:
+    """The family by that name, or else the one that the controller was trained on.
+
+    A controller's file may come from a stranger, so it alone does not decide which code is imported and called.
+    """
+    trained_on = controller.metadata.family
+    if name is None and ":" in trained_on:
+        raise ValueError(
+            f"the controller was trained on '{trained_on}', which is no family of metarl: "
+            f"if that code is yours, say --family {trained_on}"
+        )
+    return family_by_name(name or trained_on)

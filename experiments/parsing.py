@@ -40,7 +40,7 @@ def parse(
                 args=arguments,
                 description=description,
                 registry=_registry(),
-                **({} if default is None else {"default": default}),
+                default=tyro.MISSING_NONPROP if default is None else default,
             )
     except SystemExit as stop:
         if not stop.code:
@@ -58,9 +58,9 @@ def sentence(box: str) -> str:
     text = re.sub(r"^Error parsing (--\S+): ", r"\1 ", text)
     text = re.sub(r"^Error parsing [^-]\S*: ", "", text)
     text = re.sub(r"no type matching (\S+) could be instantiated from \[(.*)\]", r"must be \1, got \2", text)
-    meant = re.search(r"Perhaps you meant:\s+(--[\w-]+)", " ".join(lines))
+    meant = re.findall(r"^ {1,7}(--[\w-]+)", "\n".join(part for part in parts if "you meant:" in part), re.MULTILINE)
     text = text[:1].lower() + text[1:].rstrip(".")
-    return f"{text}; perhaps you meant {meant[1]}" if meant else text
+    return f"{text}; perhaps you meant {' or '.join(meant)}" if meant else text
 
 
 def parse_task(words: Sequence[str]) -> dict[str, float]:

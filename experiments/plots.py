@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
@@ -20,7 +22,7 @@ Array = NDArray[np.float64]
 # From the palette of Okabe and Ito (2008), which colour-blind readers can tell apart.
 BEFORE, AFTER, LIMIT = "#E69F00", "#0072B2", "#000000"
 GOALS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-STYLE = {
+STYLE: Any = {
     "font.size": 11,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -64,34 +66,39 @@ def _band(axes: Axes, iterations: Array, progress: dict[str, Array], name: str, 
     axes.plot(iterations, mean, color=color, linewidth=1.5, label=label, marker="o" if len(mean) == 1 else None)
 
 
-def trajectories(
-    goals: Array, before: Sequence[Sequence[Array]], after: Sequence[Sequence[Array]], limit: float
-) -> Figure:
-    """Paths in the plane before and after adaptation, side by side.
+Paths = tuple[Array, Array]
 
-    ``goals`` [goal, 2]; ``before`` and ``after`` hold each goal's episodes, each [time, 2], from the origin; ``limit``
-    is the half-width of the square that goals come from.
+
+def trajectories(goals: Array, before: Paths, after: Sequence[Paths], limit: float) -> Figure:
+    """Paths in the plane before adaptation, and after the adaptation to each of the ``goals`` [goal, 2].
+
+    Each of the paths starts at the origin and is a pair of episodes [time, 2], with and without exploration noise;
+    ``limit`` is the half-width of the square that goals come from.
     """
     with rc_context(STYLE | {"axes.grid": False}):
-        figure = Figure(figsize=(8, 4.3), dpi=DOTS_PER_INCH)
+        figure = Figure(figsize=(8, 4.6), dpi=DOTS_PER_INCH)
         panels = figure.subplots(1, 2, sharex=True, sharey=True)
-        for axes, paths, title in zip(
-            panels, (before, after), ("before adaptation", "after one inner step"), strict=True
-        ):
-            for number, (goal, episodes) in enumerate(zip(goals, paths, strict=True)):
-                color = GOALS[number % len(GOALS)]
-                for path in episodes:
-                    axes.plot(path[:, 0], path[:, 1], color=color, linewidth=1.2, alpha=0.8)
-                axes.plot(*goal, marker="*", markersize=15, color=color, markeredgecolor="black", linestyle="none")
-            axes.plot(0, 0, marker="o", markersize=6, color="black", linestyle="none", label="start")
-            axes.plot(
-                [], [], marker="*", markersize=13, color="white", markeredgecolor="black", ls="none", label="goal"
-            )
-            axes.set(title=title, xlabel="x", aspect="equal")
-            axes.set(xlim=(-1.2 * limit, 1.2 * limit), ylim=(-1.2 * limit, 1.2 * limit))
-        panels[0].set_ylabel("y")
-        panels[0].legend(loc="upper left", ncols=2, handletextpad=0.1, columnspacing=0.8)
+        for axes in panels:
+            for goal, color in zip(goals, cycle(GOALS), strict=False):
+                axes.plot(*goal, marker="*", markersize=15, color=color, markeredgecolor="black", zorder=3)
+            axes.set(xlabel="x", aspect="equal", xlim=(-1.2 * limit, 1.2 * limit), ylim=(-1.2 * limit, 1.2 * limit))
+        _paths(panels[0], before, "dimgray")
+        for paths, color in zip(after, cycle(GOALS), strict=False):
+            _paths(panels[1], paths, color)
+        panels[0].set(title="before adaptation", ylabel="y")
+        panels[1].set(title="after one gradient step")
+        panels[0].plot(0, 0, marker="o", markersize=6, color="black", linestyle="none", zorder=3, label="start")
+        panels[1].plot(0, 0, marker="o", markersize=6, color="black", zorder=3)
+        star = {"marker": "*", "markersize": 13, "color": "white", "markeredgecolor": "black"}
+        panels[0].plot([], [], linestyle="none", label="goal", **star)
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
+
+
+def _paths(axes: Axes, paths: Paths, color: str) -> None:
+    noisy, quiet = paths
+    axes.plot(*noisy.T, color=color, linewidth=0.8, alpha=0.35, label="as sampled")
+    axes.plot(*quiet.T, color=color, linewidth=2.5, label="without noise")
 
 
 def write(figure: Figure, path: Path) -> None:

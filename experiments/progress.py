@@ -18,12 +18,19 @@ SECONDS_BETWEEN_LINES = 1.0
 def live_progress(console: Console, total: int, what: str) -> Iterator[Callable[[int, str], None]]:
     """Yields ``show(done, text)``. On a terminal it moves one line; elsewhere it prints one, but not several a second.
 
-    The time left is estimated from the mean duration so far.
+    The time left is estimated from the second call on: what was done before the first, or in a run that is being
+    resumed, says nothing about the pace.
     """
     start = time.monotonic()
+    first: tuple[int, float] | None = None
 
     def left(done: int) -> str:
-        return f"{clock_time((total - done) * (time.monotonic() - start) / done)} left"
+        nonlocal first
+        now = time.monotonic()
+        first = first or (done, now)
+        if done == total or done == first[0]:
+            return "0:00 left" if done == total else ""
+        return f"{clock_time((total - done) * (now - first[1]) / (done - first[0]))} left"
 
     if not console.is_terminal:
         printed = -SECONDS_BETWEEN_LINES
@@ -53,14 +60,15 @@ def live_progress(console: Console, total: int, what: str) -> Iterator[Callable[
 
 
 def training_line(step: Step) -> str:
-    """Return before and after adaptation, KL divergence, environment steps per second of sampling."""
+    """Return before and after adaptation, KL divergence, environment steps per second of sampling, skipped updates."""
     report = step.report
     if report is None:
-        return f"skipped: {step.fault}"
+        return f"skipped: {step.fault}; {step.state.skipped} skipped so far"
     return join(
         f"return {number(report.returns[0].mean)} → {number(report.returns[-1].mean)}",
         f"KL {report.search.measured.kl:.4f}",
         f"{report.steps / step.seconds['sampling'] / 1000:.0f}k steps/s",
+        f"{step.state.skipped} skipped" if step.state.skipped else "",
     )
 
 

@@ -68,16 +68,12 @@ def adapt_to_tasks(
                 )
             )
         if step < settings.inner_steps:
+
+            def step_from(start: Parameters, batch: Batch, step: int = step) -> Parameters:
+                return as_leaves(inner_step(network, start, settings.method, step, batch, second_order=False))
+
             with clock.phase("inner loop"):
-                adapted = tuple(
-                    executor.map(
-                        lambda start, batch: as_leaves(
-                            inner_step(network, start, settings.method, step, batch, second_order=False)
-                        ),
-                        adapted,
-                        batches[-1],
-                    )
-                )
+                adapted = tuple(executor.map(step_from, adapted, batches[-1]))
     return Adaptation(tuple(episodes), tuple(batches), tuple(adapted))
 
 

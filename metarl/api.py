@@ -16,14 +16,17 @@ from metarl.run import CheckpointSettings, Hooks, resume_run, start_run
 from metarl.run_folder import best_controller, read_config
 from metarl.settings import TrainSettings, available_threads, preset
 
+DEFAULT_CHECKPOINTS = CheckpointSettings()
+NO_HOOKS = Hooks()
+
 
 def train(
     family: str | TaskFamily,
     *,
     settings: TrainSettings | None = None,
     out: str | Path | None = None,
-    checkpoints: CheckpointSettings = CheckpointSettings(),
-    hooks: Hooks = Hooks(),
+    checkpoints: CheckpointSettings = DEFAULT_CHECKPOINTS,
+    hooks: Hooks = NO_HOOKS,
     **overrides: Any,
 ) -> Controller:
     """Meta-trains a policy and returns the controller of the best iteration.
@@ -50,8 +53,8 @@ def resume(
     folder: str | Path,
     *,
     family: TaskFamily | None = None,
-    checkpoints: CheckpointSettings = CheckpointSettings(),
-    hooks: Hooks = Hooks(),
+    checkpoints: CheckpointSettings = DEFAULT_CHECKPOINTS,
+    hooks: Hooks = NO_HOOKS,
 ) -> Controller:
     """Goes on with the run in a folder, from its newest checkpoint to its last iteration.
 

@@ -36,7 +36,26 @@ def prepare_batch(episodes: Episodes, task: int, discount: float, gae_lambda: fl
     advantages = estimate_advantages(observations, episodes.rewards[task], valid, discount, gae_lambda)
     require_finite("the advantages are", advantages)
     return Batch(
-        observations.flatten(0, 1), episodes.actions[task].flatten(0, 1), advantages.flatten(), valid.flatten(), len(valid)
+        observations.flatten(0, 1),
+        episodes.actions[task].flatten(0, 1),
+        advantages.flatten(),
+        valid.flatten(),
+        len(valid),
+    )
+
+
+def first_episodes(batch: Batch, fraction: float) -> Batch:
+    """The first episodes of a batch, a fraction of all but at least one."""
+    if fraction == 1:
+        return batch
+    episodes = max(1, round(fraction * batch.episodes))
+    samples = len(batch.valid) // batch.episodes * episodes
+    return Batch(
+        batch.observations[:samples],
+        batch.actions[:samples],
+        batch.advantages[:samples],
+        batch.valid[:samples],
+        episodes,
     )
 
 
@@ -48,7 +67,7 @@ def inner_step(
     batch: Batch,
     second_order: bool,
 ) -> Parameters:
-    """w_l - alpha_l^k * gamma_l * dL/dw_l for every layer l that the method updates (p-Meta, eqs. 6 and 14), k = ``step``.
+    """w_l - alpha_l^k * gamma_l * dL/dw_l for every layer l that the method updates, k = ``step`` (p-Meta, eq. 14).
 
     One task's parameters. The result is differentiable with respect to ``parameters``, step sizes and attention among
     them; without ``second_order`` the inputs x_{l-1} and the gradients g(y_l) count as constants.

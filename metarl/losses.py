@@ -24,7 +24,7 @@ def surrogate_loss(log_probabilities: Tensor, old: Tensor, advantages: Tensor, v
 
 
 def kl_divergence(mean: Tensor, log_std: Tensor, new_mean: Tensor, new_log_std: Tensor, valid: Tensor) -> Tensor:
-    """Mean KL(old || new) of two Gaussian policies over the valid samples; means [sample, action], log_stds [action]."""
+    """Mean KL(old || new) of two Gaussian policies over valid samples: means [sample, action], log stds [action]."""
     ratio = (2 * (log_std - new_log_std)).exp()
     shift = (mean - new_mean) ** 2 * (-2 * new_log_std).exp()
     divergence = 0.5 * (ratio + shift - 1).sum(dim=-1) + (new_log_std - log_std).sum()

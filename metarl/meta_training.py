@@ -20,7 +20,6 @@ from metarl.randomness import Purpose, generator
 from metarl.sampling import Sampler
 from metarl.settings import TrainSettings
 
-
 FAULTS_IN_A_ROW = 5
 
 

@@ -27,16 +27,16 @@ LOCK, HOLDER = ".lock", ".lock-holder"
 class CheckpointSettings:
     """How often a checkpoint is written: whichever of the two comes first."""
 
-    iterations: int = 10
-    """Iterations between checkpoints."""
-    minutes: float = 5.0
-    """Minutes between checkpoints."""
+    checkpoint_iterations: int = 10
+    """Iterations from one checkpoint to the next, at most."""
+    checkpoint_minutes: float = 5.0
+    """Minutes from one checkpoint to the next, at most (and an iteration more)."""
 
     def __post_init__(self) -> None:
-        if self.iterations < 1 or not self.minutes > 0:
+        if self.checkpoint_iterations < 1 or not self.checkpoint_minutes > 0:
             raise ValueError(
                 "checkpoints must be at least 1 iteration and more than 0 minutes apart, "
-                f"got {self.iterations} and {self.minutes}"
+                f"got {self.checkpoint_iterations} and {self.checkpoint_minutes}"
             )
 
 
@@ -64,10 +64,8 @@ def resume_run(
     """Goes on from the newest checkpoint that is whole, or from the start if there is none yet."""
     with exclusive(folder):
         checkpoint = newest_checkpoint(folder, family.name, settings.method)
-        if checkpoint is None:
-            state = initial_state(build_network(family, settings), settings)
-        else:
-            state = checkpoint.state
+        beginning = initial_state(build_network(family, settings), settings)
+        state = checkpoint.state if checkpoint else beginning
         run_folder.cut_logs(folder, checkpoint.log_bytes if checkpoint else {})
         return _go_on(folder, family, settings, state, checkpoints, hooks)
 
@@ -88,8 +86,9 @@ def _go_on(
         for step in meta_train(family, settings, state, hooks.on_phase):
             log.append(step)
             state = step.state
-            waited = time.monotonic() - saved_time
-            if state.iteration - saved_iteration >= checkpoints.iterations or waited >= 60 * checkpoints.minutes:
+            minutes = (time.monotonic() - saved_time) / 60
+            iterations = state.iteration - saved_iteration
+            if iterations >= checkpoints.checkpoint_iterations or minutes >= checkpoints.checkpoint_minutes:
                 _try_to_keep(folder, family, settings, state, log)
                 saved_iteration, saved_time = state.iteration, time.monotonic()
             hooks.on_iteration(step)

@@ -75,7 +75,7 @@ def progress_columns(settings: TrainSettings, layer_names: tuple[str, ...]) -> l
 
 
 def progress_row(step: Step) -> dict[str, float | int]:
-    """The row of ``progress.csv``: nothing that depends on the wall clock, and little if a fault ended the iteration."""
+    """The row of ``progress.csv``: nothing that depends on the clock, and little if a fault ended the iteration."""
     row: dict[str, float | int] = {"iteration": step.state.iteration, "skipped": step.state.skipped}
     if step.report is None:
         return row | {"step_accepted": 0}

@@ -36,7 +36,7 @@ class TrainSettings:
     step_size: float = 0.1
     """Inner step size alpha; where the method learns step sizes, their start."""
     lasso: float = 0.001
-    """Where the method wants sparse step sizes: what an iteration takes off the largest layer's, lambda (p-Meta, eq. 9)."""
+    """Lambda of p-Meta, eq. 9: what an iteration takes off the largest layer's step size, if they shall be sparse."""
     first_order: bool = False
     """Ignore how the inner gradient changes with the parameters."""
     hidden_sizes: tuple[int, ...] = (100, 100)
@@ -55,8 +55,10 @@ class TrainSettings:
     """Conjugate-gradient steps of an outer step."""
     damping: float = 1e-5
     """Added to the diagonal of the Fisher matrix."""
-    fisher_fraction: float = 0.1
-    """Fraction of the meta-batch's tasks that the Fisher matrix is estimated on (a tenth, as in TRPO's own paper)."""
+    fisher_tasks: float = 0.5
+    """Fraction of the tasks that the Fisher matrix is estimated on."""
+    fisher_episodes: float = 0.2
+    """Fraction of these tasks' episodes that it is estimated on."""
     line_search_steps: int = 15
     """Step lengths that the line search tries at most."""
     line_search_ratio: float = 0.8
@@ -88,7 +90,7 @@ class TrainSettings:
 
 COUNTS = ("iterations", "tasks", "episodes", "inner_steps", "cg_steps", "line_search_steps", "threads")
 POSITIVE = ("step_size", "initial_std", "action_scale", "max_kl")
-FRACTIONS = ("discount", "fisher_fraction", "line_search_ratio")
+FRACTIONS = ("discount", "fisher_tasks", "fisher_episodes", "line_search_ratio")
 
 
 def _require(name: str, value: object, holds: bool, allowed: str) -> None:
@@ -97,7 +99,7 @@ def _require(name: str, value: object, holds: bool, allowed: str) -> None:
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "navigation-2d": {"tasks": 20, "action_scale": 0.1},
+    "navigation-2d": {"tasks": 20, "action_scale": 0.1, "initial_std": 0.3},
     "half-cheetah-velocity": {"tasks": 40},
     "half-cheetah-direction": {"tasks": 40},
 }

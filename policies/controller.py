@@ -11,8 +11,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from metarl.policies.metadata import ControllerMetadata, from_json, to_json
 from metarl.policies.attention import attention_shapes
+from metarl.policies.metadata import ControllerMetadata, from_json, to_json
 from metarl.policies.methods import STEP_SIZES
 from metarl.policies.mlp import GaussianMLP
 from metarl.policies.network import Parameters
@@ -132,7 +132,9 @@ def _check_parameters(parameters: Parameters, network: GaussianMLP, inner_steps:
     known = required | optional
     for name in parameters:
         if name not in known:
-            raise ValueError(f"unknown parameter '{name}': known are {', '.join([*required, STEP_SIZES])} and attention")
+            raise ValueError(
+                f"unknown parameter '{name}': known are {', '.join([*required, STEP_SIZES])} and attention"
+            )
     for name, shape in known.items():
         if name in parameters:
             _check_parameter(name, parameters[name], shape)

@@ -21,7 +21,6 @@ from torch import Tensor
 
 from metarl.policies.atomic import write_atomically
 
-
 HEADER = "metarl"
 
 

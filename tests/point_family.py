@@ -5,11 +5,19 @@ from __future__ import annotations
 import gymnasium
 import numpy as np
 
-from metarl.envs.family import TaskField, TaskFamily, Transition
+from metarl.envs.family import TaskFamily, TaskField, Transition
 from metarl.settings import TrainSettings
 
 TINY = TrainSettings(
-    iterations=6, tasks=3, episodes=4, hidden_sizes=(8,), cg_steps=4, fisher_fraction=1.0, action_scale=0.2, threads=2
+    iterations=6,
+    tasks=3,
+    episodes=4,
+    hidden_sizes=(8,),
+    cg_steps=4,
+    fisher_tasks=1.0,
+    fisher_episodes=1.0,
+    action_scale=0.2,
+    threads=2,
 )
 
 

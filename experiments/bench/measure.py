@@ -13,8 +13,10 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from metarl.adaptation import stack
 from metarl.envs.family import TaskFamily
 from metarl.envs.registry import get_family
+from metarl.episodes import Episodes
 from metarl.meta_training import build_network, with_horizon
 from metarl.policies.network import Parameters
 from metarl.sampling import Sampler
@@ -25,16 +27,11 @@ FAMILY = "half-cheetah-velocity"
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is sampled at once; the defaults are p-Meta's (Sec. 4.3)."""
+    """How much is sampled at once; the defaults are p-Meta's HalfCheetah (Sec. 4.3)."""
 
     tasks: int = 40
     episodes: int = 20
     horizon: int = 200
-
-    @property
-    def steps(self) -> int:
-        """Environment steps of one sampling."""
-        return self.tasks * self.episodes * self.horizon
 
     def family(self) -> TaskFamily:
         return with_horizon(get_family(FAMILY), self.horizon)
@@ -50,7 +47,6 @@ FULL_SCALE = Scale()
 class SamplingJob:
     """A sampling that is the same every time: one set of policies, tasks, seeds and noise."""
 
-    scale: Scale
     family: TaskFamily
     settings: TrainSettings
     parameters: Parameters  # with a leading task axis, as after an adaptation
@@ -60,11 +56,11 @@ class SamplingJob:
         network = build_network(self.family, self.settings)
         return Sampler(self.family, network, self.settings.action_scale, self.settings.threads)
 
-    def run(self, sampler: Sampler) -> int:
-        """Samples once; returns the number of environment steps."""
+    def sample(self, sampler: Sampler) -> Episodes:
+        """The job, done once."""
         generator = np.random.default_rng(0)
-        tasks = self.family.sample_tasks(self.scale.tasks, generator)
-        return sampler.sample(self.parameters, tasks, self.scale.episodes, generator).steps()
+        tasks = self.family.sample_tasks(self.settings.tasks, generator)
+        return sampler.sample(self.parameters, tasks, self.settings.episodes, generator)
 
 
 def sampling_job(scale: Scale, threads: int) -> SamplingJob:
@@ -72,9 +68,7 @@ def sampling_job(scale: Scale, threads: int) -> SamplingJob:
     family, settings = scale.family(), scale.settings(threads)
     network, generator = build_network(family, settings), torch.Generator().manual_seed(0)
     policies = [network.initial_parameters(generator) for _ in range(scale.tasks)]
-    return SamplingJob(
-        scale, family, settings, {name: torch.stack([policy[name] for policy in policies]) for name in policies[0]}
-    )
+    return SamplingJob(family, settings, stack(policies))
 
 
 def rates_in_turn(works: Mapping[str, Callable[[], int]], repetitions: int) -> dict[str, list[float]]:
@@ -111,11 +105,12 @@ def ratio_of(numerators: Sequence[float], denominators: Sequence[float]) -> dict
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *remarks: str) -> None:
     """A table whose first column is text and whose others are numbers, and lines below it."""
     console = Console(highlight=False)
-    table = Table(title=title, title_justify="left", title_style="bold")
+    table = Table()
     for index, column in enumerate(columns):
-        table.add_column(column, justify="right" if index else "left")
+        table.add_column(column, justify="right" if index else "left", no_wrap=True)
     for row in rows:
         table.add_row(*row)
+    console.print(title, style="bold", soft_wrap=True)
     console.print(table)
     for remark in remarks:
         console.print(remark, soft_wrap=True)

@@ -40,7 +40,7 @@ def show(result: dict[str, Any]) -> None:
     rows = [[part["name"], str(part["environments"]), *rate_cells(part["rate"]), ratio_text(part)] for part in measured]
     print_table(
         f"Sampling HalfCheetah with a policy in the loop: {result['threads']} threads",
-        ["env-steps/s", "environments", "median", "min", "max", f"{OURS} / peer"],
+        ["env-steps/s", "envs", "median", "min", "max", "ratio"],
         [[OURS, str(result["episodes"]), *rate_cells(result["ours"]), ""], *rows],
         f"{OURS} / the fastest peer, {result['fastest_peer']}: {ratio_text(result)}",
         f"Peers run {ENVIRONMENT} in the fastest number of environments of a few, in whole episodes of "
@@ -54,7 +54,8 @@ def measure(peers: Sequence[Peer], scale: Scale, threads: int, repetitions: int,
     job = sampling_job(scale, threads)
     parts: list[dict[str, Any]] = []
     with single_threaded_torch(), ExitStack() as stack:
-        works: dict[str, Round] = {OURS: partial(job.run, stack.enter_context(job.sampler()))}
+        sampler = stack.enter_context(job.sampler())
+        works: dict[str, Round] = {OURS: lambda: job.sample(sampler).steps()}
         for peer in peers:
             if find_spec(peer.package) is None:
                 parts.append({"name": peer.name, "skipped": f"the package {peer.package} is not installed"})
@@ -65,7 +66,8 @@ def measure(peers: Sequence[Peer], scale: Scale, threads: int, repetitions: int,
             best = max(tried, key=lambda count: tried[count])
             a_round = stack.enter_context(peer.open(best, threads, scale.horizon))
             works[peer.name] = partial(rounds_for, seconds, a_round)
-            parts.append({"name": peer.name, "version": version(peer.package), "environments": best, "tried": tried})
+            part = {"name": peer.name, "version": version(peer.package), "environments": best}
+            parts.append({**part, "tried": {str(count): rate for count, rate in tried.items()}})
         rates = rates_in_turn(works, repetitions)
     for part in parts:
         if part["name"] in rates:

@@ -72,7 +72,11 @@ def measure(scale: Scale, threads: int, repetitions: int) -> dict[str, Any]:
             if not difference < 1e-9:
                 raise RuntimeError(f"the replayed states are not those of the sampler: they differ by {difference:g}")
             rates = rates_in_turn(
-                {"sampler": lambda: job.run(sampler), "ceiling": replay.in_one_call, "calls": replay.in_many_calls},
+                {
+                    "sampler": lambda: job.sample(sampler).steps(),
+                    "ceiling": replay.in_one_call,
+                    "calls": replay.in_many_calls,
+                },
                 repetitions,
             )
             torch_threads = torch.get_num_threads()
@@ -108,6 +112,9 @@ class Recorder:
         self.controls.append(self.simulator.controls[:, 0].copy())
         return transition
 
+    def draw(self) -> NDArray[np.uint8]:
+        return self.simulator.draw()
+
     def close(self) -> None:
         self.simulator.close()
 
@@ -120,7 +127,7 @@ def record(job: SamplingJob) -> Recorder:
     recording = replace(job.family, make_simulator=lambda threads: recorder)
     job = replace(job, family=recording, settings=replace(job.settings, threads=1))
     with job.sampler() as sampler:
-        job.run(sampler)
+        job.sample(sampler)
     return recorder
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -55,14 +55,12 @@ def make_policy(observation_size: int, action_size: int) -> Policy:
 
 def policy_for(environments: Any) -> Policy:
     """Of the right sizes for any vector environment."""
-    single = getattr(environments, "single_observation_space", environments.observation_space)
-    single_action = getattr(environments, "single_action_space", environments.action_space)
-    return make_policy(single.shape[0], single_action.shape[0])
+    return make_policy(environments.observation_space.shape[-1], environments.action_space.shape[-1])
 
 
 def processes_to_try(threads: int) -> tuple[int, ...]:
-    """Environments that each have a process: one or several of them per core."""
-    return (threads, 2 * threads, 4 * threads, 8 * threads)
+    """Environments that each have a process: one or two of them per core, or 16 to make use of a batched policy."""
+    return tuple(sorted({threads, 2 * threads, max(16, threads)}))
 
 
 def start_method() -> str:
@@ -87,17 +85,16 @@ def roll_out(environments: Any, policy: Policy, horizon: int) -> int:
 @contextmanager
 def gymnasium_sync(count: int, threads: int, horizon: int) -> Iterator[Round]:
     """Gymnasium's environments one after the other, in this process."""
-    environments = SyncVectorEnv(makers(count, horizon))
-    yield partial(roll_out, environments, policy_for(environments), horizon)
-    environments.close()
+    with closing(SyncVectorEnv(makers(count, horizon))) as environments:
+        yield partial(roll_out, environments, policy_for(environments), horizon)
 
 
 @contextmanager
 def gymnasium_async(count: int, threads: int, horizon: int) -> Iterator[Round]:
     """Gymnasium's environments in a process each; observations come back through shared memory."""
-    environments = AsyncVectorEnv(makers(count, horizon), shared_memory=True, context=start_method())
-    yield partial(roll_out, environments, policy_for(environments), horizon)
-    environments.close()
+    vector = AsyncVectorEnv(makers(count, horizon), shared_memory=True, context=start_method())
+    with closing(vector) as environments:
+        yield partial(roll_out, environments, policy_for(environments), horizon)
 
 
 @contextmanager
@@ -105,17 +102,16 @@ def stable_baselines(count: int, threads: int, horizon: int) -> Iterator[Round]:
     """Stable-Baselines3's environments in a process each."""
     from stable_baselines3.common.vec_env import SubprocVecEnv
 
-    environments = SubprocVecEnv(makers(count, horizon), start_method=start_method())
-    policy = policy_for(environments)
+    with closing(SubprocVecEnv(makers(count, horizon), start_method=start_method())) as environments:
+        policy = policy_for(environments)
 
-    def round_of_episodes() -> int:
-        observations: Any = environments.reset()
-        for _ in range(horizon):
-            observations = environments.step(policy(observations))[0]
-        return horizon * count
+        def round_of_episodes() -> int:
+            observations: Any = environments.reset()
+            for _ in range(horizon):
+                observations = environments.step(policy(observations))[0]
+            return horizon * count
 
-    yield round_of_episodes
-    environments.close()
+        yield round_of_episodes
 
 
 def make_envpool(count: int, batch: int, threads: int, horizon: int) -> Any:
@@ -134,33 +130,31 @@ def make_envpool(count: int, batch: int, threads: int, horizon: int) -> Any:
 @contextmanager
 def envpool_sync(count: int, threads: int, horizon: int) -> Iterator[Round]:
     """EnvPool, waiting for all environments at each step."""
-    environments = make_envpool(count, count, threads, horizon)
-    yield partial(roll_out, environments, policy_for(environments), horizon)
-    environments.close()
+    with closing(make_envpool(count, count, threads, horizon)) as environments:
+        yield partial(roll_out, environments, policy_for(environments), horizon)
 
 
 @contextmanager
 def envpool_async(count: int, threads: int, horizon: int) -> Iterator[Round]:
     """EnvPool, acting on whichever half of the environments is ready first."""
     batch = count // 2
-    environments = make_envpool(count, batch, threads, horizon)
-    policy = policy_for(environments)
-    environments.async_reset()
+    with closing(make_envpool(count, batch, threads, horizon)) as environments:
+        policy = policy_for(environments)
+        environments.async_reset()
 
-    def round_of_episodes() -> int:
-        for _ in range(2 * horizon):
-            observations, _, _, _, info = environments.recv()
-            environments.send(policy(observations), info["env_id"])
-        return 2 * horizon * batch
+        def round_of_episodes() -> int:
+            for _ in range(2 * horizon):
+                observations, _, _, _, info = environments.recv()
+                environments.send(policy(observations), info["env_id"])
+            return 2 * horizon * batch
 
-    yield round_of_episodes
-    environments.close()
+        yield round_of_episodes
 
 
 PEERS = (
     Peer("Gymnasium SyncVectorEnv", "gymnasium", lambda threads: (8, 32, 128), gymnasium_sync),
     Peer("Gymnasium AsyncVectorEnv", "gymnasium", processes_to_try, gymnasium_async),
-    Peer("Stable-Baselines3 SubprocVecEnv", "stable_baselines3", processes_to_try, stable_baselines),
+    Peer("SB3 SubprocVecEnv", "stable_baselines3", processes_to_try, stable_baselines),
     Peer("EnvPool", "envpool", lambda threads: (32, 128, 800), envpool_sync),
-    Peer("EnvPool, asynchronous", "envpool", lambda threads: (32, 128, 800), envpool_async),
+    Peer("EnvPool asynchronous", "envpool", lambda threads: (32, 128, 800), envpool_async),
 )

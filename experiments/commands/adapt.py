@@ -10,7 +10,7 @@ from typing import Annotated
 import tyro
 
 from metarl import api
-from metarl.experiments.families import family_by_name
+from metarl.experiments.families import family_for
 from metarl.experiments.parsing import check_new_file, parse, parse_task, require_at_least
 from metarl.experiments.progress import number
 from metarl.policies.controller import load, save
@@ -30,7 +30,7 @@ class Adapt:
     seed: int = 1
     """Seed of the episodes."""
     family: str | None = None
-    """Task family of your own that the controller was trained on, as module:attribute."""
+    """Task family; needed where the controller was trained on one of your own (module:attribute)."""
     threads: int = available_threads()
     """Threads of the simulator and of the adaptation."""
 
@@ -45,11 +45,12 @@ def main(arguments: Sequence[str]) -> None:
     task = parse_task(command.task)
     out = command.out or named_after(command.controller, task)
     check_new_file(out)
+    controller = load(command.controller)
     adapted, evaluation = api.adapt_and_evaluate(
-        load(command.controller),
+        controller,
         task,
         seed=command.seed,
-        family=family_by_name(command.family) if command.family else None,
+        family=family_for(controller, command.family),
         threads=command.threads,
     )
     save(adapted, out)

@@ -21,7 +21,9 @@ class Bench:
     """Measure one ratio, and print it with the parts it is made of.
 
     sampling: the sampler's steps per second over those of the physics alone.
+
     iteration: a whole meta-iteration's time over that of its own sampling.
+
     peers: the sampler's steps per second over those of other libraries' vector environments.
     """
 

@@ -26,7 +26,6 @@ from metarl.settings import preset
 FAMILY = "navigation-2d"
 GOALS = ((0.42, 0.28), (-0.12, 0.44), (-0.43, 0.15), (-0.31, -0.36), (0.12, -0.45), (0.4, -0.2))
 TASKS = 100
-PATHS = 3
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Demo:
 
     out: Path = Path("demo")
     """Folder for the pictures; the controller and its log come into a new folder run-N in it."""
-    iterations: int = 200
+    iterations: int = 60
     """Meta-iterations."""
     seed: int = 0
     """Seed of the training."""
@@ -92,24 +91,24 @@ def adapt_to_goals(controller: Controller, family: TaskFamily, picture: Path) ->
     table = Table(title="the goals in the picture")
     for heading in ("goal", "return before", "after adaptation"):
         table.add_column(heading, justify="right")
-    before, after = [], []
+    after = []
     for goal in GOALS:
         task = family.task_dict(np.array(goal))
         adapted, evaluation = api.adapt_and_evaluate(controller, task, family=family)
         returns = evaluation.intervals()
         table.add_row(f"({goal[0]:g}, {goal[1]:g})", number(returns[0].mean), number(returns[-1].mean))
-        before.append(paths(controller, family, task))
         after.append(paths(adapted, family, task))
     limit = max(abs(bound) for field in family.fields for bound in (field.low, field.high))
+    before = paths(controller, family, task)
     plots.write(plots.trajectories(np.array(GOALS), before, after, limit), picture)
     return table
 
 
-def paths(controller: Controller, family: TaskFamily, task: dict[str, float]) -> list[Array]:
-    """Positions [time, 2] of a few episodes as the policy samples them; they are what it observes."""
+def paths(controller: Controller, family: TaskFamily, task: dict[str, float]) -> tuple[Array, Array]:
+    """Positions [time, 2] of two episodes, with and without exploration noise; they are what the policy observes."""
     env = family.make_env()
-    random = generator(0, Purpose.RENDERING)
-    return [
-        np.array([moment.observation for moment in play(controller, env, task, seed, family.horizon, random)])
-        for seed in range(PATHS)
-    ]
+    noisy, quiet = (
+        np.array([moment.observation for moment in play(controller, env, task, 0, family.horizon, noise)])
+        for noise in (generator(0, Purpose.RENDERING), None)
+    )
+    return noisy, quiet

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from metarl import api
 from metarl.evaluation import Evaluation
-from metarl.experiments.families import family_by_name
+from metarl.experiments.families import family_for
 from metarl.experiments.parsing import check_new_file, parse, require_at_least
 from metarl.experiments.progress import live_progress, number
 from metarl.policies.atomic import write_atomically
@@ -36,7 +36,7 @@ class Evaluate:
     json: Path | None = None
     """Write the numbers to this file, which must be new."""
     family: str | None = None
-    """Task family of your own that the controller was trained on, as module:attribute."""
+    """Task family; needed where the controller was trained on one of your own (module:attribute)."""
     threads: int = available_threads()
     """Threads of the simulator and of the adaptation."""
 
@@ -51,13 +51,14 @@ def main(arguments: Sequence[str]) -> None:
     if command.json:
         check_new_file(command.json)
     controller = load(command.controller)
+    family = family_for(controller, command.family)
     console = Console(highlight=False)
     with live_progress(console, command.tasks, "tasks") as show:
         evaluation = api.evaluate(
             controller,
             tasks=command.tasks,
             seed=command.seed,
-            family=family_by_name(command.family) if command.family else None,
+            family=family,
             threads=command.threads,
             on_tasks=lambda done: show(done, ""),
         )

@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
+from gymnasium.error import Error
 
 from metarl import api
-from metarl.envs.registry import get_family
+from metarl.envs.family import TaskFamily
 from metarl.evaluation import family_of
-from metarl.experiments.families import family_by_name
+from metarl.experiments.families import family_for
 from metarl.experiments.parsing import check_new_file, parse, parse_task, require_at_least
 from metarl.experiments.progress import number
-from metarl.experiments.rendering import play, write_gif
-from metarl.policies.controller import load
+from metarl.experiments.rendering import Moment, play, write_gif
+from metarl.policies.controller import Controller, load
+
+FRAMES_PER_SECOND = 20  # of an environment that does not say
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Render:
     seed: int = 1
     """Seed of the adaptation and of the episode."""
     family: str | None = None
-    """Task family of your own that the controller was trained on, as module:attribute."""
+    """Task family; needed where the controller was trained on one of your own (module:attribute)."""
 
     def __post_init__(self) -> None:
         require_at_least(0, seed=self.seed)
@@ -48,25 +51,34 @@ def main(arguments: Sequence[str]) -> None:
         raise ValueError(f"--out must be a file that ends in .gif, got {command.out}")
     controller = load(command.controller)
     metadata = controller.metadata
-    family = family_by_name(command.family) if command.family else get_family(metadata.family)
-    family = family_of(controller, family)
+    family = family_of(controller, family_for(controller, command.family))
     task = parse_task(command.task) or metadata.adapted_to or {}
     task = family.task_dict(family.task_array(task))
     state = f"adapted to {values(metadata.adapted_to)}" if metadata.adapted_to else "not adapted"
     if command.adapt and metadata.adapted_to is None:
         controller = api.adapt(controller, task, seed=command.seed, family=family)
         state = "adapted first"
-    env = family.make_env(render_mode="rgb_array")
-    try:
-        moments = list(play(controller, env, task, command.seed, family.horizon))
-        frames_per_second = env.metadata["render_fps"]
-    finally:
-        env.close()
+    moments, frames_per_second = filmed(controller, family, task, command.seed)
     write_gif([moment.frame for moment in moments if moment.frame is not None], frames_per_second, command.out)
     total = sum(moment.reward for moment in moments)
     print(
         f"{values(task)}, controller {state}: return {number(total)} in {len(moments)} steps; animation: {command.out}"
     )
+
+
+def filmed(controller: Controller, family: TaskFamily, task: dict[str, float], seed: int) -> tuple[list[Moment], float]:
+    """An episode with its pictures, and how many of them make a second."""
+    try:
+        env = family.make_env(render_mode="rgb_array")
+        try:
+            moments = list(play(controller, env, task, seed, family.horizon))
+        finally:
+            env.close()
+    except Error as error:
+        raise ValueError(f"{family.name} cannot be rendered: {error}") from None
+    if any(moment.frame is None for moment in moments):
+        raise ValueError(f"{family.name} cannot be rendered: its environment makes no 'rgb_array' pictures")
+    return moments, env.metadata.get("render_fps", FRAMES_PER_SECOND)
 
 
 def values(task: dict[str, float]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -20,10 +20,10 @@ from metarl.experiments.interrupts import Interrupted, interruptible
 from metarl.experiments.parsing import parse
 from metarl.experiments.progress import clock_time, live_progress, number, training_line
 from metarl.meta_training import Step
-from metarl.policies.controller import Controller
+from metarl.policies.controller import Controller, load
 from metarl.policies.methods import METHODS
 from metarl.randomness import Purpose, generator
-from metarl.run import Hooks
+from metarl.run import CheckpointSettings, Hooks
 from metarl.settings import TrainSettings, preset
 
 LEARNING_CURVE = "learning_curve.png"
@@ -37,38 +37,78 @@ class Train:
     """Task family: one of those above, or module:attribute for a TaskFamily of your own."""
     settings: Annotated[TrainSettings, tyro.conf.OmitArgPrefixes]
     """The settings, with the values that suit the task family."""
+    checkpoints: Annotated[CheckpointSettings, tyro.conf.OmitArgPrefixes] = field(default_factory=CheckpointSettings)
+    """How often the run is saved."""
     out: Path | None = None
     """Run folder, which must be new; runs/FAMILY-METHOD-seedSEED if left out."""
 
 
+@dataclass(frozen=True)
+class Resume:
+    """The command line that goes on with a run."""
+
+    resume: Path
+    """Folder of a run that was interrupted; it goes on from its newest checkpoint, with its own settings."""
+    checkpoints: Annotated[CheckpointSettings, tyro.conf.OmitArgPrefixes] = field(default_factory=CheckpointSettings)
+    """How often the run is saved."""
+
+
 def main(arguments: Sequence[str]) -> None:
     """Runs the command; ValueError says what is wrong with its arguments."""
-    command = parse_train(arguments)
+    if any(word.partition("=")[0] == "--resume" for word in arguments):
+        resume(parse(Resume, arguments, "metarl train"))
+    else:
+        start(parse_train(arguments))
+
+
+def resume(command: Resume) -> None:
+    """Goes on with a run."""
+    name, settings = run_folder.read_config(command.resume)
+    family = family_by_name(name)
+
+    def run(hooks: Hooks) -> Controller:
+        return api.resume(command.resume, family=family, checkpoints=command.checkpoints, hooks=hooks)
+
+    report(command.resume, family, settings, run)
+
+
+def start(command: Train) -> None:
+    """Begins a run."""
     family = family_by_name(command.family)
     settings = command.settings
-    folder = command.out or Path("runs") / f"{family.name}-{settings.method}-seed{settings.seed}"
+    name = family.name.replace(":", ".")
+    folder = command.out or Path("runs") / f"{name}-{settings.method}-seed{settings.seed}"
+
+    def run(hooks: Hooks) -> Controller:
+        return api.train(family, settings=settings, out=folder, checkpoints=command.checkpoints, hooks=hooks)
+
+    report(folder, family, settings, run)
+
+
+def report(folder: Path, family: TaskFamily, settings: TrainSettings, run: Callable[[Hooks], Controller]) -> None:
+    """Runs with a progress line and says what came out."""
     console = Console(highlight=False)
     start = time.monotonic()
-    controller = train_into(
-        folder, family, settings, console, lambda hooks: api.train(family, settings=settings, out=folder, hooks=hooks)
-    )
+    controller = train_into(folder, family, settings, console, run)
     console.print(summary(controller, family, folder, time.monotonic() - start), soft_wrap=True)
 
 
 def parse_train(arguments: Sequence[str]) -> Train:
     """Parsed twice: the family is known only then, and with it the settings that are the defaults."""
-    named = next((word for word in arguments if word in FAMILIES), "FAMILY")
+    named = next((word for word in arguments if word in FAMILIES), None)
+    defaults = f"The defaults are those of {named}." if named else "metarl train FAMILY --help shows its own defaults."
     description = (
         "Meta-train a policy on a task family and keep its best controller.\n\n"
-        f"Task families: {', '.join(FAMILIES)}.\nMethods: {', '.join(METHODS)}.\n\n"
-        f"The defaults are those of {named}; metarl train FAMILY --help shows a family's."
+        f"Task families: {', '.join(FAMILIES)}.\n\nMethods: {', '.join(METHODS)}.\n\n{defaults}\n\n"
+        "metarl train --resume DIR goes on with a run that was interrupted."
     )
 
     def parsed(settings: TrainSettings) -> Train:
         default = Train(family=tyro.MISSING, settings=settings)
         return parse(Train, arguments, "metarl train", default, description)
 
-    return parsed(preset(family_by_name(parsed(preset(named)).family).name))
+    family = family_by_name(parsed(preset(named or "")).family)
+    return parsed(preset(family.name))
 
 
 def train_into(
@@ -76,7 +116,7 @@ def train_into(
 ) -> Controller:
     """Calls ``run`` with a progress line, and leaves the folder with its plot whatever ends the training.
 
-    An ``Interrupted`` that comes out says where the controller is.
+    An ``Interrupted`` or FloatingPointError that comes out says where the controller is.
     """
     done = 0
     with interruptible() as check, live_progress(console, settings.iterations, "meta-iterations") as show:
@@ -89,13 +129,24 @@ def train_into(
         try:
             return run(Hooks(on_iteration=on_iteration, on_phase=check))
         except Interrupted as interrupted:
-            what = f"the best controller of {done} meta-iterations" if done else "the untrained controller"
-            message = f"interrupted; {what} is in {folder / run_folder.CONTROLLER}"
+            message = f"interrupted; {saved(folder)}"
             raise Interrupted(interrupted.number, message) from None
+        except FloatingPointError as error:
+            raise FloatingPointError(f"{error}; {saved(folder)}") from None
         finally:
             # A folder that was refused is another run's.
             if done:
                 plot_learning_curve(folder, family, settings)
+
+
+def saved(folder: Path) -> str:
+    """What a training that did not reach its end has left."""
+    path = folder / run_folder.CONTROLLER
+    if not path.is_file():
+        return "nothing was trained yet"
+    done = load(path).metadata.training["iterations"]
+    what = f"the best controller of {done} meta-iterations" if done else "the untrained controller"
+    return f"{what} is in {path}; metarl train --resume {folder} goes on"
 
 
 def plot_learning_curve(folder: Path, family: TaskFamily, settings: TrainSettings) -> None:
@@ -110,15 +161,16 @@ def summary(controller: Controller, family: TaskFamily, folder: Path, seconds: f
     training = controller.metadata.training
     path = folder / run_folder.CONTROLLER
     task = example_task(family)
+    own = f" --family {family.name}" if ":" in family.name else ""
     files = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
     return (
         f"Meta-trained in {clock_time(seconds)}; best in iteration {training['best_iteration']}: return "
         f"{number(training['best_return'])} after adaptation.\n"
         f"In {folder}: {', '.join(files)}\n\n"
         "Next:\n"
-        f"  metarl evaluate {path}\n"
-        f"  metarl adapt {path} --task {task}\n"
-        f"  metarl render {path} --task {task} --out episode.gif\n"
+        f"  metarl evaluate {path}{own}\n"
+        f"  metarl adapt {path} --task {task}{own}\n"
+        f"  metarl render {path} --task {task} --out episode.gif{own}\n"
         f"  tensorboard --logdir {folder}"
     )
 

@@ -1,4 +1,4 @@
-"""The single environments: Gymnasium's and Stable-Baselines3's contracts, tasks, and the batched simulator's numbers."""
+"""The single environments: Gymnasium's and Stable-Baselines3's contracts, tasks, the batched simulator's numbers."""
 
 import warnings
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from command_line import FAMILY, TINY, fails, metarl, succeeds
 
+from metarl import meta_training
 from metarl.experiments import cli
 from metarl.experiments.commands import bench
 
@@ -18,7 +19,7 @@ from metarl.experiments.commands import bench
         ("train nonsense", "'nonsense'", FAMILY),
         ("train no_such_module:family", "no_such_module", ""),
         ("train metarl.api:nonsense", "'nonsense'", "metarl.api"),
-        ("train metarl.api:train", "function", "TaskFamily"),
+        ("train metarl:__version__", "metarl:__version__", "TaskFamily"),
         ("train", "FAMILY", "train --help"),
         (f"train {FAMILY} --method nonsense", "'nonsense'", "maml, anil, boil"),
         (f"train {FAMILY} --tasks 0", "'tasks'", "at least 1"),
@@ -79,7 +80,7 @@ def test_nothing_is_overwritten(run: Path, controller: Path, tmp_path: Path) -> 
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     task = ("--task", "goal_x=0", "goal_y=0")
     for words in (
-        ("train", FAMILY, *TINY, "--iterations", 1, "--out", run),
+        ("train", FAMILY, *TINY, "--max-kl", 0.5, "--out", run),
         ("train", FAMILY, *TINY, "--out", kept),
         ("evaluate", controller, "--tasks", 1, "--json", kept),
         ("adapt", controller, *task, "--out", kept),
@@ -110,12 +111,15 @@ def test_places_that_cannot_be_written(controller: Path, tmp_path: Path) -> None
         assert "cannot write" in sentence and str(file) in sentence, sentence
 
 
-def test_a_simulation_that_diverges(monkeypatch: pytest.MonkeyPatch) -> None:
-    def diverge(words: list[str]) -> None:
+def test_a_simulation_that_diverges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def diverge(*_: object) -> None:
         raise FloatingPointError("the reward is not finite")
 
-    monkeypatch.setattr(cli, "run", diverge)
-    assert fails("train") == "the reward is not finite"
+    monkeypatch.setattr(meta_training, "meta_iteration", diverge)
+    outcome = metarl("train", FAMILY, *TINY, "--iterations", 10, "--out", tmp_path / "run")
+    assert outcome.code == 2 and outcome.err.count("\n") == 1
+    assert "the reward is not finite" in outcome.err and str(tmp_path / "run" / "controller.safetensors") in outcome.err
+    assert (tmp_path / "run" / "controller.safetensors").exists()
 
 
 def test_a_bug_is_not_disguised_as_bad_input(monkeypatch: pytest.MonkeyPatch) -> None:

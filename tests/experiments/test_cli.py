@@ -7,14 +7,15 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import FAMILY, TINY, metarl, succeeds
+from command_line import FAMILY, TINY, fails, succeeds
 from PIL import Image
 
-from metarl.policies.controller import load
+from metarl.policies.controller import load, save
 from metarl.settings import preset
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -147,6 +148,14 @@ def test_version() -> None:
     assert succeeds("--version") == f"metarl {package.__version__}\n"
 
 
+def test_a_reader_that_leaves_early_is_no_error() -> None:
+    command = [sys.executable, "-m", "metarl.experiments.cli", "evaluate", "--help"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout and process.stderr
+    process.stdout.close()
+    assert process.stderr.read() == "" and process.wait() == 141
+
+
 def test_the_general_help_loads_no_heavy_module() -> None:
     code = (
         "import sys; from metarl.experiments.cli import main; main(['--help']); "
@@ -157,15 +166,37 @@ def test_the_general_help_loads_no_heavy_module() -> None:
 
 def test_a_task_family_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = tmp_path / "my_family_module.py"
-    module.write_text(
-        "from dataclasses import replace\n"
-        "from metarl.envs.registry import get_family\n"
-        "family = replace(get_family('navigation-2d'), name='mine')\n"
-    )
+    module.write_text("from metarl.envs.registry import get_family\ndef mine(): return get_family('navigation-2d')\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry not in ("", os.getcwd())])
-    succeeds("train", "my_family_module:family", *TINY, "--out", "run")
-    path = Path("run/controller.safetensors")
-    assert load(path).metadata.family == "mine"
-    succeeds("evaluate", path, "--tasks", 2, "--family", "my_family_module:family")
-    assert "mine" in metarl("evaluate", path, "--tasks", 2).err
+    out = succeeds("train", "my_family_module:mine", *TINY)
+    path = Path("runs/my_family_module.mine-maml-seed0/controller.safetensors")
+    assert load(path).metadata.family == "my_family_module:mine"
+    for line in out.splitlines():
+        if line.startswith("  metarl "):
+            succeeds(*line.split()[1:])
+
+
+def test_an_environment_that_cannot_be_rendered(
+    controller: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "blind_module.py").write_text(
+        "from dataclasses import replace\n"
+        "from gymnasium import Wrapper\n"
+        "from metarl.envs.registry import get_family\n"
+        "class Blind(Wrapper):\n"
+        "    def render(self): return None\n"
+        "family = get_family('navigation-2d')\n"
+        "blind = replace(family, make_env=lambda **kwargs: Blind(family.make_env(**kwargs)))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    sentence = fails("render", controller, "--family", "blind_module:blind", "--task", *TASK, "--out", "o.gif")
+    assert "blind_module:blind cannot be rendered" in sentence and not (tmp_path / "o.gif").exists()
+
+
+def test_a_controller_alone_does_not_decide_which_code_runs(controller: Path, tmp_path: Path) -> None:
+    stranger = load(controller)
+    save(replace(stranger, metadata=replace(stranger.metadata, family="os:getcwd")), tmp_path / "stranger")
+    for words in (("evaluate",), ("adapt", "--task", *TASK), ("render", "--task", *TASK, "--out", tmp_path / "o.gif")):
+        sentence = fails(words[0], tmp_path / "stranger", *words[1:])
+        assert "--family os:getcwd" in sentence and "'os:getcwd'" in sentence

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 import torch
@@ -34,7 +35,8 @@ def test_the_line_of_an_iteration() -> None:
 
 
 def test_an_iteration_that_was_skipped_says_why() -> None:
-    assert training_line(Step(STATE, None, {}, "the rewards are not finite")) == "skipped: the rewards are not finite"
+    line = training_line(Step(replace(STATE, skipped=2), None, {}, "the rewards are not finite"))
+    assert line == "skipped: the rewards are not finite; 2 skipped so far"
 
 
 @pytest.mark.parametrize(
@@ -73,8 +75,8 @@ def shown(monkeypatch: pytest.MonkeyPatch, terminal: bool) -> str:
 
 def test_plain_lines_come_once_a_second_and_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shown(monkeypatch, terminal=False).splitlines() == [
-        "1/4 steps  text  1:30 left",
-        "3/4 steps  text  0:20 left",
+        "1/4 steps  text",
+        "3/4 steps  text  0:15 left",
         "4/4 steps  text  0:00 left",
     ]
 

@@ -81,7 +81,9 @@ def test_meta_attention_scales_each_episodes_gradient() -> None:
             assert (forward == 0).any() and (backward > 0).all()
             weight += backward.unsqueeze(1) * forward * (gradients.mT @ inputs)
             bias += backward * gradients.sum(0)
-        torch.testing.assert_close(adapted[f"{layer}.weight"].detach(), policy[f"{layer}.weight"].detach() - 0.5 * weight)
+        torch.testing.assert_close(
+            adapted[f"{layer}.weight"].detach(), policy[f"{layer}.weight"].detach() - 0.5 * weight
+        )
         torch.testing.assert_close(adapted[f"{layer}.bias"].detach(), policy[f"{layer}.bias"].detach() - 0.5 * bias)
     last = inner_step(NETWORK, as_leaves(parameters), get_method("maml"), 0, batch, second_order=False)
     assert torch.equal(adapted["layer3.weight"], last["layer3.weight"])

@@ -1,4 +1,4 @@
-"""Numbers that are not finite, injected one place at a time: the run goes on where that is sound, and stops where not."""
+"""Numbers that are not finite, injected one place at a time: the run goes on where sound, and stops where not."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Runs in folders: what they leave behind, and that an interrupted one ends with the numbers of an uninterrupted one."""
+"""Runs in folders: what they leave, and that an interrupted one ends with the numbers of an undisturbed one."""
 
 import json
 import threading
@@ -18,7 +18,7 @@ from metarl.policies.controller import load
 from metarl.run import CheckpointSettings, Hooks, exclusive
 from metarl.run_folder import CONTROLLER, PROGRESS, read_config
 
-OFTEN = CheckpointSettings(iterations=2)
+OFTEN = CheckpointSettings(checkpoint_iterations=2)
 OUTPUTS = (PROGRESS, CONTROLLER)
 
 
@@ -188,7 +188,7 @@ def test_a_full_disk_costs_no_more_than_a_checkpoint(
         run(tmp_path / "run")
     assert any("No space left on device; training goes on" in str(warning.message) for warning in caught)
     assert contents(tmp_path / "run") == uninterrupted
-    assert not [path for path in (tmp_path / "run").rglob("*.tmp")]
+    assert not list((tmp_path / "run").rglob("*.tmp"))
 
 
 def test_a_checkpoint_says_all(tmp_path: Path) -> None:

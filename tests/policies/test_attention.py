@@ -4,7 +4,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metarl.policies.attention import Attention, attention_scores, attention_shapes, clip_and_normalize, initial_attention
+from metarl.policies.attention import (
+    Attention,
+    attention_scores,
+    attention_shapes,
+    clip_and_normalize,
+    initial_attention,
+)
 
 
 def test_clipping_by_hand() -> None:

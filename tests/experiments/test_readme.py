@@ -1,0 +1,66 @@
+"""The README says what is there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+from command_line import TINY, succeeds
+from PIL import Image
+
+from metarl.envs.registry import FAMILIES
+from metarl.experiments.cli import COMMANDS
+from metarl.policies.methods import METHODS
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_every_method_family_and_command_is_in_it() -> None:
+    for method in METHODS.values():
+        assert re.search(rf"^\| `{re.escape(method.name)}` \|.*\| {re.escape(method.source)} \|$", README, re.MULTILINE)
+    assert all(f"`{family}`" in README for family in FAMILIES)
+    assert all(f"metarl {command}" in README or f"make {command}" in README for command in COMMANDS)
+
+
+def test_its_options_exist() -> None:
+    for line in "".join(blocks("bash")).splitlines():
+        words = shlex.split(line, comments=True)
+        if words[:1] == ["metarl"] and "--resume" not in words:
+            described = succeeds(words[1], "--help")
+            assert all(word in described for word in words if word.startswith("--")), line
+
+
+def test_its_pictures_are_there() -> None:
+    pictures = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", README)
+    assert pictures
+    for name in pictures:
+        with Image.open(ROOT / name) as picture:
+            assert 600 <= picture.width <= 1200
+        assert (ROOT / name).stat().st_size < 500_000
+
+
+def test_its_example_of_an_environment_of_ones_own_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    example = next(block for block in blocks("python") if "task_family(" in block)
+    (tmp_path / "mine.py").write_text(example)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    succeeds("train", "mine:pendulum", "--action-scale", 2, *TINY, "--out", "run")
+    succeeds("evaluate", "run/controller.safetensors", "--tasks", 2, "--family", "mine:pendulum")
+
+
+def test_its_python_example_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    example = next(block for block in blocks("python") if "metarl.train(" in block)
+    small = example.replace("iterations=60", "iterations=1, tasks=2, episodes=2, horizon=5")
+    assert small != example
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    exec(small, names)
+    assert names["action"].shape == (2,)
