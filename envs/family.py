@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 import gymnasium
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
 
@@ -42,6 +42,7 @@ class Simulator(Protocol):
         """Starts an episode per seed; ``tasks`` [task, field], ``seeds`` [task, episode].
 
         Returns the observations [task, episode, observation]. An episode depends on its task and its seed alone.
+        What ``reset`` and ``step`` return is the caller's to keep and to change.
         """
         ...
 
@@ -49,6 +50,7 @@ class Simulator(Protocol):
         """Applies ``actions`` [task, episode, action], clipped to the action space, for one control step.
 
         An episode that has terminated goes on being stepped; what it returns from then on has no meaning.
+        FloatingPointError may name an episode whose physics has diverged.
         """
         ...
 
@@ -77,9 +79,20 @@ class TaskFamily:
     make_env: Callable[..., gymnasium.Env[Any, Any]]
     sample_tasks: Callable[[int, np.random.Generator], Array]
 
-    def task_array(self, task: Mapping[str, float]) -> Array:
-        """The task [field] from its named values; ValueError names a missing, unknown or out-of-range field."""
+    def task_array(self, task: Mapping[str, float] | ArrayLike) -> Array:
+        """The task [field] from its named values, or from an array [field].
+
+        ValueError names a missing, unknown or out-of-range field.
+        """
         names = [field.name for field in self.fields]
+        if not isinstance(task, Mapping):
+            values = np.atleast_1d(np.asarray(task, dtype=object))
+            if values.shape != (len(names),):
+                raise ValueError(
+                    f"a task of {self.name} as an array has the shape ({len(names)},) for {', '.join(names)}, "
+                    f"got the shape {values.shape}"
+                )
+            task = dict(zip(names, values, strict=True))
         expected = f"a task of {self.name} has the fields {', '.join(names)}"
         for name in task:
             if name not in names:

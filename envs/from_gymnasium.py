@@ -23,17 +23,19 @@ Put it into a module of yours, say ``mine.py``, and ``metarl train mine:pendulum
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from numpy.typing import NDArray
 
 from metarl.envs.family import Array, TaskFamily, TaskField, Transition
 
 Task = dict[str, float]
+SetTask = Callable[[gymnasium.Env[Any, Any], Task], None]
 
 
 def task_family(
@@ -41,14 +43,16 @@ def task_family(
     make_env: Callable[..., gymnasium.Env[Any, Any]],
     fields: tuple[TaskField, ...],
     horizon: int,
-    set_task: Callable[[gymnasium.Env[Any, Any], Task], None] | None = None,
+    set_task: SetTask | None = None,
     sample_tasks: Callable[[int, np.random.Generator], Array] | None = None,
+    processes: bool = False,
 ) -> TaskFamily:
     """The family of the environments that ``make_env()`` makes; ``make_env(render_mode="rgb_array")`` must work too.
 
     ``set_task(environment, task)`` is called before each reset; without it the task goes to the environment as
     ``reset(options={"task": task})``. ``sample_tasks(count, generator)`` returns tasks [count, field]; without it each
-    field is drawn uniformly from its interval or its choices. ValueError if observations or actions are no flat box.
+    field is drawn uniformly from its interval or its choices. With ``processes`` each episode runs in a process of its
+    own, which pays for environments that are slow. ValueError if observations or actions are no flat box.
     """
     probe = make_env()
     observation_space, action_space = probe.observation_space, probe.action_space
@@ -58,19 +62,19 @@ def task_family(
             raise ValueError(f"the {kind} space of {name} must be a Box with one axis, got {space}")
     assert isinstance(observation_space, Box) and isinstance(action_space, Box)
 
-    def wrapped(**kwargs: Any) -> TaskEpisode:
-        return TaskEpisode(make_env(**kwargs), fields, set_task)
-
-    return TaskFamily(
+    family = TaskFamily(
         name=name,
         fields=fields,
         observation_space=observation_space,
         action_space=action_space,
         horizon=horizon,
-        make_simulator=lambda threads: GymnasiumSimulator(wrapped, fields, action_space),
-        make_env=lambda **kwargs: gymnasium.wrappers.TimeLimit(wrapped(**kwargs), horizon),
-        sample_tasks=sample_tasks or (lambda count, generator: sample_fields(fields, count, generator)),
+        make_simulator=lambda threads: GymnasiumSimulator(make_env, set_task, fields, action_space, processes),
+        make_env=lambda **kwargs: gymnasium.wrappers.TimeLimit(
+            TaskEpisode(make_env(**kwargs), family, set_task), horizon
+        ),
+        sample_tasks=sample_tasks or partial(sample_fields, fields),
     )
+    return family
 
 
 def sample_fields(fields: tuple[TaskField, ...], count: int, generator: np.random.Generator) -> Array:
@@ -82,30 +86,35 @@ def sample_fields(fields: tuple[TaskField, ...], count: int, generator: np.rando
     return np.stack(columns, axis=1)
 
 
+def begin(
+    env: gymnasium.Env[Any, Any], task: Task, set_task: SetTask | None, seed: int | None, options: dict[str, Any]
+) -> tuple[Any, dict[str, Any]]:
+    """Resets ``env`` for an episode of ``task``; the other ``options`` are passed on."""
+    if set_task is None:
+        return env.reset(seed=seed, options={**options, "task": task})
+    set_task(env, task)
+    return env.reset(seed=seed, options=options or None)
+
+
 class TaskEpisode(gymnasium.Wrapper[Any, Any, Any, Any]):
     """Takes the task as ``reset(options={"task": ...})``, draws one where none is given, and tells it in ``info``."""
 
-    def __init__(
-        self,
-        env: gymnasium.Env[Any, Any],
-        fields: tuple[TaskField, ...],
-        set_task: Callable[[gymnasium.Env[Any, Any], Task], None] | None,
-    ) -> None:
+    def __init__(self, env: gymnasium.Env[Any, Any], family: TaskFamily, set_task: SetTask | None) -> None:
         super().__init__(env)
-        self.fields, self.set_task = fields, set_task
+        self.family, self.set_task = family, set_task
         self.task: Task = {}
+        self.stream = np.random.default_rng()
 
     def reset(self, *, seed: int | None = None, options: Mapping[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        task = (options or {}).get("task")
-        if task is None:
-            generator = np.random.default_rng(seed)
-            task = dict(zip((f.name for f in self.fields), sample_fields(self.fields, 1, generator)[0], strict=True))
-        self.task = {name: float(value) for name, value in task.items()}
-        if self.set_task is not None:
-            self.set_task(self.env, self.task)
-            observation, info = self.env.reset(seed=seed)
-        else:
-            observation, info = self.env.reset(seed=seed, options={"task": self.task})
+        """Starts an episode; ValueError names a task field that is missing, unknown or out of range."""
+        if seed is not None:
+            # Not the seed itself: the environment draws from that one, and the task could be read off what it draws.
+            self.stream = np.random.default_rng(np.random.SeedSequence(seed).spawn(1)[0])
+        rest = dict(options or {})
+        given = rest.pop("task", None)
+        values = self.family.sample_tasks(1, self.stream)[0] if given is None else self.family.task_array(given)
+        self.task = self.family.task_dict(values)
+        observation, info = begin(self.env, self.task, self.set_task, seed, rest)
         return observation, {**info, "task": self.task}
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
@@ -114,59 +123,82 @@ class TaskEpisode(gymnasium.Wrapper[Any, Any, Any, Any]):
 
 
 class Lockstep(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """An episode among others: takes its task from ``next_task``, and stands still once it has ended."""
+    """An episode among others: takes its task from ``next_task``, and stands still once it has ended.
 
-    next_task: Task
+    It tells of its end in ``info``, since vector environments refuse to step one that has terminated.
+    """
+
+    def __init__(self, env: gymnasium.Env[Any, Any], set_task: SetTask | None) -> None:
+        super().__init__(env)
+        self.set_task = set_task
+        self.next_task: Task = {}
 
     def reset(self, *, seed: int | None = None, options: Mapping[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         self.ended = False
-        self.last, _ = self.env.reset(seed=seed, options={"task": self.next_task})
+        self.last, _ = begin(self.env, self.next_task, self.set_task, seed, dict(options or {}))
         return self.last, {}
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        if self.ended:
-            return self.last, 0.0, False, False, {}
-        self.last, reward, terminated, truncated, _ = self.env.step(action)
-        self.ended = terminated or truncated
-        return self.last, reward, False, False, {}
+        reward: Any = 0.0
+        if not self.ended:
+            self.last, reward, terminated, truncated, _ = self.env.step(action)
+            self.ended = bool(terminated or truncated)
+        return self.last, reward, False, False, {"ended": self.ended}
+
+    def picture(self) -> Any:
+        return self.env.render() if self.render_mode else None
 
 
 class GymnasiumSimulator:
-    """Steps one environment per episode through Gymnasium's SyncVectorEnv."""
+    """Steps one environment per episode through Gymnasium's SyncVectorEnv, or AsyncVectorEnv with ``processes``."""
 
-    def __init__(self, make_env: Callable[..., TaskEpisode], fields: tuple[TaskField, ...], action_space: Box) -> None:
-        self.make_env, self.fields, self.action_space = make_env, fields, action_space
-        self.vector: SyncVectorEnv | None = None
-        self.episodes: list[Lockstep] = []
+    def __init__(
+        self,
+        make_env: Callable[..., gymnasium.Env[Any, Any]],
+        set_task: SetTask | None,
+        fields: tuple[TaskField, ...],
+        action_space: Box,
+        processes: bool,
+    ) -> None:
+        self.make_env, self.set_task, self.fields, self.action_space = make_env, set_task, fields, action_space
+        self.vector_class = AsyncVectorEnv if processes else SyncVectorEnv
+        self.vector: SyncVectorEnv | AsyncVectorEnv | None = None
 
     def reset(self, tasks: Array, seeds: NDArray[np.int64]) -> Array:
         self.shape = seeds.shape
-        if self.vector is None or len(self.episodes) != seeds.size:
+        if self.vector is None or self.vector.num_envs != seeds.size:
             self.close()
-            self.episodes = [Lockstep(self.make_env(render_mode="rgb_array")) for _ in range(seeds.size)]
-            makers = [lambda episode=episode: episode for episode in self.episodes]
-            self.vector = SyncVectorEnv(makers, autoreset_mode=AutoresetMode.DISABLED)
+            # Only the first one is ever drawn.
+            makers = [
+                partial(self._episode, **({} if index else {"render_mode": "rgb_array"})) for index in range(seeds.size)
+            ]
+            self.vector = self.vector_class(makers, autoreset_mode=AutoresetMode.DISABLED)
         names = [field.name for field in self.fields]
-        for episode, task in zip(self.episodes, np.repeat(tasks, seeds.shape[1], axis=0), strict=True):
-            episode.next_task = dict(zip(names, map(float, task), strict=True))
-        observations, _ = self.vector.reset(seed=[int(seed) for seed in seeds.flat])
+        rows = np.repeat(tasks, seeds.shape[1], axis=0).tolist()
+        self.vector.set_attr("next_task", [dict(zip(names, row, strict=True)) for row in rows])
+        each_seed: list[int | None] = [int(seed) for seed in seeds.flat]
+        observations, _ = self.vector.reset(seed=each_seed)
         return self._shaped(observations)
 
     def step(self, actions: Array) -> Transition:
         assert self.vector is not None
-        flat = actions.reshape(-1, actions.shape[-1]).astype(self.action_space.dtype)
-        observations, rewards, _, _, _ = self.vector.step(np.clip(flat, self.action_space.low, self.action_space.high))
-        ended = np.array([episode.ended for episode in self.episodes])
-        return Transition(self._shaped(observations), rewards.reshape(self.shape), ended.reshape(self.shape))
+        low, high = self.action_space.low, self.action_space.high
+        clipped = np.clip(actions.reshape(-1, actions.shape[-1]), low, high).astype(self.action_space.dtype)
+        observations, rewards, _, _, infos = self.vector.step(clipped)
+        return Transition(self._shaped(observations), rewards.reshape(self.shape), infos["ended"].reshape(self.shape))
 
     def draw(self) -> NDArray[np.uint8]:
         """What the first episode's environment renders."""
-        return np.asarray(self.episodes[0].render())
+        assert self.vector is not None
+        return np.asarray(self.vector.call("picture")[0])
 
     def close(self) -> None:
         if self.vector is not None:
             self.vector.close()
             self.vector = None
+
+    def _episode(self, **kwargs: Any) -> Lockstep:
+        return Lockstep(self.make_env(**kwargs), self.set_task)
 
     def _shaped(self, observations: NDArray[Any]) -> Array:
         return observations.astype(np.float64).reshape(*self.shape, -1)

@@ -19,6 +19,7 @@ from metarl.envs.family import Array, Transition
 FRAME_SKIP = 5  # physics steps per control step, as in Gymnasium
 TIME_STEP = 0.05  # seconds per control step
 CONTROL_COST = 0.05
+DIVERGED = 1e6  # no coordinate of a cheetah driven at its limits reaches 100
 POSITIONS, VELOCITIES, ACTIONS = 9, 9, 6
 
 RewardFunction = Callable[[Array, Array, Array], Array]
@@ -70,11 +71,7 @@ def load_model() -> mujoco.MjModel:
 
 
 class HalfCheetahSimulator:
-    """All episodes in MuJoCo's own threads; the model is shared, everything else belongs to the simulator.
-
-    The arrays that ``reset`` and ``step`` return are the caller's to keep. ``step`` raises FloatingPointError if an
-    episode diverges.
-    """
+    """All episodes in MuJoCo's own threads; the model is shared, everything else belongs to the simulator."""
 
     def __init__(self, reward: RewardFunction, describe: Callable[[float], str], threads: int) -> None:
         self.reward, self.describe = reward, describe
@@ -95,7 +92,11 @@ class HalfCheetahSimulator:
         return self._observations()
 
     def step(self, actions: Array) -> Transition:
+        """FloatingPointError names the first episode whose actions are NaN, or whose simulation has diverged."""
+        assert actions.shape == (*self.shape, ACTIONS), (actions.shape, self.shape)
         clipped = np.clip(actions.reshape(-1, ACTIONS), -1, 1)
+        # MuJoCo would take zeros for them.
+        self._require(np.abs(clipped) <= 1, "the actions are not finite")
         self.controls[:] = clipped[:, np.newaxis]
         self.pool.rollout(
             self.models,
@@ -108,7 +109,9 @@ class HalfCheetahSimulator:
             skip_checks=True,
         )
         before, self.states = self.states, self.trajectories[:, -1].copy()
-        self._require_progress(before)
+        # MuJoCo stops the clock of an episode that it finds bad, unless that happens in the last physics step.
+        self._require(self.states[:, :1] > before[:, :1] + TIME_STEP / 2, "the simulation diverged")
+        self._require(np.abs(self.states) < DIVERGED, "the simulation diverged")
         self.velocities = (self.states[:, 1] - before[:, 1]) / TIME_STEP
         rewards = self.reward(self.velocities, clipped, self.tasks)
         terminated = np.zeros(self.shape, dtype=bool)
@@ -125,12 +128,13 @@ class HalfCheetahSimulator:
     def close(self) -> None:
         self.pool.close()
 
-    def _require_progress(self, before: Array) -> None:
-        """FloatingPointError names an episode whose clock stands still: MuJoCo stops stepping a state that diverged."""
-        stuck = np.flatnonzero(~(self.states[:, 0] > before[:, 0] + TIME_STEP / 2))
-        if len(stuck):
-            task, episode = divmod(int(stuck[0]), self.shape[1])
-            raise FloatingPointError(f"the simulation diverged in episode {episode} of task {task}")
+    def _require(self, good: NDArray[np.bool_], otherwise: str) -> None:
+        """FloatingPointError names the first episode where not all is ``good`` [n, feature]."""
+        if not good.all():
+            index = int(good.all(axis=1).argmin())
+            task, episode = divmod(index, self.shape[1])
+            meant = self.describe(float(self.tasks[index]))
+            raise FloatingPointError(f"{otherwise} in episode {episode} of task {task} ({meant})")
 
     def _observations(self) -> Array:
         return observe(self.states, self.torso_height).reshape(*self.shape, -1)

@@ -42,12 +42,13 @@ class NavigationSimulator:
         self.goals = np.broadcast_to(tasks[:, np.newaxis], (*seeds.shape, 2))
         self.positions = np.zeros((*seeds.shape, 2))
         self.trail = [self.positions[0, 0]]
-        return self.positions
+        return self.positions.copy()
 
     def step(self, actions: Array) -> Transition:
         self.positions = move(self.positions, actions)
-        self.trail.append(self.positions[0, 0])
-        return Transition(self.positions, reward(self.positions, self.goals), reached(self.positions, self.goals))
+        self.trail.append(self.positions[0, 0].copy())
+        rewards, ended = reward(self.positions, self.goals), reached(self.positions, self.goals)
+        return Transition(self.positions.copy(), rewards, ended)
 
     def draw(self) -> NDArray[np.uint8]:
         """The way of the first episode."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
+from inspect import signature
 from typing import Any
 
 import gymnasium
@@ -79,8 +80,8 @@ def get_family(name: str) -> TaskFamily:
     """
     if name in FAMILIES:
         return FAMILIES[name]()
-    module, colon, attribute = name.partition(":")
-    if not colon:
+    module, _, attribute = name.partition(":")
+    if not attribute or not all(part.isidentifier() for part in module.split(".")):
         raise ValueError(
             f"unknown task family '{name}': choose one of {', '.join(FAMILIES)}, or your own as module:attribute"
         )
@@ -88,10 +89,18 @@ def get_family(name: str) -> TaskFamily:
         found: Any = getattr(import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"task family '{name}' cannot be imported: {error}") from None
-    family = found if isinstance(found, TaskFamily) else found() if callable(found) else None
+    family = found() if callable(found) and _takes_nothing(found) else found
     if not isinstance(family, TaskFamily):
         raise ValueError(f"task family '{name}' is neither a TaskFamily nor a function that makes one")
     return replace(family, name=name)
+
+
+def _takes_nothing(function: Callable[..., Any]) -> bool:
+    try:
+        signature(function).bind()
+    except (TypeError, ValueError):  # the latter where a builtin has no signature
+        return False
+    return True
 
 
 def make_env(family: str, render_mode: str | None = None) -> TaskEnv:

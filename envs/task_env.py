@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from metarl.envs.family import Array, TaskFamily
 
@@ -19,7 +19,7 @@ class TaskEnv(gymnasium.Env[NDArray[Any], NDArray[Any]]):
     from the family. ``info["task"]`` tells it by name.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 20}
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012, declared so by Gymnasium
 
     def __init__(self, family: TaskFamily, render_mode: str | None = None) -> None:
         if render_mode not in (None, "rgb_array"):
@@ -35,7 +35,9 @@ class TaskEnv(gymnasium.Env[NDArray[Any], NDArray[Any]]):
         """Starts an episode; ValueError names a task field that is missing, unknown or out of range."""
         super().reset(seed=seed)
         given = (options or {}).get("task")
-        self.task = self.family.sample_tasks(1, self.np_random)[0] if given is None else self._checked(given)
+        # The initial state is drawn from the seed, too: without a stream of its own the task could be read off it.
+        stream = self.np_random.spawn(1)[0]
+        self.task = self.family.sample_tasks(1, stream)[0] if given is None else self.family.task_array(given)
         episode_seed = int(self.np_random.integers(2**31)) if seed is None else seed
         observations = self.simulator.reset(self.task[np.newaxis], np.array([[episode_seed]]))
         return observations[0, 0].copy(), self._info()
@@ -52,14 +54,6 @@ class TaskEnv(gymnasium.Env[NDArray[Any], NDArray[Any]]):
 
     def close(self) -> None:
         self.simulator.close()
-
-    def _checked(self, task: Mapping[str, float] | ArrayLike) -> Array:
-        if isinstance(task, Mapping):
-            return self.family.task_array(task)
-        values = np.atleast_1d(np.asarray(task, np.float64))
-        if values.shape != (len(self.family.fields),):
-            raise ValueError(f"a task of {self.family.name} has {len(self.family.fields)} values, got {values.shape}")
-        return self.family.task_array(self.family.task_dict(values))
 
     def _info(self) -> dict[str, Any]:
         assert self.task is not None

@@ -44,21 +44,6 @@ def prepare_batch(episodes: Episodes, task: int, discount: float, gae_lambda: fl
     )
 
 
-def first_episodes(batch: Batch, fraction: float) -> Batch:
-    """The first episodes of a batch, a fraction of all but at least one."""
-    if fraction == 1:
-        return batch
-    episodes = max(1, round(fraction * batch.episodes))
-    samples = len(batch.valid) // batch.episodes * episodes
-    return Batch(
-        batch.observations[:samples],
-        batch.actions[:samples],
-        batch.advantages[:samples],
-        batch.valid[:samples],
-        episodes,
-    )
-
-
 def inner_step(
     network: GaussianMLP,
     parameters: Parameters,

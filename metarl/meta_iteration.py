@@ -121,9 +121,7 @@ def outer_step(
         gradient, loss_before, old = objective.gradient(parameters)
         require_finite("the meta-gradient is", gradient)
     with clock.phase("conjugate gradient"):
-        product = objective.fisher_product(
-            parameters, settings.fisher_tasks, settings.fisher_episodes, settings.damping
-        )
+        product = objective.fisher_product(parameters, settings.fisher_fraction, settings.damping)
         step = natural_step(product, gradient, settings.max_kl, settings.cg_steps)
         require_finite("the trust-region step is", step)
 

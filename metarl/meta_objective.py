@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from metarl.inner_loop import Batch, as_leaves, first_episodes, inner_step
+from metarl.inner_loop import Batch, as_leaves, inner_step
 from metarl.losses import kl_divergence, log_probability, surrogate_loss
 from metarl.policies.methods import Method
 from metarl.policies.mlp import GaussianMLP
@@ -76,24 +76,15 @@ class MetaObjective:
         gradients, losses, distributions = zip(*self.executor.map(term, self.tasks), strict=True)
         return torch.stack(gradients).mean(dim=0), float(torch.stack(losses).mean()), list(distributions)
 
-    def fisher_product(
-        self, parameters: Parameters, task_fraction: float, episode_fraction: float, damping: float
-    ) -> Product:
-        """v -> (F + damping) v, with the Fisher matrix F in Gauss-Newton form.
+    def fisher_product(self, parameters: Parameters, fraction: float, damping: float) -> Product:
+        """v -> (F + damping) v, with the Fisher matrix F of the first tasks, a fraction of all, in Gauss-Newton form.
 
-        F is estimated on the first episodes, support and query, of the first tasks; the fractions say how many.
 
         F = mean over tasks of J^T M J, where J is the Jacobian, through the adaptation, of the distribution's
         parameters on the query batch, and M their Fisher information: 1 / std^2 per mean, 2 per log std. The KL
         divergence's own gradient is zero at the point, so F is its exact Hessian there.
         """
-        tasks = [
-            TaskData(
-                tuple(first_episodes(batch, episode_fraction) for batch in task.support),
-                first_episodes(task.query, episode_fraction),
-            )
-            for task in self.tasks[: max(1, round(task_fraction * len(self.tasks)))]
-        ]
+        tasks = self.tasks[: max(1, round(fraction * len(self.tasks)))]
         terms = list(self.executor.map(lambda task: self._fisher_term(parameters, task), tasks))
 
         def product(vector: Tensor) -> Tensor:

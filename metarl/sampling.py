@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import numpy as np
 import torch
@@ -73,6 +73,7 @@ class Sampler:
             )
             for simulator, start, stop in zip(self.simulators, bounds[:-1], bounds[1:], strict=False)
         ]
+        wait(jobs)  # before an error of one goes on: the next call uses the simulators of all
         for job in jobs:
             job.result()
         require_finite_episodes(batch)

@@ -55,10 +55,8 @@ class TrainSettings:
     """Conjugate-gradient steps of an outer step."""
     damping: float = 1e-5
     """Added to the diagonal of the Fisher matrix."""
-    fisher_tasks: float = 0.5
-    """Fraction of the tasks that the Fisher matrix is estimated on."""
-    fisher_episodes: float = 0.2
-    """Fraction of these tasks' episodes that it is estimated on."""
+    fisher_fraction: float = 0.1
+    """Fraction of the meta-batch's tasks that the Fisher matrix is estimated on."""
     line_search_steps: int = 15
     """Step lengths that the line search tries at most."""
     line_search_ratio: float = 0.8
@@ -90,7 +88,7 @@ class TrainSettings:
 
 COUNTS = ("iterations", "tasks", "episodes", "inner_steps", "cg_steps", "line_search_steps", "threads")
 POSITIVE = ("step_size", "initial_std", "action_scale", "max_kl")
-FRACTIONS = ("discount", "fisher_tasks", "fisher_episodes", "line_search_ratio")
+FRACTIONS = ("discount", "fisher_fraction", "line_search_ratio")
 
 
 def _require(name: str, value: object, holds: bool, allowed: str) -> None:
@@ -99,7 +97,7 @@ def _require(name: str, value: object, holds: bool, allowed: str) -> None:
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "navigation-2d": {"tasks": 20, "action_scale": 0.1, "initial_std": 0.3},
+    "navigation-2d": {"tasks": 20, "action_scale": 0.03, "fisher_fraction": 0.5},
     "half-cheetah-velocity": {"tasks": 40},
     "half-cheetah-direction": {"tasks": 40},
 }

@@ -14,8 +14,7 @@ TINY = TrainSettings(
     episodes=4,
     hidden_sizes=(8,),
     cg_steps=4,
-    fisher_tasks=1.0,
-    fisher_episodes=1.0,
+    fisher_fraction=1.0,
     action_scale=0.2,
     threads=2,
 )

@@ -83,7 +83,7 @@ def test_fisher_product_equals_the_exact_hessian_of_the_kl(method: str, inner_st
         return torch.stack(terms).mean()
 
     exact = hessian(divergence, start)
-    product = objective.fisher_product(parameters, task_fraction=1.0, episode_fraction=1.0, damping=0.0)
+    product = objective.fisher_product(parameters, fraction=1.0, damping=0.0)
     columns = torch.stack([product(unit) for unit in torch.eye(len(start), dtype=torch.float64)])
     torch.testing.assert_close(columns, exact, atol=1e-9, rtol=1e-7)
 
@@ -91,18 +91,18 @@ def test_fisher_product_equals_the_exact_hessian_of_the_kl(method: str, inner_st
 def test_damping_and_fraction() -> None:
     parameters, vector = small_parameters(), torch.ones(55, dtype=torch.float64)
     objective = small_objective(tasks=4)
-    undamped = objective.fisher_product(parameters, 0.5, 1.0, 0.0)(vector)
-    torch.testing.assert_close(objective.fisher_product(parameters, 0.5, 1.0, 0.1)(vector), undamped + 0.1)
+    undamped = objective.fisher_product(parameters, 0.5, 0.0)(vector)
+    torch.testing.assert_close(objective.fisher_product(parameters, 0.5, 0.1)(vector), undamped + 0.1)
     half = MetaObjective(
         objective.network, objective.method, objective.trained, False, objective.tasks[:2], objective.executor
     )
-    torch.testing.assert_close(half.fisher_product(parameters, 1.0, 1.0, 0.0)(vector), undamped)
+    torch.testing.assert_close(half.fisher_product(parameters, 1.0, 0.0)(vector), undamped)
 
 
 def test_the_natural_step_moves_the_policies_by_the_limit() -> None:
     parameters, objective = small_parameters(), small_objective()
     gradient, loss, old = objective.gradient(parameters)
-    product = objective.fisher_product(parameters, 1.0, 1.0, 0.0)
+    product = objective.fisher_product(parameters, 1.0, 0.0)
     step = natural_step(product, gradient, max_kl=1e-6, cg_steps=60)
     measured = objective.measure(objective.displaced(parameters, step), old)
     assert measured.loss < loss
