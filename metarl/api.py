@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from metarl.envs.family import TaskFamily
-from metarl.envs.registry import get_family
+from metarl.envs.registry import FAMILIES, get_family
 from metarl.evaluation import Evaluation, adapt_to_task, evaluate_tasks, family_of, unseen_tasks
 from metarl.meta_training import build_network, initial_state, meta_train
 from metarl.policies.controller import Controller, load
@@ -81,7 +81,7 @@ def evaluate(
     if tasks < 1:
         raise ValueError(f"the number of tasks must be at least 1, got {tasks}")
     controller = loaded(controller)
-    family = family_of(controller, family or get_family(controller.metadata.family))
+    family = family_of(controller, family or trained_on(controller))
     unseen = unseen_tasks(family, tasks, seed)
     return evaluate_tasks(controller, family, unseen, seed, threads or available_threads(), on_tasks)
 
@@ -108,8 +108,21 @@ def adapt_and_evaluate(
 ) -> tuple[Controller, Evaluation]:
     """As ``adapt``, with the returns before and after each inner step."""
     controller = loaded(controller)
-    family = family_of(controller, family or get_family(controller.metadata.family))
+    family = family_of(controller, family or trained_on(controller))
     return adapt_to_task(controller, family, task, seed, threads or available_threads())
+
+
+def trained_on(controller: Controller) -> TaskFamily:
+    """The family that the controller names; ValueError if that is none of metarl's.
+
+    A controller's file may come from a stranger, so it alone does not decide which code is imported and called.
+    """
+    name = controller.metadata.family
+    if name not in FAMILIES:
+        raise ValueError(
+            f"the controller was trained on '{name}', which is no family of metarl: give the family yourself"
+        )
+    return get_family(name)
 
 
 def resolve(family: str | TaskFamily) -> TaskFamily:

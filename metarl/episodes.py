@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from metarl.policies.recorded import Episode
+
 
 @dataclass(frozen=True)
 class Episodes:
@@ -28,6 +30,18 @@ class Episodes:
     def returns(self) -> Tensor:
         """The undiscounted sum of an episode's rewards [task, episode]."""
         return (self.rewards * self.valid).sum(dim=2)
+
+    def recorded(self, task: int) -> list[Episode]:
+        """One task's episodes as a robot records them: each up to its end."""
+        lengths = self.valid[task].sum(dim=1).tolist()
+        return [
+            {
+                "observations": self.observations[task, episode, :length].numpy(),
+                "actions": self.actions[task, episode, :length].numpy(),
+                "rewards": self.rewards[task, episode, :length].numpy(),
+            }
+            for episode, length in enumerate(lengths)
+        ]
 
     def steps(self) -> int:
         """How many environment steps were simulated, those after a termination included."""

@@ -18,7 +18,7 @@ from metarl.meta_training import single_threaded_torch, with_horizon
 from metarl.policies.controller import Controller, check_spaces
 from metarl.policies.methods import get_method
 from metarl.randomness import Purpose, generator
-from metarl.sampling import Sampler
+from metarl.sampling import Sampler, for_each_task
 
 TASKS_AT_ONCE = 40
 
@@ -75,27 +75,21 @@ def unseen_tasks(family: TaskFamily, count: int, seed: int) -> Array:
 def adapt_to_task(
     controller: Controller, family: TaskFamily, task: Mapping[str, float], seed: int, threads: int
 ) -> tuple[Controller, Evaluation]:
-    """The controller after its K inner steps on one task, and the returns on the way."""
+    """The controller after its K inner steps on one task, as on a device, and the returns on the way."""
     tasks = family.task_array(task)[np.newaxis]
+    metadata = controller.metadata
+    random = generator(seed, Purpose.ADAPTATION)
+    adapted, returns = replace(controller, metadata=replace(metadata, adapted_to=family.task_dict(tasks[0]))), []
     with (
         single_threaded_torch(),
-        Sampler(family, controller.network, controller.metadata.action_scale, threads) as sampler,
-        ThreadPoolExecutor(threads) as executor,
+        Sampler(family, controller.network, metadata.action_scale, threads) as sampler,
     ):
-        adaptation = adapt_to_tasks(
-            controller.parameters,
-            tasks,
-            adaptation_settings(controller),
-            sampler,
-            executor,
-            generator(seed, Purpose.ADAPTATION),
-            Clock(),
-            query_advantages=False,
-        )
-    adapted = {name: tensor.detach() for name, tensor in adaptation.adapted[0].items()}
-    metadata = replace(controller.metadata, adapted_to=family.task_dict(tasks[0]))
-    returns = torch.stack([task_returns(episodes) for episodes in adaptation.episodes])
-    return replace(controller, parameters=adapted, metadata=metadata), Evaluation(tasks, returns)
+        for step in range(metadata.inner_steps + 1):
+            episodes = sampler.sample(for_each_task(adapted.parameters, 1), tasks, metadata.episodes_per_step, random)
+            returns.append(task_returns(episodes))
+            if step < metadata.inner_steps:
+                adapted = adapted.adapt(episodes.recorded(task=0), step)
+    return adapted, Evaluation(tasks, torch.stack(returns))
 
 
 def adaptation_settings(controller: Controller) -> AdaptationSettings:

@@ -7,10 +7,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from metarl.advantages import estimate_advantages
 from metarl.episodes import Episodes
 from metarl.losses import log_probability, policy_gradient_loss
 from metarl.numerics import require_finite
+from metarl.policies.advantages import estimate_advantages
 from metarl.policies.attention import attention_scores
 from metarl.policies.methods import STEP_SIZES, Method
 from metarl.policies.mlp import GaussianMLP

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,13 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from metarl.policies.attention import attention_shapes
+from metarl.policies.device_step import device_step
 from metarl.policies.metadata import ControllerMetadata, from_json, to_json
-from metarl.policies.methods import STEP_SIZES
+from metarl.policies.meter import Meter
+from metarl.policies.methods import STEP_SIZES, Method, get_method
 from metarl.policies.mlp import GaussianMLP
 from metarl.policies.network import Parameters
+from metarl.policies.recorded import Episode, advantages_per_episode, checked_episodes
 from metarl.policies.tensor_file import FileKind, read_tensors, write_tensors
 
 KIND = FileKind(noun="controller", format="metarl-controller", version=1)
@@ -56,19 +60,64 @@ class Controller:
         policy by ``generator``, or by a fresh one that nobody can repeat. ValueError tells of a wrong shape or of a
         number that is not finite.
         """
+        return self.executed(self.policy_action(observation, deterministic, generator)), state
+
+    def policy_action(
+        self, observation: ArrayLike, deterministic: bool = True, generator: np.random.Generator | None = None
+    ) -> NDArray[np.float32]:
+        """The policy's own action, before the action scale and the clipping: what ``adapt`` wants to know.
+
+        Takes and raises what ``predict`` does.
+        """
         inputs = self._observation(observation)
         with torch.no_grad():
             mean = self.network(self.parameters, inputs.reshape(-1, self.network.observation_size))[0]
             std = self.network.log_std(self.parameters).exp().numpy()
-        action = mean.numpy().reshape(*inputs.shape[:-1], self.network.action_size)
+        action: NDArray[np.float32] = mean.numpy().reshape(*inputs.shape[:-1], self.network.action_size)
         if not deterministic:
             generator = generator or np.random.default_rng()
-            action = action + std * generator.standard_normal(action.shape, dtype=np.float32)
+            action = np.add(action, std * generator.standard_normal(action.shape, dtype=np.float32), dtype=np.float32)
+        return action
+
+    def executed(self, action: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What the environment receives for the policy's own action [..., action]: scaled and clipped to the bounds."""
         action = action * np.float32(self.metadata.action_scale)
         if not np.isfinite(action).all():
             raise ValueError("the policy's action overflows: the observation is too large")
         low, high = (np.array(bound, np.float32) for bound in (self.metadata.action_low, self.metadata.action_high))
-        return np.clip(action, low, high), state
+        return np.clip(action, low, high)
+
+    def adapt(
+        self, episodes: Sequence[Episode], step: int = 0, chunk: int | None = None, meter: Meter | None = None
+    ) -> Controller:
+        """The controller after inner step ``step`` on the episodes that this controller recorded; itself it stays.
+
+        A controller with several inner steps takes each on fresh episodes of the controller before: ``step`` 0, then 1.
+        Episodes may differ in length; ``metarl.policies.recorder.Recorder`` records them. With ``chunk`` at most so
+        many observations are in work at a time, which takes less memory; ``meter`` tells how much the step took.
+        ValueError says what is wrong with an episode, or that this controller cannot take the step.
+        """
+        steps = self.metadata.inner_steps
+        if not 0 <= step < steps:
+            raise ValueError(f"the controller has the inner steps 0 to {steps - 1}, got step {step}")
+        if chunk is not None and chunk < 1:
+            raise ValueError(f"a chunk has at least 1 observation, got {chunk}")
+        method = get_method(self.metadata.method)
+        self._require_meta_parameters(method)
+        checked = checked_episodes(episodes, self.network.observation_size, self.network.action_size)
+        samples = advantages_per_episode(checked, self.metadata.discount, self.metadata.gae_lambda)
+        adapted = device_step(self.network, self.parameters, method, step, samples, chunk, meter)
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in adapted.values()):
+            raise ValueError("the adapted parameters are not finite: the episodes' numbers are too large")
+        return replace(self, parameters=adapted)
+
+    def _require_meta_parameters(self, method: Method) -> None:
+        *attended, _ = self.network.layer_names
+        sides = method.attention.clips() if method.attention else {}
+        modules = attention_shapes({name: self.network.channels[name] for name in attended})
+        for name in (STEP_SIZES, *(name for name in modules if name.split(".")[2] in sides)):
+            if name not in self.parameters:
+                raise ValueError(f"the controller cannot be adapted: {self.metadata.method} needs its '{name}'")
 
     def _observation(self, observation: ArrayLike) -> Tensor:
         """The observations [..., observation] as float32, checked."""

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
 
+from metarl.experiments.bench.cheetah import ENVIRONMENT
 from metarl.experiments.bench.measure import (
     FULL_SCALE,
     Scale,
@@ -21,7 +22,7 @@ from metarl.experiments.bench.measure import (
     sampling_job,
     spread,
 )
-from metarl.experiments.bench.vector_environments import ENVIRONMENT, PEERS, Peer, Round
+from metarl.experiments.bench.vector_environments import PEERS, Peer, Round
 from metarl.meta_training import single_threaded_torch
 from metarl.settings import available_threads
 
@@ -37,7 +38,10 @@ def show(result: dict[str, Any]) -> None:
     """Prints our ratio to each peer."""
     measured = [part for part in result["parts"] if "rate" in part]
     skipped = [part for part in result["parts"] if "rate" not in part]
-    rows = [[part["name"], str(part["environments"]), *rate_cells(part["rate"]), ratio_text(part)] for part in measured]
+    rows = [
+        [part["name"], str(part["environments"]), *rate_cells(part["rate"]), f"{part['ratio']:.2f}"]
+        for part in measured
+    ]
     print_table(
         f"Sampling HalfCheetah with a policy in the loop: {result['threads']} threads",
         ["env-steps/s", "envs", "median", "min", "max", "ratio"],

@@ -20,9 +20,8 @@ import torch
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 from numpy.typing import NDArray
 
+from metarl.experiments.bench.cheetah import ENVIRONMENT, make_cheetah
 from metarl.policies.mlp import GaussianMLP
-
-ENVIRONMENT = "HalfCheetah-v5"
 
 Policy = Callable[[NDArray[np.float64]], NDArray[np.float64]]  # [environment, observation] -> [environment, action]
 Round = Callable[[], int]  # an episode in every environment; returns the number of steps
@@ -69,9 +68,8 @@ def start_method() -> str:
 
 
 def makers(count: int, horizon: int) -> list[Callable[[], gymnasium.Env[Any, Any]]]:
-    """Functions that make one environment each, without Gymnasium's checks."""
-    make = partial(gymnasium.make, ENVIRONMENT, max_episode_steps=horizon, disable_env_checker=True)
-    return [make] * count
+    """Functions that make one environment each."""
+    return [partial(make_cheetah, horizon)] * count
 
 
 def roll_out(environments: Any, policy: Policy, horizon: int) -> int:

@@ -14,8 +14,9 @@ from gymnasium.wrappers import TimeLimit
 from mujoco import rollout
 
 from metarl.experiments.bench import iteration, measure, peers, sampling
+from metarl.experiments.bench.cheetah import make_cheetah
 from metarl.experiments.bench.measure import Scale, rates_in_turn, ratio_of, sampling_job, spread
-from metarl.experiments.bench.vector_environments import PEERS, Peer, make_policy, makers
+from metarl.experiments.bench.vector_environments import PEERS, Peer, make_policy
 from metarl.run_folder import PHASES
 from metarl.settings import available_threads, preset
 
@@ -160,7 +161,7 @@ def test_a_round_of_every_peer(peer):
 
 
 def test_peers_simulate_the_same_cheetah():
-    environment = makers(1, 8)[0]()
+    environment = make_cheetah(8)
     assert environment.spec.max_episode_steps == 8
     assert isinstance(environment, TimeLimit)
     ours = gymnasium.make("metarl/HalfCheetahVelocity-v0")

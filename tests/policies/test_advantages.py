@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metarl.advantages import (
+from metarl.policies.advantages import (
     discounted_returns,
     estimate_advantages,
     fit_baseline,

@@ -1,0 +1,62 @@
+"""``metarl report``: one HTML page about one or several runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+
+from metarl.experiments.parsing import parse, require_at_least
+from metarl.experiments.progress import live_progress
+from metarl.experiments.report.page import write_report
+from metarl.experiments.report.runs import find_folders
+from metarl.settings import available_threads
+
+NAME = "report.html"
+
+
+@dataclass(frozen=True)
+class Report:
+    """Write one HTML page about one or several runs, finished or not; it needs no network.
+
+    Runs that differ in nothing but the seed are shown as their mean and range.
+    """
+
+    folders: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DIR [DIR ...]")]
+    """Run folders, or folders that hold some, as a sweep's does."""
+    out: Path | None = None
+    """File to write; only an older report is replaced. DIR/report.html for one DIR, else report.html, if left out."""
+    tasks: int = 400
+    """Unseen tasks that each controller is evaluated on, once: the returns are kept in its folder. 0 leaves it out."""
+    seed: int = 1
+    """Seed of the unseen tasks and their episodes."""
+    family: str | None = None
+    """Task family; needed to evaluate controllers that were trained on one of your own (module:attribute)."""
+    threads: int = available_threads()
+    """Threads of the evaluation."""
+
+    def __post_init__(self) -> None:
+        require_at_least(0, seed=self.seed, tasks=self.tasks)
+        require_at_least(1, threads=self.threads)
+        if not self.folders:
+            raise ValueError("metarl report needs at least one folder")
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Runs the command; ValueError says what is wrong with its arguments."""
+    command = parse(Report, arguments, "metarl report")
+    out = command.out or (command.folders[0] / NAME if len(command.folders) == 1 else Path(NAME))
+    folders = find_folders(command.folders)
+    console = Console(highlight=False)
+    if command.tasks:
+        with live_progress(console, command.tasks * len(folders), "unseen tasks") as show:
+            write_report(
+                folders, out, command.tasks, command.seed, command.threads, command.family, lambda done: show(done, "")
+            )
+    else:
+        write_report(folders, out, tasks=0)
+    console.print(f"Report: {out}", soft_wrap=True, markup=False)

@@ -1,0 +1,142 @@
+"""``metarl sweep``: several methods x seeds, with one table of how they stand."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from metarl.envs.registry import FAMILIES
+from metarl.experiments import sweep
+from metarl.experiments.families import family_by_name
+from metarl.experiments.parsing import parse
+from metarl.experiments.progress import number
+from metarl.experiments.sweep import Job, Status
+from metarl.policies.methods import METHODS
+from metarl.run import CheckpointSettings
+from metarl.settings import TrainSettings, preset
+
+SECONDS_BETWEEN_TABLES = 1.0
+
+
+@dataclass(frozen=True)
+class SharedSettings(TrainSettings):
+    """The settings that all trainings of a sweep share: all but the method and the seed."""
+
+    method: tyro.conf.Fixed[str] = "maml"
+    seed: tyro.conf.Fixed[int] = 0
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One command line."""
+
+    family: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FAMILY")]
+    """Task family: one of those above, or module:attribute for a TaskFamily of your own."""
+    out: Path
+    """Folder of the sweep; each training gets a folder METHOD-seedSEED in it."""
+    settings: Annotated[SharedSettings, tyro.conf.OmitArgPrefixes, tyro.conf.SuppressFixed]
+    """The settings, with the values that suit the task family. The threads are shared among the processes."""
+    methods: tuple[str, ...] = ("maml",)
+    """Meta-learning methods."""
+    seeds: tuple[int, ...] = (0,)
+    """Seeds of the trainings."""
+    processes: int = 1
+    """Trainings at a time."""
+    checkpoints: Annotated[CheckpointSettings, tyro.conf.OmitArgPrefixes] = field(default_factory=CheckpointSettings)
+    """How often each run is saved."""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Runs the command; ValueError says what is wrong with its arguments, or how many trainings failed."""
+    command = parse_sweep(arguments)
+    todo = sweep.jobs(
+        command.out,
+        command.family,
+        command.methods,
+        command.seeds,
+        TrainSettings(**vars(command.settings)),
+        command.checkpoints,
+        command.processes,
+    )
+    console = Console(highlight=False)
+    with status_display(console) as show:
+        statuses = sweep.run(todo, command.processes, show)
+    failed = [job.name for job, status in statuses.items() if status.state == "failed"]
+    if failed:
+        raise ValueError(f"{len(failed)} of {len(todo)} trainings failed ({', '.join(failed)}): see the table")
+    console.print(f"Next: metarl report {command.out}", soft_wrap=True)
+
+
+def parse_sweep(arguments: Sequence[str]) -> Sweep:
+    """Parsed twice: the family is known only then, and with it the settings that are the defaults."""
+    named = next((word for word in arguments if word in FAMILIES), None)
+    description = (
+        "Meta-train with several methods and seeds, one after another or several at a time.\n\n"
+        "The same command goes on with a sweep that was interrupted. What is finished is not computed again.\n\n"
+        f"Task families: {', '.join(FAMILIES)}.\n\nMethods: {', '.join(METHODS)}."
+    )
+
+    def parsed(settings: TrainSettings) -> Sweep:
+        default = Sweep(family=tyro.MISSING, out=tyro.MISSING, settings=SharedSettings(**vars(settings)))
+        return parse(Sweep, arguments, "metarl sweep", default, description)
+
+    family = family_by_name(parsed(preset(named or "")).family)
+    return parsed(preset(family.name))
+
+
+@contextmanager
+def status_display(console: Console) -> Iterator[Callable[[dict[Job, Status]], None]]:
+    """Yields what shows how the trainings stand: a live table, or a line per change and a table at the end."""
+    last: dict[Job, Status] = {}
+    if console.is_terminal:
+        shown = -SECONDS_BETWEEN_TABLES
+        with Live(console=console, auto_refresh=False) as live:
+
+            def show_table(statuses: dict[Job, Status]) -> None:
+                nonlocal shown
+                if statuses != last or time.monotonic() - shown >= SECONDS_BETWEEN_TABLES:
+                    shown = time.monotonic()
+                    last.update(statuses)
+                    live.update(status_table(statuses), refresh=True)
+
+            yield show_table
+        return
+
+    def show_changes(statuses: dict[Job, Status]) -> None:
+        for job, status in statuses.items():
+            if status not in (Status("waiting"), last.get(job)):
+                console.print(described(job, status), soft_wrap=True, markup=False)
+        last.update(statuses)
+
+    try:
+        yield show_changes
+    finally:
+        console.print(status_table(last))
+
+
+def status_table(statuses: dict[Job, Status]) -> Group:
+    """Every training with its state, its iterations and its returns after adaptation; the remarks stand below."""
+    table = Table()
+    for heading in ("training", "state", "iterations", "last return", "best return"):
+        table.add_column(heading, justify="left" if heading in ("training", "state") else "right")
+    for job, status in statuses.items():
+        last, best = (number(value) if math.isfinite(value) else "" for value in sweep.returns(job))
+        done = f"{sweep.iterations_done(job)}/{job.settings.iterations}"
+        table.add_row(job.name, status.state, done, last, best)
+    return Group(table, *(Text(described(job, status)) for job, status in statuses.items() if status.remark))
+
+
+def described(job: Job, status: Status) -> str:
+    """The training, its state, and the remark on it."""
+    return f"{job.name}: {status.state}{': ' if status.remark else ''}{status.remark}"

@@ -1,0 +1,49 @@
+"""Reading the logs of runs, also of those that are being written or were damaged."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+class Log(NamedTuple):
+    """The columns of a CSV file by name, each [row]; an empty cell is nan. ``damage`` says what could not be read."""
+
+    columns: dict[str, Array]
+    damage: str
+
+
+def read_log(path: Path) -> Log:
+    """All rows up to the first that is damaged; never raises: ``damage`` tells, in words that follow the file's name.
+
+    A file that is missing, or whose last row is being written, is not damaged.
+    """
+    try:
+        text = path.read_bytes().decode()
+    except FileNotFoundError:
+        return Log({}, "")
+    except OSError as error:
+        return Log({}, f"cannot be read: {error.strerror or error}")
+    except UnicodeDecodeError:
+        return Log({}, "is not text")
+    whole = text[: text.rfind("\n") + 1].splitlines()
+    rows: list[list[float]] = []
+    damage = ""
+    try:
+        header, *cells = csv.reader(whole) if whole else [[]]
+    except csv.Error as error:
+        return Log({}, f"is damaged: {error}")
+    for number, row in enumerate(cells, start=2):
+        try:
+            rows.append([float(value or "nan") for _, value in zip(header, row, strict=True)])
+        except ValueError:
+            damage = f"is damaged in line {number}: it was read up to there"
+            break
+    table = np.array(rows, np.float64).reshape(len(rows), len(header))
+    return Log({name: table[:, index] for index, name in enumerate(header)}, damage)

@@ -1,0 +1,81 @@
+"""From run folders to one HTML page that needs nothing but itself."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from metarl.experiments.report.curves import LAST
+from metarl.experiments.report.runs import Run, read_runs
+from metarl.experiments.report.section import Section, section
+from metarl.experiments.report.task_returns import TaskReturns, task_returns
+from metarl.policies.atomic import write_atomically
+
+# What tells a report from other files, so that only reports are replaced.
+MARK = '<meta name="generator" content="metarl report">'
+
+
+def write_report(
+    folders: Sequence[Path],
+    out: Path,
+    tasks: int = 400,
+    seed: int = 1,
+    threads: int = 1,
+    family: str | None = None,
+    on_tasks: Callable[[int], None] = lambda done: None,
+) -> Path:
+    """Writes a page about the runs in ``folders``, or directly inside them, and returns its path.
+
+    Each run's controller is evaluated on ``tasks`` unseen tasks drawn with ``seed``, once: its ``evaluation.csv`` keeps
+    the returns. ``tasks`` = 0 leaves that out. ``family`` must name the family of runs on one of your own
+    (module:attribute) for them to be evaluated. ``on_tasks`` is told how many tasks of all runs are done.
+    ValueError names a folder that is no run, or says why the page cannot be written; what is missing or damaged in a
+    run beyond its configuration is told on the page.
+    """
+    check_out(out)
+    runs = read_runs(folders)
+    evaluated: dict[str, TaskReturns] = {}
+    remarks: dict[str, str] = {}
+    for index, run in enumerate(runs if tasks else ()):
+        before = index * tasks
+        try:
+            evaluated[run.name] = task_returns(
+                run, tasks, seed, threads, family, lambda done, before=before: on_tasks(before + done)
+            )
+        except (ValueError, FloatingPointError) as error:
+            remarks[run.name] = f"{run.name} was not evaluated: {error}"
+            warnings.warn(remarks[run.name], stacklevel=2)
+        on_tasks(before + tasks)
+    families: dict[str, list[Run]] = {}
+    for run in runs:
+        families.setdefault(run.family, []).append(run)
+    sections = [
+        section(members, evaluated, [remarks[run.name] for run in members if run.name in remarks])
+        for members in families.values()
+    ]
+    write_atomically(out, render(sections).encode())
+    return out
+
+
+def check_out(out: Path) -> None:
+    """ValueError unless the page can be written there; only an older report is replaced."""
+    if out.is_dir() or (out.exists() and MARK not in out.read_text(errors="replace")[:1000]):
+        raise ValueError(f"{out} is there already and is no report: choose another name with --out")
+    if not out.parent.is_dir():
+        raise ValueError(f"cannot write {out}: there is no folder {out.parent}")
+
+
+def render(sections: Sequence[Section]) -> str:
+    """The page. Everything that comes from runs is escaped."""
+    environment = Environment(
+        loader=PackageLoader("metarl.experiments.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    most_groups = max(len(section.groups) for section in sections)
+    return environment.get_template("page.html").render(sections=sections, last=LAST, most_groups=most_groups)

@@ -1,0 +1,57 @@
+"""Measures the memory of an adaptation: the bytes of the arrays that are alive, and their peak."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+AnyArray = TypeVar("AnyArray", bound=NDArray[Any])
+
+
+class Meter:
+    """Every array of a step comes from here and counts until Python frees it: nobody has to say that it is done.
+
+    ``alive`` and ``peak`` are in bytes.
+    """
+
+    def __init__(self) -> None:
+        self.alive = 0
+        self.peak = 0
+        self._finalizers: dict[int, weakref.finalize[Any, Any]] = {}
+
+    def zeros(self, *shape: int) -> NDArray[np.float32]:
+        return self.count(np.zeros(shape, np.float32))
+
+    def empty(self, *shape: int) -> NDArray[np.float32]:
+        return self.count(np.empty(shape, np.float32))
+
+    def count(self, array: AnyArray) -> AnyArray:
+        """The same array, which must own its memory, counted from now on."""
+        assert array.base is None, "a view keeps alive more than its own bytes"
+        self._grow(array.nbytes)
+        self._finalizers[id(array)] = weakref.finalize(array, self._shrink, id(array), array.nbytes)
+        return array
+
+    def hand_over(self, array: NDArray[Any]) -> None:
+        """Counts an array no longer, because it outlives the step in the place of another that was there before."""
+        self._finalizers[id(array)]()
+
+    @contextmanager
+    def reserve(self, count: int) -> Iterator[None]:
+        """Counts so many bytes that somebody else allocates meanwhile."""
+        self._grow(count)
+        yield
+        self.alive -= count
+
+    def _grow(self, count: int) -> None:
+        self.alive += count
+        self.peak = max(self.peak, self.alive)
+
+    def _shrink(self, identity: int, count: int) -> None:
+        del self._finalizers[identity]
+        self.alive -= count

@@ -1,0 +1,100 @@
+"""The Python interface on a small family: what it returns, and what it refuses."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from point_family import TINY, point_family
+
+import metarl
+from metarl.api import adapt_and_evaluate
+from metarl.policies.controller import Controller, save
+from metarl.policies.methods import METHODS, STEP_SIZES
+
+
+@pytest.fixture(scope="module")
+def controller() -> Controller:
+    return metarl.train(point_family(), settings=TINY)
+
+
+def test_evaluation_is_repeatable_whatever_the_threads(controller: Controller) -> None:
+    first = metarl.evaluate(controller, tasks=5, seed=3, family=point_family(), threads=1)
+    second = metarl.evaluate(controller, tasks=5, seed=3, family=point_family(), threads=3)
+    assert torch.equal(first.returns, second.returns) and first.returns.shape == (2, 5)
+    other = metarl.evaluate(controller, tasks=5, seed=4, family=point_family())
+    assert not torch.equal(first.returns, other.returns)
+
+
+def test_more_tasks_than_fit_at_once_are_counted_on_the_way(controller: Controller) -> None:
+    done: list[int] = []
+    evaluation = metarl.evaluate(controller, tasks=83, family=point_family(), on_tasks=done.append)
+    assert done == [40, 80, 83] and evaluation.returns.shape == (2, 83)
+    interval = evaluation.intervals()[1]
+    returns = evaluation.returns[1].numpy()
+    assert interval.mean == pytest.approx(returns.mean())
+    assert interval.ci95 == pytest.approx(1.96 * returns.std(ddof=1) / np.sqrt(83))
+
+
+def test_adapting_changes_what_the_method_updates_and_says_for_which_task(controller: Controller) -> None:
+    adapted, evaluation = adapt_and_evaluate(controller, {"target": 0.5}, family=point_family())
+    assert adapted.metadata.adapted_to == {"target": 0.5} and evaluation.returns.shape == (2, 1)
+    assert not torch.equal(adapted.parameters["layer1.weight"], controller.parameters["layer1.weight"])
+    assert torch.equal(adapted.parameters[STEP_SIZES], controller.parameters[STEP_SIZES])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_trains_with_several_inner_steps(method: str) -> None:
+    steps = []
+    settings = replace(TINY, method=method, inner_steps=2, iterations=2)
+    hooks = metarl.api.Hooks(on_iteration=steps.append)
+    trained = metarl.train(point_family(), settings=settings, hooks=hooks)
+    assert len(steps[-1].report.returns) == 3
+    assert metarl.evaluate(trained, tasks=2, family=point_family()).returns.shape == (3, 2)
+
+
+def test_sparse_step_sizes_land_on_zero_and_stay_countable() -> None:
+    settings = replace(TINY, method="p-meta-layers", lasso=1.0, iterations=3)
+    steps = []
+    metarl.train(point_family(), settings=settings, hooks=metarl.api.Hooks(on_iteration=steps.append))
+    # The widest input takes the whole lambda, which is larger than the step size at the start: exact zero at once.
+    assert steps[0].report.step_sizes == {"layer1": [pytest.approx(0.1)], "layer2": [pytest.approx(0.1)]}
+    assert steps[1].report.step_sizes["layer2"] == [0.0]
+    assert steps[1].report.step_sizes["layer1"][0] < 0.1
+
+
+def test_a_controller_does_not_choose_the_code_that_runs(controller: Controller, tmp_path: Path) -> None:
+    stranger = replace(controller, metadata=replace(controller.metadata, family="os:abort"))
+    save(stranger, tmp_path / "stranger.safetensors")
+    with pytest.raises(ValueError, match="trained on 'os:abort', which is no family of metarl"):
+        metarl.evaluate(tmp_path / "stranger.safetensors", tasks=1)
+
+
+def test_a_controller_made_for_other_spaces(controller: Controller) -> None:
+    renamed = replace(controller, metadata=replace(controller.metadata, family="half-cheetah-velocity"))
+    with pytest.raises(ValueError, match="made for other spaces"):
+        metarl.evaluate(renamed, tasks=1)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"tasks": 0}, "setting 'tasks' must be at least 1, got 0"),
+        ({"step_size": -0.1}, "setting 'step_size' must be a number above 0, got -0.1"),
+        ({"initial_std": float("nan")}, "setting 'initial_std' must be a number above 0, got nan"),
+        ({"fisher_fraction": 1.5}, "setting 'fisher_fraction' must be above 0 and at most 1"),
+        ({"damping": -1.0}, "setting 'damping' must be a number of at least 0"),
+        ({"gae_lambda": 1.1}, "setting 'gae_lambda' must be between 0 and 1"),
+        ({"hidden_sizes": (8, 0)}, "setting 'hidden_sizes' must be widths of at least 1"),
+        ({"method": "reptile"}, "unknown method 'reptile': choose one of maml, anil"),
+    ],
+)
+def test_impossible_settings(change: dict, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        metarl.train(point_family(), settings=TINY, **change)
+
+
+def test_no_tasks_to_evaluate_on(controller: Controller) -> None:
+    with pytest.raises(ValueError, match="number of tasks must be at least 1, got 0"):
+        metarl.evaluate(controller, tasks=0, family=point_family())
