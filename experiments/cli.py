@@ -19,6 +19,8 @@ COMMANDS = {
     "evaluate": "Adapt a controller to many unseen tasks and report the returns.",
     "adapt": "Adapt a controller to one task and write the adapted controller.",
     "render": "Make a GIF of one episode.",
+    "sweep": "Meta-train with several methods and seeds.",
+    "report": "Write one HTML page about one or several runs.",
     "bench": "Measure the speed of sampling and of a meta-iteration.",
     "demo": "Meta-train and adapt on 2D navigation, in about two minutes.",
 }

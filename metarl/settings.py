@@ -97,7 +97,7 @@ def _require(name: str, value: object, holds: bool, allowed: str) -> None:
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "navigation-2d": {"tasks": 20, "action_scale": 0.03, "fisher_fraction": 0.5},
+    "navigation-2d": {"tasks": 20, "action_scale": 0.1, "fisher_fraction": 0.5},
     "half-cheetah-velocity": {"tasks": 40},
     "half-cheetah-direction": {"tasks": 40},
 }

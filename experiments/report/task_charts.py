@@ -19,8 +19,9 @@ from metarl.experiments.report.task_returns import TaskReturns
 from metarl.policies.metadata import FieldRecord
 
 COLORS = colormaps["viridis"]
-# A map has axes of one length.
-MAP_HEIGHT = drawing.WIDTH - drawing.LEFT - drawing.RIGHT + drawing.TOP + drawing.BOTTOM
+# A map's axes are equally long.
+MAP_WIDTH = 320.0
+MAP_HEIGHT = MAP_WIDTH - drawing.LEFT - drawing.RIGHT + drawing.TOP + drawing.BOTTOM
 APART = 0.012  # of the axis: how far dots before and after adaptation stand apart where the task has few values
 
 
@@ -67,17 +68,17 @@ def over_runs(found: Sequence[TaskReturns]) -> TaskReturns:
 def maps(each: TaskReturns, span: tuple[float, float], group: int, name: str) -> list[Chart]:
     """The tasks in the plane of their two values, coloured by return, before and after adaptation."""
     x_field, y_field = each.fields
-    scales = frame(bounds(x_field), bounds(y_field), height=MAP_HEIGHT)
+    scales = frame(bounds(x_field), bounds(y_field), MAP_WIDTH, MAP_HEIGHT)
     x, y = scales.x(each.tasks[:, 0]), scales.y(each.tasks[:, 1])
     charts = []
-    for step, when in ((0, "before"), (-1, "after")):
+    for step, when in ((0, "Before"), (-1, "After")):
         shares = (each.returns[step] - span[0]) / (span[1] - span[0])
         dots = tuple(
             Dot(x[task], y[task], title(each, task), fill=to_hex(COLORS(shares[task]))) for task in range(len(x))
         )
-        heading = f"Return {when} adaptation{name}"
+        heading = f"{when} adaptation{name}"
         labels = axis_label(x_field), axis_label(y_field)
-        charts.append(Chart(heading, *labels, scales, dots=dots, group=group, height=MAP_HEIGHT))
+        charts.append(Chart(heading, *labels, scales, dots=dots, group=group, width=MAP_WIDTH, height=MAP_HEIGHT))
     return charts
 
 
