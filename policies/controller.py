@@ -106,7 +106,8 @@ class Controller:
         self._require_meta_parameters(method)
         checked = checked_episodes(episodes, self.network.observation_size, self.network.action_size)
         samples = advantages_per_episode(checked, self.metadata.discount, self.metadata.gae_lambda)
-        adapted = device_step(self.network, self.parameters, method, step, samples, chunk, meter)
+        with np.errstate(over="ignore", invalid="ignore"):  # the check below says it in a sentence
+            adapted = device_step(self.network, self.parameters, method, step, samples, chunk, meter)
         if not all(bool(torch.isfinite(tensor).all()) for tensor in adapted.values()):
             raise ValueError("the adapted parameters are not finite: the episodes' numbers are too large")
         return replace(self, parameters=adapted)

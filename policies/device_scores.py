@@ -79,7 +79,7 @@ def _gamma(device: DeviceNetwork, index: int, side: str, total: FloatArray, step
     """gamma [channel] from a tensor's sum over the time steps of an episode, whose memory it takes."""
     layer = device.layers[index]
     np.divide(total, steps, out=total)
-    with torch.no_grad(), device.meter.reserve(SCORING_BYTES * len(total)):
+    with torch.inference_mode(), device.meter.reserve(SCORING_BYTES * len(total)):
         scores = attention_scores(device.parameters, layer.name, side, torch.from_numpy(total), layer.clips[side])
         total[:] = scores.numpy()
     return total

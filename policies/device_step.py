@@ -14,9 +14,11 @@ The recorded episodes, like the weights, are storage and not counted; the chunk 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from metarl.policies.device_network import (
     DeviceNetwork,
@@ -38,7 +40,15 @@ from metarl.policies.methods import Method
 from metarl.policies.mlp import GaussianMLP
 from metarl.policies.network import Parameters, layer_of
 
-_Sums = dict[str, FloatArray]  # gradients in the unit of the time step, by the name of the parameter
+
+class _Sum(NamedTuple):
+    """A parameter's gradients, added up in the unit of the time step."""
+
+    total: FloatArray
+    channels: NDArray[np.intp] | None  # the input channels it is for, where only one batch is added up; None: all
+
+
+_Sums = dict[str, _Sum]  # by the name of the parameter
 
 
 def device_step(
@@ -68,7 +78,8 @@ def device_step(
             scores = episode_scores(device, chunks)
         for samples in chunks:
             remaining -= len(samples.advantages)
-            for index in _accumulate(device, samples, scores, sums):
+            alone = len(samples.advantages) == steps
+            for index in _accumulate(device, samples, scores, sums, alone):
                 if remaining == 0:
                     adapted |= _updated(device, index, sums, steps)
     return adapted
@@ -79,10 +90,11 @@ def _chunks(episode: Samples, size: int) -> Iterator[Samples]:
         yield Samples(*(part[start : start + size] for part in episode))
 
 
-def _accumulate(device: DeviceNetwork, samples: Samples, scores: Scores, sums: _Sums) -> Iterator[int]:
+def _accumulate(device: DeviceNetwork, samples: Samples, scores: Scores, sums: _Sums, alone: bool) -> Iterator[int]:
     """Adds the gradients of some samples to ``sums``; yields each layer when the way back has passed it.
 
-    Adds to ``scores`` those that are not there, taking the samples for the whole episode.
+    Adds to ``scores`` those that are not there, taking the samples for the whole episode. ``alone``: no other samples
+    are added, so that channels that these do not keep need no room in the sums.
     """
     first = min(index for index, layer in enumerate(device.layers) if layer.updated)
     whole = {index for index, layer in enumerate(device.layers) if layer.updated and not layer.chooses_inputs}
@@ -101,7 +113,7 @@ def _accumulate(device: DeviceNetwork, samples: Samples, scores: Scores, sums: _
     travelling = output_gradient(device, travelling, samples.advantages)
     for index in reversed(range(first, len(device.layers))):
         if device.layers[index].updated:
-            _add_gradients(device, index, travelling, trace, scores, sums)
+            _add_gradients(device, index, travelling, trace, scores, sums, alone)
         if index > first:
             travelling = input_gradient(device, index, travelling, trace)
         yield index
@@ -127,46 +139,55 @@ def _add_log_std_gradient(device: DeviceNetwork, standardized: Travelling, advan
 
 
 def _add_gradients(
-    device: DeviceNetwork, index: int, gradient: Travelling, trace: Trace, scores: Scores, sums: _Sums
+    device: DeviceNetwork, index: int, gradient: Travelling, trace: Trace, scores: Scores, sums: _Sums, alone: bool
 ) -> None:
     """Adds gamma_bw[o] * gamma_fw[c] * g(w)[o, c], one output channel after the other, and gamma_bw * g(b)."""
     layer, at_output = device.layers[index], gradient.matrix
-    weights, biases = _sum(device, sums, f"{layer.name}.weight"), _sum(device, sums, f"{layer.name}.bias")
     gammas = episode_score(device, index, "backward", gradient, scores) if "backward" in layer.clips else None
+    biases = _sum(device, sums, f"{layer.name}.bias")
     bias_gradient = np.add.reduce(at_output, axis=0, out=device.row[: gradient.width])
     if gammas is not None:
         np.multiply(bias_gradient, gammas, out=bias_gradient)
     np.add(biases, bias_gradient, out=biases)
+
     kept = trace.kept.pop(index, None)
-    inputs = trace.whole[index].matrix if kept is None else kept.inputs
+    inputs, channels = (trace.whole[index].matrix, None) if kept is None else kept
+    weights = _sum(device, sums, f"{layer.name}.weight", channels if alone else None)
     row = device.row[: inputs.shape[1]]
-    selected = device.meter.empty(len(row) if kept else 0)
+    selected = device.meter.empty(0 if channels is None or alone else len(channels))
     for output, target in enumerate(weights):
         if gammas is not None and gammas[output] == 0:
             continue
         np.matmul(at_output[:, output], inputs, out=row)
         if gammas is not None:
             np.multiply(row, gammas[output], out=row)
-        if kept is None:
+        if channels is None or alone:
             np.add(target, row, out=target)
         else:
-            np.take(target, kept.channels, out=selected, mode="clip")
-            target[kept.channels] = np.add(selected, row, out=selected)
+            np.take(target, channels, out=selected, mode="clip")
+            target[channels] = np.add(selected, row, out=selected)
 
 
-def _sum(device: DeviceNetwork, sums: _Sums, name: str) -> FloatArray:
+def _sum(device: DeviceNetwork, sums: _Sums, name: str, channels: NDArray[np.intp] | None = None) -> FloatArray:
     if name not in sums:
-        sums[name] = device.meter.zeros(*device.parameters[name].shape)
-    return sums[name]
+        outputs, *inputs = device.parameters[name].shape
+        sums[name] = _Sum(device.meter.zeros(outputs, *(inputs if channels is None else [len(channels)])), channels)
+    return sums[name].total
 
 
 def _updated(device: DeviceNetwork, index: int, sums: _Sums, steps: int) -> Parameters:
-    """A layer's new parameters, which take the place of the old ones, in the memory of its gradients."""
+    """A layer's new parameters, which take the place of the old ones."""
     layer, updated = device.layers[index], {}
     for name in [name for name in sums if layer_of(name) == layer.name]:
-        total = sums.pop(name)
+        total, channels = sums.pop(name)
         np.multiply(total, layer.step_size / steps, out=total)
-        np.subtract(device.parameters[name].detach().numpy(), total, out=total)
-        device.meter.hand_over(total)
-        updated[name] = torch.from_numpy(total)
+        new = device.parameters[name].detach().numpy()
+        if channels is None:
+            new = np.subtract(new, total, out=total)
+            device.meter.hand_over(new)
+        else:
+            new = new.copy()
+            for row, change in zip(new, total, strict=True):
+                row[channels] -= change
+        updated[name] = torch.from_numpy(new)
     return updated

@@ -17,6 +17,8 @@ from metarl.policies.meter import Meter
 FloatArray = NDArray[np.float32]
 Bits = NDArray[np.uint8]
 
+_PLACES = np.array([1, 2, 4, 8, 16, 32, 64, 128], np.uint8)
+
 
 @dataclass(frozen=True)
 class Travelling:
@@ -69,9 +71,10 @@ def blocked_bits(tensor: Travelling, row: FloatArray, meter: Meter) -> Bits:
     """One bit per number: whether a ReLU blocks it, and with it the gradient on its way back."""
     bits = meter.count(np.empty(-(-len(tensor.words) // 8), np.uint8))
     for piece, words in _pieces(tensor, row):
-        flags = row.view(np.bool_)[: len(words)]
-        np.less_equal(words, 0, out=flags)
-        bits[piece] = np.packbits(flags)
+        flags = row.view(np.uint8)[: 8 * len(bits[piece])]
+        flags[-8:] = 0  # the last byte may be longer than the tensor
+        np.less_equal(words, 0, out=flags[: len(words)].view(np.bool_))
+        np.matmul(flags.reshape(-1, 8), _PLACES, out=bits[piece])
     return bits
 
 
@@ -80,7 +83,7 @@ def block(tensor: Travelling, bits: Bits, row: FloatArray) -> None:
     for piece, words in _pieces(tensor, row):
         flags = row.view(np.uint8)[: 8 * len(bits[piece])].reshape(-1, 8)
         for place in range(8):
-            np.bitwise_and(bits[piece], 128 >> place, out=flags[:, place])
+            np.bitwise_and(bits[piece], _PLACES[place], out=flags[:, place])
         mask = np.not_equal(flags, 0, out=flags.view(np.bool_))
         np.copyto(words, 0, where=mask.reshape(-1)[: len(words)])
 

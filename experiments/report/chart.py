@@ -84,17 +84,20 @@ def line_chart(
     note: str = "",
     legend: bool = False,
     group: int | None = None,
+    counts: bool = False,
     size: tuple[float, float] = (drawing.WIDTH, drawing.HEIGHT),
 ) -> list[Chart]:
     """Curves over the meta-iterations: a list of one chart, or of none if there are no curves.
 
-    Without ``y_range`` the axis holds the curves, the values in ``include``, and the ``rule``.
+    Without ``y_range`` the axis holds the curves, the values in ``include``, and the ``rule``;
+    ``counts`` says that they are whole numbers.
     """
     if not members:
         return []
     levels = [*include, *([] if rule is None else [rule])]
     x_range = data_range([member.curve.x for member in members], margin=0.02)
-    scales = frame(x_range, y_range or data_range(extent(members), levels), *size)
+    y_range = y_range or data_range(extent(members), levels)
+    scales = frame(x_range, y_range, *size, x_counts=True, y_counts=counts)
     level = None if rule is None else (float(scales.y(np.array(rule))), f"limit {rule:g}")
     lines = tuple(draw(member, scales) for member in members)
     width, height = size

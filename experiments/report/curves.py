@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from metarl.experiments.report.logs import Array
 from metarl.experiments.report.runs import Group, Run
@@ -27,12 +28,12 @@ class Curve:
 
 
 def curve(logs: Sequence[dict[str, Array]], name: str) -> Curve | None:
-    """A column over the iterations; None if no log has it.
+    """A column over the iterations; None if no log has numbers in it.
 
     Of one log the band is the column's 95 % interval over tasks, where it has one. Of several it is the range from the
     lowest to the highest, and the mean is over those that have got that far.
     """
-    logs = [log for log in logs if name in log]
+    logs = [log for log in logs if np.isfinite(log.get(name, np.nan)).any()]
     if not logs:
         return None
     x = np.unique(np.concatenate([log["iteration"] for log in logs]))
@@ -42,8 +43,13 @@ def curve(logs: Sequence[dict[str, Array]], name: str) -> Curve | None:
         return Curve(x, values[0], values[0] - half, values[0] + half)
     count = np.isfinite(values).sum(axis=0)
     total = np.where(np.isfinite(values), values, 0).sum(axis=0)
-    mean = np.divide(total, count, out=np.full(len(x), np.nan), where=count > 0)
-    return Curve(x, mean, np.fmin.reduce(values), np.fmax.reduce(values))
+    return Curve(x, quotient(total, count), np.fmin.reduce(values), np.fmax.reduce(values))
+
+
+def quotient(total: Array, count: NDArray[np.int64]) -> Array:
+    """The mean [point]; nan of none."""
+    mean: Array = np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)
+    return mean
 
 
 def placed(x: Array, log: dict[str, Array], name: str) -> Array:
@@ -66,7 +72,7 @@ def thinned(whole: Curve, most: int = MOST_POINTS) -> Curve:
         rows = padded.reshape(-1, each)
         count = np.isfinite(rows).sum(axis=1)
         total = np.nansum(rows, axis=1)
-        return np.divide(total, count, out=np.full(len(rows), np.nan), where=count > 0)
+        return quotient(total, count)
 
     return Curve(means(whole.x), means(whole.mean), means(whole.low), means(whole.high))
 

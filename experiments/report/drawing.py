@@ -17,12 +17,17 @@ LEFT, RIGHT, TOP, BOTTOM = 56.0, 12.0, 10.0, 40.0
 
 @dataclass(frozen=True)
 class Scale:
-    """Data from ``low`` to ``high`` along pixels from ``start`` to ``end``, with the round numbers among them."""
+    """Data from ``low`` to ``high`` along pixels from ``start`` to ``end``.
+
+    Ticks stand at ``marks``, or else at round numbers, which are whole ones for what is counted.
+    """
 
     low: float
     high: float
     start: float
     end: float
+    counts: bool = False
+    marks: tuple[float, ...] = ()
 
     def __call__(self, values: Array) -> Array:
         """Pixels; nan stays nan."""
@@ -30,8 +35,9 @@ class Scale:
 
     def ticks(self) -> list[tuple[float, str]]:
         """Pixels and labels."""
-        step, values = round_values(self.low, self.high)
-        return list(zip(self(np.array(values)).tolist(), labels(values, step), strict=True))
+        step, values = (0.0, list(self.marks)) if self.marks else round_values(self.low, self.high, self.counts)
+        texts = labels(values, step) if step else [typeset(f"{mark:g}") for mark in values]
+        return list(zip(self(np.array(values)).tolist(), texts, strict=True))
 
 
 @dataclass(frozen=True)
@@ -42,9 +48,18 @@ class Frame:
     y: Scale
 
 
-def frame(x: tuple[float, float], y: tuple[float, float], width: float = WIDTH, height: float = HEIGHT) -> Frame:
-    """Scales over the ranges ``x`` and ``y`` within the margins."""
-    return Frame(Scale(*x, LEFT, width - RIGHT), Scale(*y, height - BOTTOM, TOP))
+def frame(
+    x: tuple[float, float],
+    y: tuple[float, float],
+    width: float = WIDTH,
+    height: float = HEIGHT,
+    *,
+    x_counts: bool = False,
+    y_counts: bool = False,
+    marks: tuple[float, ...] = (),
+) -> Frame:
+    """Scales over the ranges ``x`` and ``y`` within the margins; ``marks`` are ticks of the x axis."""
+    return Frame(Scale(*x, LEFT, width - RIGHT, x_counts, marks), Scale(*y, height - BOTTOM, TOP, y_counts))
 
 
 def data_range(values: Sequence[Array], include: Sequence[float] = (), margin: float = 0.05) -> tuple[float, float]:
@@ -54,18 +69,23 @@ def data_range(values: Sequence[Array], include: Sequence[float] = (), margin: f
     if not len(finite):
         return 0.0, 1.0
     low, high = float(finite.min()), float(finite.max())
-    room = margin * (high - low) or 0.1 * abs(high) or 1.0
+    largest = max(abs(low), abs(high))
+    # What hardly changes shall not look as if it did.
+    room = margin * max(high - low, 0.4 * largest)
+    if low == high and not room:
+        room = 0.1 * largest or 1.0
     return low - room, high + room
 
 
-def round_values(low: float, high: float, most: int = 6) -> tuple[float, list[float]]:
+def round_values(low: float, high: float, whole: bool = False, most: int = 6) -> tuple[float, list[float]]:
     """The multiples of a step between ``low`` and ``high``, and the step.
 
-    The step is 1, 2 or 5 times a power of ten: the smallest that gives no more than ``most`` multiples.
+    The step is 1, 2 or 5 times a power of ten: the smallest that gives no more than ``most`` multiples, ``whole`` ones
+    if so asked.
     """
     power = 10.0 ** math.floor(math.log10((high - low) / most))
     for factor in (1, 2, 5, 10, 20):
-        step = factor * power
+        step = max(factor * power, 1.0) if whole else factor * power
         first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
         if last - first < most:
             break
@@ -78,7 +98,12 @@ def labels(values: Sequence[float], step: float) -> list[str]:
     unit, suffix = (1e6, "M") if largest >= 1e6 else (1e3, "k") if largest >= 1e4 else (1.0, "")
     decimals = max(0, -math.floor(math.log10(step / unit) + 1e-9))
     texts = [f"{value / unit + 0.0:.{decimals}f}{suffix}" if value else "0" for value in values]
-    return [text.replace("-", "\N{MINUS SIGN}") for text in texts]
+    return list(map(typeset, texts))
+
+
+def typeset(number: str) -> str:
+    """With a minus sign in place of the hyphen."""
+    return number.replace("-", "\N{MINUS SIGN}")
 
 
 def line_path(x: Array, y: Array) -> str:

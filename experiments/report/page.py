@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -40,15 +41,14 @@ def write_report(
     evaluated: dict[str, TaskReturns] = {}
     remarks: dict[str, str] = {}
     for index, run in enumerate(runs if tasks else ()):
-        before = index * tasks
         try:
             evaluated[run.name] = task_returns(
-                run, tasks, seed, threads, family, lambda done, before=before: on_tasks(before + done)
+                run, tasks, seed, threads, family, partial(tell, on_tasks, index * tasks)
             )
         except (ValueError, FloatingPointError) as error:
             remarks[run.name] = f"{run.name} was not evaluated: {error}"
             warnings.warn(remarks[run.name], stacklevel=2)
-        on_tasks(before + tasks)
+        on_tasks((index + 1) * tasks)
     families: dict[str, list[Run]] = {}
     for run in runs:
         families.setdefault(run.family, []).append(run)
@@ -58,6 +58,11 @@ def write_report(
     ]
     write_atomically(out, render(sections).encode())
     return out
+
+
+def tell(on_tasks: Callable[[int], None], before: int, done: int) -> None:
+    """Passes on how many tasks of all runs are done."""
+    on_tasks(before + done)
 
 
 def check_out(out: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from metarl import run_folder
-from metarl.experiments.report.logs import Array, read_log
+from metarl.experiments.report.logs import Array, Log, read_log
 
 # What makes no other kind of run: the seed, and how many threads did the work.
 INDIFFERENT = ("seed", "threads")
@@ -100,17 +100,26 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
 def read_run(folder: Path) -> Run:
     """Reads one run, finished or not."""
     family, settings, versions = read_config(folder / run_folder.CONFIG)
-    notes = []
-    logs = {}
-    for name in (run_folder.PROGRESS, run_folder.TIMINGS):
-        columns, damage = read_log(folder / name)
-        if damage:
-            notes.append(f"{name} {damage}.")
-        elif not len(columns.get("iteration", ())):
-            notes.append(f"{name} holds no iterations." if (folder / name).exists() else f"There is no {name}.")
-        logs[name] = columns if "iteration" in columns else {}
-    name = folder.resolve().name
-    return Run(folder, name, family, settings, versions, *logs.values(), notes=tuple(notes))
+    progress, timings = (read_log(folder / name) for name in (run_folder.PROGRESS, run_folder.TIMINGS))
+    return Run(
+        folder=folder,
+        name=folder.resolve().name,
+        family=family,
+        settings=settings,
+        versions=versions,
+        progress=progress.columns if "iteration" in progress.columns else {},
+        timings=timings.columns if "iteration" in timings.columns else {},
+        notes=(*remarks(folder / run_folder.PROGRESS, progress), *remarks(folder / run_folder.TIMINGS, timings)),
+    )
+
+
+def remarks(path: Path, log: Log) -> list[str]:
+    """What the reader of a report should know about a log."""
+    if log.damage:
+        return [f"{path.name} {log.damage}."]
+    if len(log.columns.get("iteration", ())):
+        return []
+    return [f"{path.name} holds no iterations." if path.exists() else f"there is no {path.name}."]
 
 
 def read_config(path: Path) -> tuple[str, dict[str, Any], dict[str, str]]:

@@ -9,6 +9,7 @@ from dataclasses import astuple, dataclass
 from metarl.experiments.progress import clock_time, number
 from metarl.experiments.report.chart import Chart, tone
 from metarl.experiments.report.curves import Summary, combine, phase_seconds, summarize
+from metarl.experiments.report.drawing import typeset
 from metarl.experiments.report.runs import Group, Run, differences, group_runs, kind, shown
 from metarl.experiments.report.task_charts import ColorBar, over_runs, task_charts
 from metarl.experiments.report.task_returns import TaskReturns
@@ -136,7 +137,7 @@ def rows(group: Group, index: int, evaluated: Mapping[str, TaskReturns]) -> list
         (text, f"{least} … {most}" if least != most else "")
         for (text, _), (least, _), (most, _) in zip(mean, low, high, strict=True)
     )
-    return [Row(group.label, group.runs[0].method, f"mean of {len(each)}", index, True, together), *each]
+    return [Row(group.label, group.runs[0].method, "mean", index, True, together), *each]
 
 
 def unseen_returns(each: TaskReturns | None) -> tuple[float, float]:
@@ -157,7 +158,7 @@ def cells(summary: Summary, has_unseen: bool, iterations: int | None = None) -> 
         "nan" if math.isnan(seconds) else clock_time(seconds),
         f"{skipped:.3g}",
     ]
-    return tuple(("" if text == "nan" else text.replace("-", "\N{MINUS SIGN}"), "") for text in texts)
+    return tuple(("" if text == "nan" else typeset(text), "") for text in texts)
 
 
 def short(count: float) -> str:

@@ -12,7 +12,7 @@ from matplotlib.colors import to_hex
 from metarl.experiments.progress import number
 from metarl.experiments.report import drawing
 from metarl.experiments.report.chart import Chart, Dot, Line
-from metarl.experiments.report.drawing import Frame, data_range, frame
+from metarl.experiments.report.drawing import Frame, data_range, frame, typeset
 from metarl.experiments.report.logs import Array
 from metarl.experiments.report.runs import Group
 from metarl.experiments.report.task_returns import TaskReturns
@@ -52,7 +52,7 @@ def task_charts(groups: Sequence[Group], evaluated: Mapping[int, TaskReturns]) -
             charts += [scatter(each, field, span, index, name) for field in range(len(each.fields))]
     if all(len(each.fields) != 2 for each in evaluated.values()):
         return charts, None
-    low, high = (typeset(bound) for bound in data_range(shown, margin=0))
+    low, high = (typeset(number(bound)) for bound in data_range(shown, margin=0))
     return charts, ColorBar(low, high, tuple(to_hex(COLORS(share)) for share in np.linspace(0, 1, 12)))
 
 
@@ -85,7 +85,7 @@ def maps(each: TaskReturns, span: tuple[float, float], group: int, name: str) ->
 def scatter(each: TaskReturns, index: int, span: tuple[float, float], group: int, name: str) -> Chart:
     """Returns before and after adaptation against one value of the tasks, with their means along the axis."""
     field, values = each.fields[index], each.tasks[:, index]
-    scales = frame(bounds(field), span)
+    scales = frame(bounds(field), span, marks=field.choices)
     shift = APART * (scales.x.end - scales.x.start) if field.choices else 0.0
     dots: list[Dot] = []
     lines = []
@@ -120,10 +120,5 @@ def axis_label(field: FieldRecord) -> str:
 def title(each: TaskReturns, task: int) -> str:
     """What a dot tells when one points at it."""
     values = ", ".join(f"{field.name} {value:.3g}" for field, value in zip(each.fields, each.tasks[task], strict=True))
-    before, after = (typeset(float(value)) for value in each.returns[[0, -1], task])
+    before, after = (typeset(number(float(value))) for value in each.returns[[0, -1], task])
     return f"{values}: {before} → {after}"
-
-
-def typeset(value: float) -> str:
-    """A return with a minus sign in place of the hyphen."""
-    return number(value).replace("-", "\N{MINUS SIGN}")

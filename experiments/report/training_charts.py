@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import count, takewhile
 
 import numpy as np
 
@@ -31,29 +32,35 @@ def return_charts(groups: Sequence[Group]) -> list[Chart]:
 def returns_of(group: Group) -> list[Member]:
     """A group's returns after 0, 1, ... inner steps."""
     members = []
-    for steps in range(group.inner_steps + 1):
+    logged = takewhile(lambda steps: any(f"return_{steps}" in log for log in group.progress), count())
+    for steps in logged:
         found = curve(group.progress, f"return_{steps}")
         label = f"after {steps} inner step{'' if steps == 1 else 's'}" if steps else "before adaptation"
         if found is not None:
-            last = steps == group.inner_steps
-            members.append(Member(label, "after" if steps else "before", 0, found, dashed=not last and steps > 0))
+            is_between = 0 < steps < group.inner_steps
+            members.append(Member(label, "after" if steps else "before", 0, found, dashed=is_between))
     return members
 
 
 def optimization_charts(groups: Sequence[Group]) -> list[Chart]:
     """What the outer step did, and how wide the actions scatter."""
-    limits = {run.settings.get("max_kl") for group in groups for run in group.runs}
-    limit = limits.pop() if len(limits) == 1 else None
-    rule = float(limit) if isinstance(limit, int | float) else None
+    limits = [run.settings.get("max_kl") for group in groups for run in group.runs]
+    is_shared = isinstance(limits[0], float) and all(limit == limits[0] for limit in limits)
     skipped = over_groups(groups, "skipped")
-    counts = [count for group in groups for log in group.progress for count in finite(log.get("skipped"))]
+    counts = [number for group in groups for log in group.progress for number in finite(log.get("skipped"))]
     has_skipped = max(counts, default=0) > 0
     note = "No update was skipped." if counts and not has_skipped else ""
     trials = over_groups(groups, "line_search_trials")
     return [
-        *line_chart("KL divergence of the outer step", "KL", over_groups(groups, "kl"), include=[0], rule=rule),
-        *line_chart("Trials of the line search", "trials", trials, include=[0], note=note),
-        *(line_chart("Updates skipped so far", "updates", skipped, include=[0]) if has_skipped else []),
+        *line_chart(
+            "KL divergence of the outer step",
+            "KL",
+            over_groups(groups, "kl"),
+            include=[0],
+            rule=limits[0] if is_shared else None,
+        ),
+        *line_chart("Trials of the line search", "trials", trials, include=[0], note=note, counts=True),
+        *(line_chart("Updates skipped so far", "updates", skipped, include=[0], counts=True) if has_skipped else []),
         *line_chart("Standard deviation of the actions", "mean over actions", over_groups(groups, "action_std")),
     ]
 
@@ -64,12 +71,10 @@ def step_size_charts(groups: Sequence[Group]) -> tuple[list[Chart], list[str]]:
     sentences = []
     for index, group in enumerate(groups):
         members = step_sizes_of(group, index)
-        if any(np.ptp(member.curve.mean[np.isfinite(member.curve.mean)]) for member in members if has_values(member)):
+        if any(np.nanmax(member.curve.mean) > np.nanmin(member.curve.mean) for member in members):
             changing[index] = members
-        elif any(map(has_values, members)):
-            sentences.append(
-                f"{group.label}: {fixed_step_sizes([member for member in members if has_values(member)])}."
-            )
+        elif members:
+            sentences.append(f"{group.label}: {fixed_step_sizes(members)}.")
     y_range = data_range(extent([member for members in changing.values() for member in members]), include=[0])
     charts = []
     for index, members in changing.items():
@@ -92,17 +97,13 @@ def step_sizes_of(group: Group, index: int) -> list[Member]:
     return members
 
 
-def has_values(member: Member) -> bool:
-    """Whether there is a number in the curve."""
-    return bool(np.isfinite(member.curve.mean).any())
-
-
 def fixed_step_sizes(members: Sequence[Member]) -> str:
     """Layers by the step size that they keep: ``0.1 in layer1, layer2; 0 in layer3``."""
-    by_size: dict[str, list[str]] = {}
+    by_size: dict[str, dict[str, None]] = {}
     for member in members:
-        by_size.setdefault(f"{np.nanmean(member.curve.mean):.4g}", []).append(member.label)
-    return "; ".join(f"{size} in {', '.join(labels)}" for size, labels in by_size.items())
+        layer = member.label.partition(",")[0]
+        by_size.setdefault(f"{np.nanmean(member.curve.mean):.4g}", {})[layer] = None
+    return "; ".join(f"{size} in {', '.join(layers)}" for size, layers in by_size.items())
 
 
 def speed_chart(groups: Sequence[Group]) -> list[Chart]:

@@ -1,6 +1,5 @@
 """The memory of the on-device step: measured against the cost model, and the meter against the process's allocators."""
 
-import gc
 import tracemalloc
 from collections.abc import Callable
 
@@ -67,7 +66,10 @@ def test_the_peak_is_that_of_the_cost_model(name, method, frozen, chunk, episode
     attended = get_method(method).attention is not None
     plan = attended_plan(network, parameters, names, samples) if attended else plan_updates(shapes, names)
     expected = cost(shapes, [plan], Workload(HORIZON, episodes, chunk)).peak_adaptation_bytes
-    assert measured(network, parameters, method, samples, chunk) == pytest.approx(expected, rel=0.1)
+    peak = measured(network, parameters, method, samples, chunk)
+    assert peak == pytest.approx(expected, rel=0.1)
+    # Without attention only the working row and the standard deviations come on top of the model's tensors.
+    assert attended or peak - expected <= 4 * (100 + network.action_size)
 
 
 @pytest.mark.parametrize("method", ["p-meta-layers", "p-meta"])
@@ -79,23 +81,25 @@ def test_half_cheetah_adapts_in_less_than_30_kilobytes(method: str) -> None:
 
 def traced_peak(function: Callable[[], object]) -> int:
     """The most bytes that Python and NumPy held during a call, beyond what they held before it."""
-    gc.collect()
     tracemalloc.start()
+    function()  # fills Python's own free lists
+    before = tracemalloc.get_traced_memory()[0]
+    tracemalloc.reset_peak()
     function()
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    return peak
+    return peak - before
 
 
-@pytest.mark.parametrize("chunk", [None, 100])
+@pytest.mark.parametrize("chunk", [None, 200])
 @pytest.mark.parametrize(("method", "frozen"), [("maml", ()), ("anil", ()), ("p-meta", ()), ("p-meta", (1,))])
 def test_the_meter_agrees_with_the_allocator(method, frozen, chunk) -> None:
     network = GaussianMLP(20, (512, 512), 6)
-    parameters, samples = device_parameters(network, method, frozen=frozen), random_samples(network, [500, 500])
+    parameters, samples = device_parameters(network, method, frozen=frozen), random_samples(network, [400, 400])
     metered = measured(network, parameters, method, samples, chunk)
     traced = traced_peak(lambda: device_step(network, parameters, get_method(method), 0, samples, chunk))
-    # The rest is Python's own: frames, views and the like. They do not grow with the network or the episodes.
-    assert metered - 1_000 < traced < metered + 20_000
+    # The allocator also sees Python's own objects, 10 to 30 kB here; a single matrix would be too much.
+    assert metered - 1_000 < traced < metered + 40_000
 
 
 @pytest.mark.parametrize("clip", [0.0, 0.3])
@@ -103,9 +107,11 @@ def test_scoring_is_reserved_as_much_as_it_takes(clip: float) -> None:
     channels = 512
     parameters = initial_attention(Attention(), {"layer": (channels, channels)}, torch.Generator())
 
+    summary = torch.ones(channels)
+
     def score() -> torch.Tensor:
-        with torch.no_grad():
-            return attention_scores(parameters, "layer", "forward", torch.ones(channels), clip)
+        with torch.inference_mode():
+            return attention_scores(parameters, "layer", "forward", summary, clip)
 
     score()
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:

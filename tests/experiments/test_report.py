@@ -1,0 +1,444 @@
+"""The report: whole in itself, true to the logs, and written whatever state the runs are in."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from run_folders import COLUMNS, progress_line, write_run
+
+from metarl import api
+from metarl.experiments.commands import report as command
+from metarl.experiments.report import task_returns
+from metarl.experiments.report.page import write_report
+from metarl.policies.controller import load, save
+
+VOID = {"meta", "input", "br", "link", "img", "hr"}
+
+
+class Page(HTMLParser):
+    """Collects what a page consists of, and fails where tags do not match."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.text: list[str] = []
+        self.cells: list[list[str]] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag == "tr":
+            self.cells.append([])
+        if tag in ("td", "th"):
+            self.cells[-1].append("")
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+        if {"td", "th"} & set(self.open):
+            self.cells[-1][-1] += f"{'|' if self.open[-1] == 'small' else ''}{data}"
+
+    def row(self, name: str) -> dict[str, str]:
+        """The cells of a run by their headings."""
+        headings = next(row for row in self.cells if row[:2] == ["run", "method"])
+        return dict(zip(headings, next(row for row in self.cells if row[0] == name and row != headings), strict=True))
+
+
+def report(*folders: Path, tasks: int = 0, **options: object) -> str:
+    out = folders[0].parent / "page.html"
+    assert write_report(folders, out, tasks, **options) == out
+    return out.read_text()
+
+
+def charts(text: str) -> dict[str, ElementTree.Element]:
+    """The drawings by their titles; each must be XML that names no colour scheme, no nan, no None."""
+    drawings = {}
+    for svg in re.findall(r"<svg.*?</svg>", text, re.DOTALL):
+        assert not re.search(r"\b(nan|inf|None)\b", svg)
+        element = ElementTree.fromstring(svg)
+        drawings[element.attrib["aria-label"]] = element
+    return drawings
+
+
+def numbers(svg: ElementTree.Element, path: ElementTree.Element) -> np.ndarray:
+    """The points [point, 2] of a path, in the units of the axes."""
+    points = np.array(re.findall(r"[ML]([-.\d]+) ([-.\d]+)", path.attrib["d"]), float)
+    for axis, name in enumerate(("data-x", "data-y")):
+        low, high, start, end = map(float, svg.attrib[name].split())
+        points[:, axis] = low + (points[:, axis] - start) / (end - start) * (high - low)
+    return points
+
+
+def by_class(svg: ElementTree.Element, name: str) -> list[ElementTree.Element]:
+    return [element for element in svg.iter() if name in element.attrib.get("class", "").split()]
+
+
+def test_the_page_needs_nothing_but_itself(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    text = report(tmp_path / "run", tasks=2)
+    page = Page(text)
+    assert not re.search(r"(?i)https?:|//\w|@import|url\(|fetch\(|XMLHttpRequest|WebSocket|\beval\(", text)
+    assert not {"src", "href", "srcset", "action", "data", "xlink:href"} & {name for name, _ in page.attributes}
+    assert not {"link", "img", "iframe", "object", "embed", "base"} & set(page.tags)
+    assert "default-src 'none'" in text
+    assert str(tmp_path) not in text
+
+
+def test_the_page_is_well_formed(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "trained")
+    write_run(tmp_path / "a")
+    write_run(tmp_path / "b", seed=1)
+    write_run(tmp_path / "c", family="half-cheetah-velocity", method="anil")
+    with pytest.warns(UserWarning, match="[abc] was not evaluated"):
+        text = report(*(tmp_path / name for name in ("trained", "a", "b", "c")), tasks=2)
+    assert text.startswith("<!DOCTYPE html>")
+    Page(text)
+    expected = {"Return before and after adaptation", "Return after adaptation", "KL divergence of the outer step"}
+    assert expected <= set(charts(text))
+    identities = re.findall(r' id="([^"]*)"', text)
+    assert len(identities) == len(set(identities))
+
+
+def test_everything_from_a_run_is_escaped(tmp_path: Path) -> None:
+    evil = "\"'><script>alert(1)</script><b onmouseover=x>&amp;"
+    folder = tmp_path / "<i>"
+    write_run(folder, family=f"family{evil}", settings={"method": evil, "note": evil, evil: 1})
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"versions": {evil: evil}}))
+    log = (folder / "progress.csv").read_text().replace("layer1", "<u>layer").replace(",0.1,0.0\n", ",0.2,0.0\n", 1)
+    (folder / "progress.csv").write_text(log)
+    text = report(folder)
+    page = Page(text)
+    assert page.tags.count("script") == 1 and not {"b", "u"} & set(page.tags)
+    assert evil not in text
+    for shown in (evil, "<i>", "<u>layer"):
+        assert any(shown in part for part in page.text), shown
+    assert not any(name.startswith("on") for name, _ in page.attributes)
+    charts(text)
+
+
+def test_the_table_of_one_run(tmp_path: Path) -> None:
+    page = Page(report(write_run(tmp_path / "first", settings={"iterations": 3})))
+    assert page.row("first") == {
+        "run": "first",
+        "method": "maml",
+        "seed": "0",
+        "iterations": "3",
+        "best return": "−10.00",
+        "return before": "−40.00",
+        "return after": "−20.00",
+        "env steps": "3 k",
+        "time": "0:09",
+        "skipped": "0",
+    }
+
+
+def test_returns_at_the_end_are_those_of_the_last_ten_iterations(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", after=[-1000.0, *[-2.0] * 9, -3.0], settings={"iterations": 11})
+    assert Page(report(folder)).row("run")["return after"] == "−2.10"
+
+
+def test_seeds_are_one_kind_of_run_with_mean_and_range(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", after=(-30.0, -20.0, -10.0), seconds=0.5)
+    write_run(tmp_path / "b", after=(-40.0, -30.0, -20.0), seconds=1.5, seed=1, settings={"threads": 7})
+    text = report(tmp_path / "b", tmp_path / "a")
+    row = Page(text).row("maml")
+    assert (row["seed"], row["iterations"], row["env steps"]) == ("mean", "3", "3 k")
+    assert row["best return"] == "−15.00|−20.00 … −10.00"
+    assert row["return after"] == "−25.00|−30.00 … −20.00"
+    assert row["time"] == "0:18|0:09 … 0:27"
+    assert [cells[0] for cells in Page(text).cells if cells[0] in ("a", "b")] == ["a", "b"]
+    svg = charts(text)["Return before and after adaptation"]
+    after = next(path for path in by_class(svg, "line") if path.attrib["data-label"] == "after 1 inner step")
+    np.testing.assert_allclose(numbers(svg, after), [[1, -35], [2, -25], [3, -15]], atol=0.02)
+    band = numbers(svg, next(path for path in by_class(svg, "band") if "after" in path.attrib["class"]))
+    expected = [[1, -30], [2, -20], [3, -10], [3, -20], [2, -30], [1, -40]]
+    np.testing.assert_allclose(band, expected, atol=0.02)
+    assert "mean time of an iteration" in text.lower() and ">6 s<" in text
+
+
+def test_the_band_of_one_run_is_its_interval_over_tasks(tmp_path: Path) -> None:
+    svg = charts(report(write_run(tmp_path / "run")))["Return before and after adaptation"]
+    band = numbers(svg, next(path for path in by_class(svg, "band") if "after" in path.attrib["class"]))
+    np.testing.assert_allclose(band, [[1, -29], [2, -19], [3, -9], [3, -11], [2, -21], [1, -31]], atol=0.02)
+
+
+def test_runs_of_other_settings_and_families_stay_apart(tmp_path: Path) -> None:
+    write_run(tmp_path / "a")
+    write_run(tmp_path / "b", seed=1, settings={"tasks": 5})
+    write_run(tmp_path / "c", family="half-cheetah-velocity")
+    page = Page(report(tmp_path))
+    assert [cells[0] for cells in page.cells if cells[0] in ("maml", "a", "b", "c")] == ["a", "b", "c"]
+    assert {"half-cheetah-velocity", "navigation-2d"} <= set(page.text)
+    assert {"maml, tasks 20", "maml, tasks 5"} <= {part.strip() for part in page.text}
+    assert ["tasks", "20", "5"] in page.cells
+
+
+def test_the_same_seed_twice_is_no_sample_of_seeds(tmp_path: Path) -> None:
+    write_run(tmp_path / "a")
+    write_run(tmp_path / "b")
+    page = Page(report(tmp_path / "a", tmp_path / "b", tmp_path / "a"))
+    assert [cells[0] for cells in page.cells if cells[0] in ("maml", "a", "b")] == ["a", "b"]
+    assert {"maml (a)", "maml (b)"} <= {part.strip() for part in page.text}
+
+
+def test_runs_of_one_name_are_told_by_their_paths(tmp_path: Path) -> None:
+    write_run(tmp_path / "x" / "run")
+    write_run(tmp_path / "y" / "run", method="anil")
+    page = Page(report(tmp_path / "x" / "run", tmp_path / "y" / "run"))
+    for name in "xy":
+        assert page.row(str(tmp_path / name / "run"))["iterations"] == "3"
+
+
+def test_skipped_updates_and_step_sizes(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run")
+    text = report(folder)
+    assert "No update was skipped." in text
+    assert "Fixed step sizes of maml: 0.1 in layer1; 0 in layer2." in text
+    assert "Updates skipped so far" not in charts(text)
+    lines = [progress_line(number, -10, skipped=number - 1, step_size=number / 10) for number in (1, 2, 3)]
+    (folder / "progress.csv").write_text("\n".join([COLUMNS, *lines, ""]))
+    text = report(folder)
+    assert "No update was skipped." not in text and "Fixed step sizes" not in text
+    drawn = charts(text)
+    for title, label, expected in (
+        ("Updates skipped so far", "maml", [0, 1, 2]),
+        ("Step sizes", "layer1", [0.1, 0.2, 0.3]),
+        ("Step sizes", "layer2", [0, 0, 0]),
+    ):
+        path = next(path for path in by_class(drawn[title], "line") if path.attrib["data-label"] == label)
+        np.testing.assert_allclose(numbers(drawn[title], path)[:, 1], expected, atol=0.01)
+    assert Page(text).row("run")["skipped"] == "2"
+
+
+def test_an_iteration_without_numbers_is_a_gap(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run")
+    fault = "2" + "," * COLUMNS.count(",")
+    lines = [progress_line(1, -10), fault, progress_line(3, -20)]
+    (folder / "progress.csv").write_text("\n".join([COLUMNS, *lines, ""]))
+    text = report(folder)
+    path = by_class(charts(text)["KL divergence of the outer step"], "line")[0].attrib["d"]
+    assert path.count("M") == 2 and path.count("h0") == 2 and "L" not in path
+    assert Page(text).row("run")["env steps"] == "2 k"
+
+
+def test_a_run_in_progress(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", after=(-30.0, -20.0))
+    with (folder / "progress.csv").open("a") as file:
+        file.write("3,-20")
+    (folder / "timings.csv").unlink()
+    text = report(folder)
+    row = Page(text).row("run")
+    assert (row["iterations"], row["return after"], row["time"]) == ("2 of 3", "−25.00", "")
+    assert "run: there is no timings.csv." in text and "<h3>Time</h3>" not in text
+    assert "damaged" not in text
+
+
+@pytest.mark.parametrize("content", ["", f"{COLUMNS}\n", "1,2\n", None])
+def test_a_run_without_an_iteration(content: str | None, tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run")
+    write_run(tmp_path / "other", seed=1)
+    (folder / "progress.csv").unlink()
+    if content is not None:
+        (folder / "progress.csv").write_text(content)
+    (folder / "timings.csv").unlink()
+    text = report(folder)
+    row = Page(text).row("run")
+    assert (row["iterations"], row["best return"], row["env steps"]) == ("0 of 3", "", "")
+    assert "progress.csv" in text and charts(text) == {}
+    row = Page(report(folder, tmp_path / "other")).row("maml")
+    assert row["best return"] == "−10.00"
+
+
+@pytest.mark.parametrize("damage", ["2,x", "2," + "1," * 40, "2", "\0\0"])
+def test_a_damaged_log_is_read_up_to_the_damage(damage: str, tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run")
+    (folder / "progress.csv").write_text("\n".join([COLUMNS, progress_line(1, -30), damage, progress_line(3, -1), ""]))
+    text = report(folder)
+    assert "run: progress.csv is damaged" in text
+    if damage[0] == "2":
+        assert "in line 3" in text and Page(text).row("run")["best return"] == "−30.00"
+
+
+def test_a_log_that_is_no_text(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run")
+    (folder / "progress.csv").write_bytes(b"\xff\xfe\x00")
+    assert "run: progress.csv is not text." in report(folder)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("", "is not the configuration of a run"),
+        ("[]", "is not the configuration of a run"),
+        ("{", "is not the configuration of a run"),
+        ('{"family": "x"}', "'settings' is missing"),
+        ('{"family": "x", "settings": 3}', "is not the configuration of a run"),
+        ('{"family": 1, "settings": {}}', "family is 1"),
+        ('{"family": "x", "settings": {"method": "maml", "seed": "?"}}', "seed is '?'"),
+    ],
+)
+def test_a_damaged_configuration_is_named(content: str, says: str, tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run")
+    (folder / "config.json").write_text(content)
+    with pytest.raises(ValueError) as caught:
+        report(write_run(tmp_path / "good"), folder)
+    assert says in str(caught.value) and str(folder) in str(caught.value) and "\n" not in str(caught.value)
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_folders_that_are_no_runs(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for folder, says in ((tmp_path / "missing", "there is no folder"), (tmp_path / "empty", "is not the folder")):
+        with pytest.raises(ValueError, match=f"{says}.*{folder.name}|{folder.name} {says}"):
+            write_report([folder], tmp_path / "page.html", 0)
+
+
+def test_settings_of_another_version_are_no_damage(tmp_path: Path) -> None:
+    assert ["new_setting", "7"] in Page(report(write_run(tmp_path / "run", settings={"new_setting": 7}))).cells
+
+
+def test_only_reports_are_replaced(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run")
+    (tmp_path / "mine.html").write_text("<html>precious</html>")
+    (tmp_path / "folder").mkdir()
+    for out in (tmp_path / "mine.html", tmp_path / "folder", folder / "config.json"):
+        with pytest.raises(ValueError, match="is no report"):
+            write_report([folder], out, 0)
+    with pytest.raises(ValueError, match="there is no folder"):
+        write_report([folder], tmp_path / "none" / "page.html", 0)
+    assert (tmp_path / "mine.html").read_text() == "<html>precious</html>"
+    first = report(folder)
+    (folder / "progress.csv").write_text(f"{COLUMNS}\n{progress_line(1, -77)}\n")
+    assert "−77.00" in report(folder) and "−77.00" not in first
+
+
+@pytest.fixture
+def trained(run: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(run, tmp_path / "trained"))
+
+
+def test_the_evaluation_is_that_of_evaluate_and_is_done_once(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen: list[int] = []
+    text = report(trained, tasks=3, seed=5, on_tasks=seen.append)
+    assert seen[-1] == 3
+    expected = api.evaluate(trained / "controller.safetensors", tasks=3, seed=5)
+    with (trained / "evaluation.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["evaluation_seed"] for row in rows] == ["5"] * 3
+    for column, values in zip(("goal_x", "goal_y"), expected.tasks.T, strict=True):
+        assert [float(row[column]) for row in rows] == values.tolist()
+    for steps in (0, 1):
+        assert [float(row[f"return_{steps}"]) for row in rows] == expected.returns[steps].tolist()
+    row = Page(text).row("trained")
+    for heading, interval in zip(("before", "after"), expected.intervals(), strict=True):
+        assert row[f"unseen tasks, {heading}"] == f"{interval.mean:.2f}".replace("-", "−")
+    assert {"Before adaptation", "After adaptation"} <= set(charts(text))
+
+    monkeypatch.setattr(task_returns.api, "evaluate", refuse)
+    assert report(trained, tasks=3, seed=5) == text
+
+
+def refuse(*_: object, **__: object) -> None:
+    raise ValueError("evaluated again")
+
+
+@pytest.mark.parametrize("change", ["tasks", "seed", "controller", "damage"])
+def test_another_evaluation_is_computed_anew(change: str, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    report(trained, tasks=2, seed=5)
+    if change == "controller":
+        controller = load(trained / "controller.safetensors")
+        controller.parameters["layer1.bias"] += 1
+        save(controller, trained / "controller.safetensors", overwrite=True)
+    if change == "damage":
+        path = trained / "evaluation.csv"
+        path.write_text(path.read_text()[:-30])
+    monkeypatch.setattr(task_returns.api, "evaluate", refuse)
+    with pytest.warns(UserWarning, match="trained was not evaluated: evaluated again"):
+        report(trained, tasks=3 if change == "tasks" else 2, seed=6 if change == "seed" else 5)
+
+
+def test_no_tasks_leave_the_evaluation_out(trained: Path) -> None:
+    text = report(trained, tasks=0)
+    assert not (trained / "evaluation.csv").exists()
+    assert "unseen" not in text and "not evaluated" not in text
+
+
+def test_a_file_of_somebody_else_is_not_overwritten(trained: Path) -> None:
+    (trained / "evaluation.csv").write_text("my,own\n1,2\n")
+    with pytest.warns(UserWarning, match=r"evaluation\.csv was not written by metarl report"):
+        text = report(trained, tasks=2)
+    assert (trained / "evaluation.csv").read_text() == "my,own\n1,2\n"
+    assert "trained was not evaluated" in text
+
+
+def test_an_evaluation_that_cannot_be_kept_is_shown_all_the_same(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, content: bytes) -> None:
+        raise ValueError(f"cannot write {path}: the disk is full")
+
+    monkeypatch.setattr(task_returns, "write_atomically", full)
+    with pytest.warns(UserWarning, match="the disk is full; the next report evaluates again"):
+        text = report(trained, tasks=2)
+    assert Page(text).row("trained")["unseen tasks, after"]
+
+
+def test_a_controller_that_is_damaged_or_missing(trained: Path) -> None:
+    path = trained / "controller.safetensors"
+    path.write_bytes(path.read_bytes()[:-10])
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="trained was not evaluated"):
+            assert "trained was not evaluated" in report(trained, tasks=2)
+        path.unlink(missing_ok=True)
+
+
+def test_a_run_does_not_decide_which_code_is_imported(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (trained.parent / "stranger.py").write_text(
+        "from metarl.envs.registry import get_family\nnavigation = get_family('navigation-2d')\nprint('imported')\n"
+    )
+    monkeypatch.chdir(trained.parent)
+    controller = load(trained / "controller.safetensors")
+    object.__setattr__(controller.metadata, "family", "stranger:navigation")
+    save(controller, trained / "controller.safetensors", overwrite=True)
+    with pytest.warns(UserWarning, match="--family stranger:navigation"):
+        report(trained, tasks=2)
+    with pytest.warns(UserWarning, match="--family stranger:navigation"):
+        report(trained, tasks=2, family="another:one")
+    assert Page(report(trained, tasks=2, family="stranger:navigation")).row("trained")["unseen tasks, after"]
+
+
+def test_the_command(trained: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(trained.parent)
+    command.main([str(trained), "--tasks", "2", "--threads", "1"])
+    assert "2/2 unseen tasks" in (out := capsys.readouterr().out) and f"Report: {trained / 'report.html'}" in out
+    command.main([str(trained), str(write_run(trained.parent / "b")), "--tasks", "0"])
+    assert Page((trained.parent / "report.html").read_text()).row("b")["method"] == "maml"
+    command.main(["trained", "--tasks", "0", "--out", "named.html"])
+    assert (trained.parent / "named.html").exists()
+    for words in ([], ["--tasks", "0"], ["b", "--tasks", "-1"], ["b", "--seed", "-1"], ["b", "--threads", "0"]):
+        with pytest.raises(ValueError):
+            command.main(words)
