@@ -1,5 +1,6 @@
 """Lets every test import the modules that tests share, such as ``tests/small_problems.py``."""
 
+import signal
 import sys
 from pathlib import Path
 
@@ -7,6 +8,10 @@ from pathlib import Path
 from hypothesis import settings
 
 import metarl  # noqa: F401
+
+# Whoever started the tests in the background may have told them to ignore these, which some of them send to themselves.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # A busy machine is no error of the code.
 settings.register_profile("unhurried", deadline=None)
