@@ -12,7 +12,7 @@ from metarl.experiments.report.curves import Curve, thinned
 from metarl.experiments.report.drawing import Frame, data_range, frame
 from metarl.experiments.report.logs import Array
 
-LARGE = (640.0, 320.0)
+LARGE = (560.0, 290.0)
 TONES = 8  # colours c0, c1, ... in the style sheet, each for light and dark
 
 

@@ -77,7 +77,7 @@ def data_range(values: Sequence[Array], include: Sequence[float] = (), margin: f
     return low - room, high + room
 
 
-def round_values(low: float, high: float, whole: bool = False, most: int = 6) -> tuple[float, list[float]]:
+def round_values(low: float, high: float, whole: bool = False, most: int = 7) -> tuple[float, list[float]]:
     """The multiples of a step between ``low`` and ``high``, and the step.
 
     The step is 1, 2 or 5 times a power of ten: the smallest that gives no more than ``most`` multiples, ``whole`` ones

@@ -18,7 +18,8 @@ from metarl.experiments.report.runs import Group
 from metarl.experiments.report.task_returns import TaskReturns
 from metarl.policies.metadata import FieldRecord
 
-COLORS = colormaps["viridis"]
+# The ends of viridis are left out: one is as dark as a dark page, the other hardly darker than a light one.
+DARKEST, LIGHTEST = 0.15, 0.95
 # A map's axes are equally long.
 MAP_WIDTH = 320.0
 MAP_HEIGHT = MAP_WIDTH - drawing.LEFT - drawing.RIGHT + drawing.TOP + drawing.BOTTOM
@@ -53,7 +54,12 @@ def task_charts(groups: Sequence[Group], evaluated: Mapping[int, TaskReturns]) -
     if all(len(each.fields) != 2 for each in evaluated.values()):
         return charts, None
     low, high = (typeset(number(bound)) for bound in data_range(shown, margin=0))
-    return charts, ColorBar(low, high, tuple(to_hex(COLORS(share)) for share in np.linspace(0, 1, 12)))
+    return charts, ColorBar(low, high, tuple(map(color, np.linspace(0, 1, 12))))
+
+
+def color(share: float) -> str:
+    """The colour of a return at this share of the scale."""
+    return to_hex(colormaps["viridis"](DARKEST + share * (LIGHTEST - DARKEST)))
 
 
 def over_runs(found: Sequence[TaskReturns]) -> TaskReturns:
@@ -73,9 +79,7 @@ def maps(each: TaskReturns, span: tuple[float, float], group: int, name: str) ->
     charts = []
     for step, when in ((0, "Before"), (-1, "After")):
         shares = (each.returns[step] - span[0]) / (span[1] - span[0])
-        dots = tuple(
-            Dot(x[task], y[task], title(each, task), fill=to_hex(COLORS(shares[task]))) for task in range(len(x))
-        )
+        dots = tuple(Dot(x[task], y[task], title(each, task), fill=color(shares[task])) for task in range(len(x)))
         heading = f"{when} adaptation{name}"
         labels = axis_label(x_field), axis_label(y_field)
         charts.append(Chart(heading, *labels, scales, dots=dots, group=group, width=MAP_WIDTH, height=MAP_HEIGHT))
