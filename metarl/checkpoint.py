@@ -18,7 +18,7 @@ from metarl.policies.tensor_file import FileKind, NewerVersion, read_tensors, wr
 KIND = FileKind(noun="checkpoint", format="metarl-checkpoint", version=1)
 FOLDER = "checkpoints"
 KEPT = 2
-PARAMETERS, BEST = "parameters/", "best/"
+PARAMETERS, MOMENTS, BEST = "parameters/", "moments/", "best/"
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         "log_bytes": checkpoint.log_bytes,
     }
     tensors = {PARAMETERS + name: tensor for name, tensor in state.parameters.items()}
+    tensors |= {MOMENTS + name: tensor for name, tensor in state.moments.items()}
     tensors |= {BEST + name: tensor for name, tensor in state.best_parameters.items()}
     checkpoints = folder / FOLDER
     try:
@@ -111,6 +112,7 @@ def _parse(content: dict[str, Any], tensors: dict[str, Any]) -> Checkpoint:
     state = TrainingState(
         iteration=int(content["iteration"]),
         parameters=group(PARAMETERS),
+        moments=group(MOMENTS),
         best_parameters=group(BEST),
         best_return=-math.inf if best_return is None else float(best_return),
         best_iteration=int(content["best_iteration"]),

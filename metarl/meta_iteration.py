@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from metarl.adam import adam_step
 from metarl.adaptation import Adaptation, AdaptationSettings, adapt_to_tasks
 from metarl.clock import Clock
 from metarl.episodes import Episodes
-from metarl.meta_objective import MetaObjective, TaskData
+from metarl.meta_objective import MetaGradient, MetaObjective, TaskData, flatten
 from metarl.numerics import require_finite
-from metarl.policies.methods import STEP_SIZES, get_method, shrink_step_sizes, trained_names
+from metarl.policies.methods import STEP_SIZES, Method, get_method, policy_parameters, shrink_step_sizes, trained_names
 from metarl.policies.network import Parameters
 from metarl.sampling import Sampler
 from metarl.settings import TrainSettings
@@ -66,37 +67,58 @@ def adaptation_settings(settings: TrainSettings) -> AdaptationSettings:
 
 def meta_iteration(
     parameters: Parameters,
+    moments: Parameters,
     settings: TrainSettings,
     sampler: Sampler,
     executor: Executor,
     generator: np.random.Generator,
     clock: Clock,
-) -> tuple[Parameters, IterationReport]:
-    """Samples tasks, adapts to each, and takes one TRPO step on the adapted policies' surrogate loss."""
+) -> tuple[Parameters, Parameters, IterationReport]:
+    """Samples tasks, adapts to each, and takes one outer step on the adapted policies' surrogate loss.
+
+    The policy's own parameters take a TRPO step; step sizes and attention take one of Adam, with state ``moments``, on
+    the same meta-gradient. Returns the new parameters, the new moments and a report.
+    """
     tasks = sampler.family.sample_tasks(settings.tasks, generator)
     inner = adaptation_settings(settings)
     adaptation = adapt_to_tasks(parameters, tasks, inner, sampler, executor, generator, clock)
+    policy_names, inner_names = outer_names(inner.method, parameters, sampler.network.layer_names)
     objective = MetaObjective(
         network=sampler.network,
         method=inner.method,
-        trained=trained_names(inner.method, parameters),
+        trained=policy_names,
         first_order=settings.first_order,
         tasks=task_data(adaptation),
         executor=executor,
     )
-    loss_before, search = outer_step(objective, parameters, settings, clock)
+    gradient, search = outer_step(objective, parameters, inner_names, settings, clock)
     report = IterationReport(
         returns=tuple(interval_over_tasks(task_returns(episodes)) for episodes in adaptation.episodes),
-        loss_before=loss_before,
+        loss_before=gradient.loss,
         search=search,
         action_std=float(sampler.network.log_std(parameters).exp().mean()),
         step_sizes=dict(zip(sampler.network.layer_names, parameters[STEP_SIZES].mT.tolist(), strict=True)),
         steps=sum(episodes.steps() for episodes in adaptation.episodes),
     )
+    if not search.accepted:
+        return parameters, moments, report
     new = objective.displaced(parameters, search.step)
+    if inner_names:
+        moved, moments = adam_step(parameters, gradient.others, moments, settings.adam_rate)
+        new |= moved
+    if inner.method.step_sizes != "fixed":
+        new[STEP_SIZES] = new[STEP_SIZES].clamp_min(0)
     if inner.method.step_sizes == "sparse":
         new[STEP_SIZES] = shrink_step_sizes(new[STEP_SIZES], lasso_thresholds(sampler.network.channels, settings.lasso))
-    return new, report
+    return new, moments, report
+
+
+def outer_names(
+    method: Method, parameters: Parameters, layer_names: tuple[str, ...]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The names of what the outer loop trains: the policy's own parameters, and those of the inner loop."""
+    policy, trained = policy_parameters(parameters, layer_names), trained_names(method, parameters)
+    return tuple(name for name in trained if name in policy), tuple(name for name in trained if name not in policy)
 
 
 def lasso_thresholds(channels: dict[str, tuple[int, int]], lasso: float) -> Tensor:
@@ -111,25 +133,29 @@ def task_data(adaptation: Adaptation) -> list[TaskData]:
 
 
 def outer_step(
-    objective: MetaObjective, parameters: Parameters, settings: TrainSettings, clock: Clock
-) -> tuple[float, LineSearch]:
-    """The surrogate loss at the parameters, and the TRPO step to subtract from them.
+    objective: MetaObjective,
+    parameters: Parameters,
+    inner_names: tuple[str, ...],
+    settings: TrainSettings,
+    clock: Clock,
+) -> tuple[MetaGradient, LineSearch]:
+    """The meta-gradient, also of ``inner_names``, and the TRPO step to subtract from the policy's parameters.
 
     FloatingPointError if the gradient or the step is not finite.
     """
     with clock.phase("meta-gradient"):
-        gradient, loss_before, old = objective.gradient(parameters)
-        require_finite("the meta-gradient is", gradient)
+        gradient = objective.gradient(parameters, inner_names)
+        require_finite("the meta-gradient is", flatten([gradient.trained, *gradient.others.values()]))
     with clock.phase("conjugate gradient"):
         product = objective.fisher_product(parameters, settings.fisher_fraction, settings.damping)
-        step = natural_step(product, gradient, settings.max_kl, settings.cg_steps)
+        step = natural_step(product, gradient.trained, settings.max_kl, settings.cg_steps)
         require_finite("the trust-region step is", step)
 
     def measure(candidate: Tensor) -> Measured:
-        return objective.measure(objective.displaced(parameters, candidate), old)
+        return objective.measure(objective.displaced(parameters, candidate), gradient.adapted)
 
     with clock.phase("line search"):
         search = line_search(
-            measure, step, loss_before, settings.max_kl, settings.line_search_steps, settings.line_search_ratio
+            measure, step, gradient.loss, settings.max_kl, settings.line_search_steps, settings.line_search_ratio
         )
-    return loss_before, search
+    return gradient, search

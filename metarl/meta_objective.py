@@ -38,9 +38,21 @@ class Distribution(NamedTuple):
     log_std: Tensor  # [action]
 
 
+class MetaGradient(NamedTuple):
+    """The gradient of the mean surrogate loss, and what else one pass over the tasks gives."""
+
+    trained: Tensor  # flat, of the parameters that the trust region moves
+    others: Parameters  # of those that were asked for beside
+    loss: float
+    adapted: list[Distribution]  # every task's policy, for ``measure``
+
+
 @dataclass(frozen=True)
 class MetaObjective:
-    """The outer objective as a function of the meta-parameters, for given support and query batches."""
+    """The outer objective as a function of the meta-parameters, for given support and query batches.
+
+    ``trained`` names the meta-parameters that the trust region moves: flat vectors are theirs, in this order.
+    """
 
     network: GaussianMLP
     method: Method
@@ -60,25 +72,33 @@ class MetaObjective:
             mean, _ = self.network(adapted, task.query.observations)
             return Distribution(mean, self.network.log_std(adapted))
 
-    def gradient(self, parameters: Parameters) -> tuple[Tensor, float, list[Distribution]]:
-        """The flat meta-gradient of the mean surrogate loss, the loss, and every adapted policy for ``measure``."""
+    def gradient(self, parameters: Parameters, others: tuple[str, ...] = ()) -> MetaGradient:
+        """The meta-gradient of the mean surrogate loss with respect to ``trained``, and to ``others``."""
 
         def term(task: TaskData) -> tuple[Tensor, Tensor, Distribution]:
-            leaves = as_leaves(parameters, self.trained)
+            leaves = as_leaves(parameters, self.trained + others)
             new = self.query_distribution(leaves, task, differentiable=True)
             log_probabilities = log_probability(*new, task.query.actions)
             loss = surrogate_loss(
                 log_probabilities, log_probabilities.detach(), task.query.advantages, task.query.valid
             )
-            gradients = torch.autograd.grad(loss, self._trained_of(leaves), materialize_grads=True)
+            inputs = [leaves[name] for name in self.trained + others]
+            gradients = torch.autograd.grad(loss, inputs, materialize_grads=True)
             return flatten(gradients), loss.detach(), Distribution(new.mean.detach(), new.log_std.detach())
 
-        gradients, losses, distributions = zip(*self.executor.map(term, self.tasks), strict=True)
-        return torch.stack(gradients).mean(dim=0), float(torch.stack(losses).mean()), list(distributions)
+        gradients, losses, adapted = zip(*self.executor.map(term, self.tasks), strict=True)
+        mean = torch.stack(gradients).mean(dim=0)
+        parts = split(mean, [parameters[name] for name in self.trained + others])
+        count = len(self.trained)
+        return MetaGradient(
+            flatten(parts[:count]),
+            dict(zip(others, parts[count:], strict=True)),
+            float(torch.stack(losses).mean()),
+            list(adapted),
+        )
 
     def fisher_product(self, parameters: Parameters, fraction: float, damping: float) -> Product:
         """v -> (F + damping) v, with the Fisher matrix F of the first tasks, a fraction of all, in Gauss-Newton form.
-
 
         F = mean over tasks of J^T M J, where J is the Jacobian, through the adaptation, of the distribution's
         parameters on the query batch, and M their Fisher information: 1 / std^2 per mean, 2 per log std. The KL
@@ -129,7 +149,7 @@ class MetaObjective:
         return Measured(loss, kl)
 
     def displaced(self, parameters: Parameters, step: Tensor) -> Parameters:
-        """The meta-parameters minus a flat step of those that are trained."""
+        """The meta-parameters minus a flat step of ``trained``."""
         parts = dict(zip(self.trained, split(step, self._trained_of(parameters)), strict=True))
         return {name: tensor - parts[name] if name in parts else tensor for name, tensor in parameters.items()}
 

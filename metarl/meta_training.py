@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from metarl.adam import initial_moments
 from metarl.clock import Clock
 from metarl.envs.family import TaskFamily
-from metarl.meta_iteration import IterationReport, meta_iteration
+from metarl.meta_iteration import IterationReport, meta_iteration, outer_names
 from metarl.policies.methods import get_method, initial_meta_parameters
 from metarl.policies.mlp import GaussianMLP
 from metarl.policies.network import Parameters
@@ -29,6 +30,7 @@ class TrainingState:
 
     iteration: int  # iterations done
     parameters: Parameters
+    moments: Parameters  # Adam's, of step sizes and attention
     best_parameters: Parameters
     best_return: float  # after adaptation, mean over the tasks of one iteration
     best_iteration: int
@@ -62,7 +64,9 @@ def initial_state(network: GaussianMLP, settings: TrainSettings) -> TrainingStat
     parameters = network.initial_parameters(random) | initial_meta_parameters(
         get_method(settings.method), network.channels, settings.inner_steps, settings.step_size, random
     )
-    return TrainingState(0, parameters, parameters, -math.inf, 0)
+    _, inner_names = outer_names(get_method(settings.method), parameters, network.layer_names)
+    moments = initial_moments({name: parameters[name] for name in inner_names})
+    return TrainingState(0, parameters, moments, parameters, -math.inf, 0)
 
 
 def meta_train(
@@ -88,7 +92,9 @@ def meta_train(
             clock = Clock(on_phase)
             random = generator(settings.seed, Purpose.TRAINING, state.iteration)
             try:
-                parameters, report = meta_iteration(state.parameters, settings, sampler, executor, random, clock)
+                parameters, moments, report = meta_iteration(
+                    state.parameters, state.moments, settings, sampler, executor, random, clock
+                )
             except FloatingPointError as error:
                 state = abandon(state)
                 yield Step(state, None, clock.seconds, str(error))
@@ -97,11 +103,13 @@ def meta_train(
                         f"{error}; it was the {FAULTS_IN_A_ROW}th such iteration in a row, so training stops"
                     ) from None
                 continue
-            state = advance(state, parameters, report)
+            state = advance(state, parameters, moments, report)
             yield Step(state, report, clock.seconds)
 
 
-def advance(state: TrainingState, parameters: Parameters, report: IterationReport) -> TrainingState:
+def advance(
+    state: TrainingState, parameters: Parameters, moments: Parameters, report: IterationReport
+) -> TrainingState:
     """The state one iteration on. The reported return was reached by the parameters before the outer step."""
     iteration, adapted_return = state.iteration + 1, report.returns[-1].mean
     if adapted_return > state.best_return:
@@ -110,6 +118,7 @@ def advance(state: TrainingState, parameters: Parameters, report: IterationRepor
         state,
         iteration=iteration,
         parameters=parameters,
+        moments=moments,
         skipped=state.skipped + (not report.search.accepted),
         faults_in_a_row=0,
     )

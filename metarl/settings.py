@@ -37,6 +37,8 @@ class TrainSettings:
     """Inner step size alpha; where the method learns step sizes, their start."""
     lasso: float = 0.001
     """Lambda of p-Meta, eq. 9: what an iteration takes off the largest layer's step size, if they shall be sparse."""
+    adam_rate: float = 0.003
+    """Learning rate of Adam for step sizes and attention, where the method learns them."""
     first_order: bool = False
     """Ignore how the inner gradient changes with the parameters."""
     hidden_sizes: tuple[int, ...] = (100, 100)
@@ -87,7 +89,7 @@ class TrainSettings:
 
 
 COUNTS = ("iterations", "tasks", "episodes", "inner_steps", "cg_steps", "line_search_steps", "threads")
-POSITIVE = ("step_size", "initial_std", "action_scale", "max_kl")
+POSITIVE = ("step_size", "adam_rate", "initial_std", "action_scale", "max_kl")
 FRACTIONS = ("discount", "fisher_fraction", "line_search_ratio")
 
 

@@ -66,7 +66,8 @@ def timed_iterations(scale: Scale, threads: int, method: str, count: int) -> Ite
     """The first iterations of a training: the seconds of each, in all and by phase."""
     family, settings = scale.family(), scale.settings(threads, method)
     network = build_network(family, settings)
-    parameters = initial_state(network, settings).parameters
+    state = initial_state(network, settings)
+    parameters, moments = state.parameters, state.moments
     with (
         single_threaded_torch(),
         Sampler(family, network, settings.action_scale, threads) as sampler,
@@ -75,7 +76,9 @@ def timed_iterations(scale: Scale, threads: int, method: str, count: int) -> Ite
         for iteration in range(count):
             clock, random = Clock(), generator(settings.seed, Purpose.TRAINING, iteration)
             start = time.perf_counter()
-            parameters, _ = meta_iteration(parameters, settings, sampler, executor, random, clock)
+            parameters, moments, _ = meta_iteration(
+                parameters, moments, settings, sampler, executor, random, clock
+            )
             yield time.perf_counter() - start, clock.seconds
 
 

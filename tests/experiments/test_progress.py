@@ -15,7 +15,7 @@ from metarl.meta_iteration import Interval, IterationReport
 from metarl.meta_training import Step, TrainingState
 from metarl.trpo import LineSearch, Measured
 
-STATE = TrainingState(iteration=3, parameters={}, best_parameters={}, best_return=-1.0, best_iteration=2)
+STATE = TrainingState(iteration=3, parameters={}, moments={}, best_parameters={}, best_return=-1.0, best_iteration=2)
 
 
 def step_of(returns: tuple[float, ...]) -> Step:

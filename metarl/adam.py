@@ -1,0 +1,31 @@
+"""Adam (Kingma and Ba, ICLR 2015, Alg. 1) as a pure function, with its state as named tensors that a file can hold."""
+
+from __future__ import annotations
+
+import torch
+
+from metarl.policies.network import Parameters
+
+FIRST, SECOND, COUNT = "first/", "second/", "count"
+BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
+
+
+def initial_moments(parameters: Parameters) -> Parameters:
+    """The state before the first step on ``parameters``: both moments of each are zero."""
+    zeros = {prefix + name: torch.zeros_like(tensor) for prefix in (FIRST, SECOND) for name, tensor in parameters.items()}
+    return zeros | {COUNT: torch.zeros(())}
+
+
+def adam_step(
+    parameters: Parameters, gradients: Parameters, moments: Parameters, rate: float
+) -> tuple[Parameters, Parameters]:
+    """The parameters after one step of size ``rate``, and the new state. All are dicts by the same names."""
+    count = moments[COUNT] + 1
+    new, state = {}, {COUNT: count}
+    for name, gradient in gradients.items():
+        first = BETA_1 * moments[FIRST + name] + (1 - BETA_1) * gradient
+        second = BETA_2 * moments[SECOND + name] + (1 - BETA_2) * gradient**2
+        corrected = first / (1 - BETA_1**count), second / (1 - BETA_2**count)
+        new[name] = parameters[name] - rate * corrected[0] / (corrected[1].sqrt() + EPSILON)
+        state |= {FIRST + name: first, SECOND + name: second}
+    return new, state
