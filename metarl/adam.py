@@ -12,7 +12,9 @@ BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 
 def initial_moments(parameters: Parameters) -> Parameters:
     """The state before the first step on ``parameters``: both moments of each are zero."""
-    zeros = {prefix + name: torch.zeros_like(tensor) for prefix in (FIRST, SECOND) for name, tensor in parameters.items()}
+    zeros = {
+        prefix + name: torch.zeros_like(tensor) for prefix in (FIRST, SECOND) for name, tensor in parameters.items()
+    }
     return zeros | {COUNT: torch.zeros(())}
 
 

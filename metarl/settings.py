@@ -60,7 +60,7 @@ class TrainSettings:
     fisher_fraction: float = 0.1
     """Fraction of the meta-batch's tasks that the Fisher matrix is estimated on."""
     line_search_steps: int = 15
-    """Step lengths that the line search tries at most."""
+    """The line search shortens the step by powers of the ratio below this number."""
     line_search_ratio: float = 0.8
     """Factor from one tried step length to the next."""
     threads: int = field(default_factory=available_threads)
@@ -82,6 +82,8 @@ class TrainSettings:
         for name in FRACTIONS:
             value = getattr(self, name)
             _require(name, value, 0 < value <= 1, "above 0 and at most 1")
+        ratio = self.line_search_ratio
+        _require("line_search_ratio", ratio, 0 < ratio < 1, "above 0 and below 1")
         _require("gae_lambda", self.gae_lambda, 0 <= self.gae_lambda <= 1, "between 0 and 1")
         _require(
             "hidden_sizes", self.hidden_sizes, all(size >= 1 for size in self.hidden_sizes), "widths of at least 1"
@@ -90,7 +92,7 @@ class TrainSettings:
 
 COUNTS = ("iterations", "tasks", "episodes", "inner_steps", "cg_steps", "line_search_steps", "threads")
 POSITIVE = ("step_size", "adam_rate", "initial_std", "action_scale", "max_kl")
-FRACTIONS = ("discount", "fisher_fraction", "line_search_ratio")
+FRACTIONS = ("discount", "fisher_fraction")
 
 
 def _require(name: str, value: object, holds: bool, allowed: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -69,10 +70,26 @@ def natural_step(product: Product, gradient: Tensor, max_kl: float, cg_steps: in
 def line_search(
     measure: Callable[[Tensor], Measured], step: Tensor, old_loss: float, max_kl: float, trials: int, ratio: float
 ) -> LineSearch:
-    """Shortens ``step`` by ``ratio`` until the loss improves within the KL limit; at most ``trials`` times."""
-    for trial in range(trials):
-        candidate = step * ratio**trial
+    """Shortens ``step`` by powers of ``ratio``, the ``trials``-1st at most, until the loss improves within the KL limit.
+
+    A length whose KL divergence is too large also tells how much too long it is, for the divergence grows with its
+    square: the powers that this rules out are not measured.
+    """
+    power = measured_lengths = 0
+    while power < trials:
+        candidate = step * ratio**power
         measured = measure(candidate)
+        measured_lengths += 1
         if measured.loss < old_loss and measured.kl <= max_kl:
-            return LineSearch(candidate, measured, trial + 1, accepted=True)
-    return LineSearch(torch.zeros_like(step), Measured(old_loss, 0.0), trials, accepted=False)
+            return LineSearch(candidate, measured, measured_lengths, accepted=True)
+        last = power == trials - 1
+        power += powers_to_skip(measured.kl, max_kl, ratio)
+        power = power if last else min(power, trials - 1)
+    return LineSearch(torch.zeros_like(step), Measured(old_loss, 0.0), measured_lengths, accepted=False)
+
+
+def powers_to_skip(kl: float, max_kl: float, ratio: float) -> int:
+    """The least power of ``ratio``, from 1, that brings ``kl`` within the limit if it falls with the square."""
+    if not max_kl < kl < math.inf:
+        return 1
+    return max(1, math.ceil(math.log(max_kl / kl) / (2 * math.log(ratio))))

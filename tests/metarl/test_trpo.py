@@ -48,9 +48,25 @@ def test_line_search_takes_the_first_length_within_the_limit() -> None:
     assert search.step.item() == search.measured.kl == 0.25
 
 
-@pytest.mark.parametrize("measured", [Measured(1.0, 0.0), Measured(-1.0, 9.0), Measured(float("nan"), float("nan"))])
-def test_line_search_that_finds_nothing_stays(measured: Measured) -> None:
+def test_line_search_leaves_out_what_a_quadratic_rules_out() -> None:
+    measured_at = []
+
+    def measure(step: torch.Tensor) -> Measured:
+        measured_at.append(float(step))
+        return Measured(loss=-1.0, kl=0.1 * float(step) ** 2)
+
+    search = line_search(measure, torch.ones(1), old_loss=0.0, max_kl=0.01, trials=15, ratio=0.8)
+    # 0.8^5 = 0.328 is still above sqrt(0.1) = 0.316, and 0.8^6 = 0.262 below it.
+    assert measured_at == pytest.approx([1.0, 0.8**6]) and search.trials == 2
+    assert search.accepted and search.measured.kl < 0.01
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(("measured", "trials"), [(Measured(1, 0), 4), (Measured(-1, 9), 2), (Measured(NAN, NAN), 4)])
+def test_line_search_that_finds_nothing_stays(measured: Measured, trials: int) -> None:
     search = line_search(lambda step: measured, torch.ones(2), old_loss=0.5, max_kl=0.01, trials=4, ratio=0.8)
-    assert not search.accepted and search.trials == 4
+    assert not search.accepted and search.trials == trials
     assert torch.equal(search.step, torch.zeros(2))
     assert search.measured == Measured(0.5, 0.0)
