@@ -1,6 +1,6 @@
 """metarl: meta-train a controller in the cloud, adapt it on a robot with kilobytes of memory.
 
-The four calls that most users need are loaded on first use, so that ``import metarl`` stays light::
+What most users need is loaded on first use, so that ``import metarl`` stays light::
 
     import metarl
     controller = metarl.train("navigation-2d", iterations=100)
@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from metarl.api import adapt, evaluate, resume, train
     from metarl.policies.controller import load
+    from metarl.policies.recorder import Recorder
 
-__all__ = ["adapt", "evaluate", "load", "resume", "train"]
+__all__ = ["Recorder", "adapt", "evaluate", "load", "resume", "train"]
 __version__ = "0.1.0"
 
 # In a checkout the rooms envs/, policies/ and experiments/ stand beside this folder; a wheel holds them inside it.
@@ -33,6 +34,7 @@ _HOME = {
     "resume": "metarl.api",
     "train": "metarl.api",
     "load": "metarl.policies.controller",
+    "Recorder": "metarl.policies.recorder",
 }
 
 

@@ -70,7 +70,7 @@ def natural_step(product: Product, gradient: Tensor, max_kl: float, cg_steps: in
 def line_search(
     measure: Callable[[Tensor], Measured], step: Tensor, old_loss: float, max_kl: float, trials: int, ratio: float
 ) -> LineSearch:
-    """Shortens ``step`` by powers of ``ratio``, the ``trials``-1st at most, until the loss improves within the KL limit.
+    """Shortens ``step`` by powers of ``ratio`` below ``trials`` until the loss improves within the KL limit.
 
     A length whose KL divergence is too large also tells how much too long it is, for the divergence grows with its
     square: the powers that this rules out are not measured.

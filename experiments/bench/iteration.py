@@ -76,9 +76,7 @@ def timed_iterations(scale: Scale, threads: int, method: str, count: int) -> Ite
         for iteration in range(count):
             clock, random = Clock(), generator(settings.seed, Purpose.TRAINING, iteration)
             start = time.perf_counter()
-            parameters, moments, _ = meta_iteration(
-                parameters, moments, settings, sampler, executor, random, clock
-            )
+            parameters, moments, _ = meta_iteration(parameters, moments, settings, sampler, executor, random, clock)
             yield time.perf_counter() - start, clock.seconds
 
 

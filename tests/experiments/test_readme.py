@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from command_line import TINY, succeeds
 from PIL import Image
 
@@ -64,3 +65,14 @@ def test_its_python_example_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     names: dict[str, object] = {}
     exec(small, names)
     assert names["action"].shape == (2,)
+
+
+def test_its_robot_loop_works() -> None:
+    example = next(block for block in blocks("python") if "metarl.Recorder(" in block)
+    short = example.replace("range(20)", "range(2)")
+    assert short != example
+    names: dict[str, object] = {}
+    exec(short, names)
+    assert names["action"].shape == (6,)
+    before, after = names["controller"].parameters, names["adapted"].parameters
+    assert any(not torch.equal(after[name], tensor) for name, tensor in before.items())
