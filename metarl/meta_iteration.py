@@ -16,7 +16,8 @@ from metarl.clock import Clock
 from metarl.episodes import Episodes
 from metarl.meta_objective import MetaGradient, MetaObjective, TaskData, flatten
 from metarl.numerics import require_finite
-from metarl.policies.methods import STEP_SIZES, Method, get_method, policy_parameters, shrink_step_sizes, trained_names
+from metarl.policies.attention import PREFIX
+from metarl.policies.methods import STEP_SIZES, Method, get_method, shrink_step_sizes, trained_names
 from metarl.policies.network import Parameters
 from metarl.sampling import Sampler
 from metarl.settings import TrainSettings
@@ -76,22 +77,22 @@ def meta_iteration(
 ) -> tuple[Parameters, Parameters, IterationReport]:
     """Samples tasks, adapts to each, and takes one outer step on the adapted policies' surrogate loss.
 
-    The policy's own parameters take a TRPO step; step sizes and attention take one of Adam, with state ``moments``, on
-    the same meta-gradient. Returns the new parameters, the new moments and a report.
+    Policy and step sizes take a TRPO step; attention takes one of Adam, with state ``moments``, on the same
+    meta-gradient. Returns the new parameters, the new moments and a report.
     """
     tasks = sampler.family.sample_tasks(settings.tasks, generator)
     inner = adaptation_settings(settings)
     adaptation = adapt_to_tasks(parameters, tasks, inner, sampler, executor, generator, clock)
-    policy_names, inner_names = outer_names(inner.method, parameters, sampler.network.layer_names)
+    trusted, attention = outer_names(inner.method, parameters)
     objective = MetaObjective(
         network=sampler.network,
         method=inner.method,
-        trained=policy_names,
+        trained=trusted,
         first_order=settings.first_order,
         tasks=task_data(adaptation),
         executor=executor,
     )
-    gradient, search = outer_step(objective, parameters, inner_names, settings, clock)
+    gradient, search = outer_step(objective, parameters, attention, settings, clock)
     report = IterationReport(
         returns=tuple(interval_over_tasks(task_returns(episodes)) for episodes in adaptation.episodes),
         loss_before=gradient.loss,
@@ -103,22 +104,23 @@ def meta_iteration(
     if not search.accepted:
         return parameters, moments, report
     new = objective.displaced(parameters, search.step)
-    if inner_names:
+    if attention:
         moved, moments = adam_step(parameters, gradient.others, moments, settings.adam_rate)
         new |= moved
-    if inner.method.step_sizes != "fixed":
-        new[STEP_SIZES] = new[STEP_SIZES].clamp_min(0)
     if inner.method.step_sizes == "sparse":
         new[STEP_SIZES] = shrink_step_sizes(new[STEP_SIZES], lasso_thresholds(sampler.network.channels, settings.lasso))
     return new, moments, report
 
 
-def outer_names(
-    method: Method, parameters: Parameters, layer_names: tuple[str, ...]
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The names of what the outer loop trains: the policy's own parameters, and those of the inner loop."""
-    policy, trained = policy_parameters(parameters, layer_names), trained_names(method, parameters)
-    return tuple(name for name in trained if name in policy), tuple(name for name in trained if name not in policy)
+def outer_names(method: Method, parameters: Parameters) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The names of what the trust region moves, and of what Adam moves: the attention modules.
+
+    Attention has more parameters than the policy, and the Fisher matrix of a few tasks says nothing of most directions
+    among them: a trust-region step along these breaks the limit on the other tasks.
+    """
+    attention = {name for name in parameters if name.startswith(PREFIX)}
+    trained = trained_names(method, parameters)
+    return tuple(name for name in trained if name not in attention), tuple(sorted(attention))
 
 
 def lasso_thresholds(channels: dict[str, tuple[int, int]], lasso: float) -> Tensor:
@@ -135,16 +137,16 @@ def task_data(adaptation: Adaptation) -> list[TaskData]:
 def outer_step(
     objective: MetaObjective,
     parameters: Parameters,
-    inner_names: tuple[str, ...],
+    others: tuple[str, ...],
     settings: TrainSettings,
     clock: Clock,
 ) -> tuple[MetaGradient, LineSearch]:
-    """The meta-gradient, also of ``inner_names``, and the TRPO step to subtract from the policy's parameters.
+    """The meta-gradient, also of ``others``, and the TRPO step to subtract.
 
     FloatingPointError if the gradient or the step is not finite.
     """
     with clock.phase("meta-gradient"):
-        gradient = objective.gradient(parameters, inner_names)
+        gradient = objective.gradient(parameters, others)
         require_finite("the meta-gradient is", flatten([gradient.trained, *gradient.others.values()]))
     with clock.phase("conjugate gradient"):
         product = objective.fisher_product(parameters, settings.fisher_fraction, settings.damping)

@@ -38,7 +38,7 @@ class TrainSettings:
     lasso: float = 0.001
     """Lambda of p-Meta, eq. 9: what an iteration takes off the largest layer's step size, if they shall be sparse."""
     adam_rate: float = 0.003
-    """Learning rate of Adam for step sizes and attention, where the method learns them."""
+    """Learning rate of Adam, which trains the attention modules."""
     first_order: bool = False
     """Ignore how the inner gradient changes with the parameters."""
     hidden_sizes: tuple[int, ...] = (100, 100)
