@@ -10,9 +10,10 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from metarl.policies.advantages import estimate_advantages
+from metarl.policies.device_advantages import device_advantages
 from metarl.policies.device_network import Samples
 from metarl.policies.in_place import FloatArray
+from metarl.policies.meter import Meter
 
 
 class Episode(TypedDict):
@@ -44,19 +45,14 @@ def advantages_per_episode(
 
     ValueError if they are not finite, because rewards or observations are too large to compute with.
     """
-    lengths = torch.tensor([len(episode["rewards"]) for episode in episodes])
-    valid = torch.arange(int(lengths.max())) < lengths.unsqueeze(1)
-    observations, rewards = (
-        torch.nn.utils.rnn.pad_sequence([episode[name] for episode in episodes], batch_first=True)
-        for name in ("observations", "rewards")
+    observations, actions, rewards = (
+        [episode[part].numpy() for episode in episodes] for part in ("observations", "actions", "rewards")
     )
-    advantages = estimate_advantages(observations, rewards, valid, discount, gae_lambda)
-    if not bool(torch.isfinite(advantages).all()):
+    with np.errstate(over="ignore", invalid="ignore"):  # the check below says it in a sentence
+        advantages = device_advantages(observations, rewards, discount, gae_lambda, Meter())
+    if not all(np.isfinite(each).all() for each in advantages):
         raise ValueError("the advantages are not finite: the rewards or observations are too large")
-    return [
-        Samples(episode["observations"].numpy(), episode["actions"].numpy(), row[:length].numpy())
-        for episode, row, length in zip(episodes, advantages, lengths.tolist(), strict=True)
-    ]
+    return [Samples(*parts) for parts in zip(observations, actions, advantages, strict=True)]
 
 
 def _checked(name: str, episode: Any, widths: Mapping[str, int | None]) -> dict[str, Tensor]:

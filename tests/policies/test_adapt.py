@@ -56,7 +56,8 @@ def test_advantages_by_hand() -> None:
 
 def test_chunks_change_the_memory_and_not_the_result(controller) -> None:
     whole, chunked = Meter(), Meter()
-    first, second = controller.adapt(EPISODES, meter=whole), controller.adapt(EPISODES, chunk=2, meter=chunked)
+    episodes = [episode(90, 0), episode(40, 1)]
+    first, second = controller.adapt(episodes, meter=whole), controller.adapt(episodes, chunk=2, meter=chunked)
     assert chunked.peak < whole.peak
     for name, tensor in first.parameters.items():
         torch.testing.assert_close(second.parameters[name], tensor)
@@ -107,7 +108,7 @@ def changed(**parts: Any) -> dict[str, Any]:
         ([changed(observations=np.full((9, 3), 1e300))], "episode 1: the observations hold a NaN or an infinite"),
         ([changed(rewards=["a"] * 9)], "episode 1: the rewards must be an array of numbers"),
         ([changed(observations=[[1.0], [1.0, 2.0]])], "episode 1: the observations must be an array of numbers"),
-        ([changed(rewards=[3e38] * 9)], "the advantages are not finite"),
+        ([changed(observations=np.full((9, 3), 3e38))], "the advantages are not finite"),
         ([changed(actions=np.full((9, 2), 3e38))], "the adapted parameters are not finite"),
     ],
 )
