@@ -70,17 +70,21 @@ def evaluate(
     *,
     tasks: int = 400,
     seed: int = 1,
+    horizon: int | None = None,
     family: TaskFamily | None = None,
     threads: int | None = None,
     on_tasks: Callable[[int], None] = lambda done: None,
 ) -> Evaluation:
     """Returns before and after 1..K inner steps on ``tasks`` unseen tasks.
 
-    ``family`` is needed for a controller of a task family of your own. ``on_tasks`` is told how many tasks are done.
+    ``horizon`` is the episodes' if it shall not be the training's. ``family`` is needed for a controller of a task
+    family of your own. ``on_tasks`` is told how many tasks are done.
     """
     if tasks < 1:
         raise ValueError(f"the number of tasks must be at least 1, got {tasks}")
     controller = loaded(controller)
+    if horizon is not None:
+        controller = replace(controller, metadata=replace(controller.metadata, horizon=horizon))
     family = family_of(controller, family or trained_on(controller))
     unseen = unseen_tasks(family, tasks, seed)
     return evaluate_tasks(controller, family, unseen, seed, threads or available_threads(), on_tasks)

@@ -33,6 +33,8 @@ class Evaluate:
     """How many unseen tasks."""
     seed: int = 1
     """Seed of the tasks and the episodes."""
+    horizon: int | None = None
+    """Time steps in an episode; those of the training if left out."""
     json: Path | None = None
     """Write the numbers to this file, which must be new."""
     family: str | None = None
@@ -42,7 +44,7 @@ class Evaluate:
 
     def __post_init__(self) -> None:
         require_at_least(0, seed=self.seed)
-        require_at_least(1, tasks=self.tasks, threads=self.threads)
+        require_at_least(1, tasks=self.tasks, threads=self.threads, horizon=1 if self.horizon is None else self.horizon)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -58,6 +60,7 @@ def main(arguments: Sequence[str]) -> None:
             controller,
             tasks=command.tasks,
             seed=command.seed,
+            horizon=command.horizon,
             family=family,
             threads=command.threads,
             on_tasks=lambda done: show(done, ""),

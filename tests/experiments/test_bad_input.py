@@ -37,6 +37,7 @@ from metarl.experiments.commands import bench
         ("evaluate nonsense.safetensors", "nonsense.safetensors", "no such file"),
         ("evaluate", "CONTROLLER", "evaluate --help"),
         ("evaluate {controller} --tasks 0", "--tasks", "at least 1"),
+        ("evaluate {controller} --horizon 0", "--horizon", "at least 1"),
         ("evaluate {controller} --seed -1", "--seed", "at least 0"),
         ("evaluate {controller} --threads 0", "--threads", "at least 1"),
         ("evaluate {controller} --family half-cheetah-velocity", "other spaces", "half-cheetah-velocity"),

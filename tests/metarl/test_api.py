@@ -27,6 +27,13 @@ def test_evaluation_is_repeatable_whatever_the_threads(controller: Controller) -
     assert not torch.equal(first.returns, other.returns)
 
 
+def test_evaluation_at_another_horizon(controller: Controller) -> None:
+    """Before adaptation the same policy meets the same tasks, whose rewards are negative: half the time, less loss."""
+    whole, half = (metarl.evaluate(controller, tasks=20, horizon=steps, family=point_family()) for steps in (None, 5))
+    assert controller.metadata.horizon > 5
+    assert whole.returns[0].mean() < half.returns[0].mean() < 0
+
+
 def test_more_tasks_than_fit_at_once_are_counted_on_the_way(controller: Controller) -> None:
     done: list[int] = []
     evaluation = metarl.evaluate(controller, tasks=83, family=point_family(), on_tasks=done.append)
