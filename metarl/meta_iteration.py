@@ -23,6 +23,8 @@ from metarl.sampling import Sampler
 from metarl.settings import TrainSettings
 from metarl.trpo import LineSearch, Measured, line_search, natural_step
 
+FISHER_STRIDE = 4  # of the query batch's time steps
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -149,7 +151,7 @@ def outer_step(
         gradient = objective.gradient(parameters, others)
         require_finite("the meta-gradient is", flatten([gradient.trained, *gradient.others.values()]))
     with clock.phase("conjugate gradient"):
-        product = objective.fisher_product(parameters, settings.fisher_fraction, settings.damping)
+        product = objective.fisher_product(parameters, settings.fisher_fraction, settings.damping, FISHER_STRIDE)
         step = natural_step(product, gradient.trained, settings.max_kl, settings.cg_steps)
         require_finite("the trust-region step is", step)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from typing import Any
@@ -20,45 +20,60 @@ from metarl.settings import available_threads
 
 TARGET = 1.35
 TARGET_MIB = 4096
+METHODS = ("maml", "p-meta")
+TARGET_METHODS = 1.5
 
 
-def run(threads: int | None = None, method: str = "maml") -> dict[str, Any]:
-    """Measures at the paper's scale with ``threads`` (default: all cores), in about a minute."""
-    return measure(FULL_SCALE, threads or available_threads(), method, repetitions=5)
+def run(threads: int | None = None) -> dict[str, Any]:
+    """Measures at the paper's scale with ``threads`` (default: all cores), in about two minutes."""
+    return measure(FULL_SCALE, threads or available_threads(), repetitions=5)
 
 
 def show(result: dict[str, Any]) -> None:
-    """Prints the ratio, the phases and the peak memory."""
-    seconds = {"whole iteration": result["total"], **result["parts"]}
+    """Prints the ratios, the phases and the peak memory."""
+    maml, p_meta = ({"whole iteration": of["total"], **of["parts"]} for of in (result, result["p_meta"]))
+    keys = ("median", "min", "max")
     print_table(
-        f"Meta-iteration of {result['method']}: {result['tasks']} tasks of {result['episodes']} episodes of "
+        f"Meta-iteration: {result['tasks']} tasks of {result['episodes']} episodes of "
         f"{result['horizon']} steps, {result['threads']} threads",
-        ["seconds", "median", "min", "max"],
-        [[name, *(f"{spent[key]:.2f}" for key in ("median", "min", "max"))] for name, spent in seconds.items()],
-        f"whole iteration / sampling: {ratio_text(result)}, target at most {TARGET}",
-        f"peak memory of an iteration: {result['peak_rss_mib']:,.0f} MiB, target under {TARGET_MIB:,}",
+        ["seconds", *(f"{method} {key}" if key == "median" else key for method in METHODS for key in keys)],
+        [[name, *(f"{of[name][key]:.2f}" for of in (maml, p_meta) for key in keys)] for name in maml],
+        f"whole iteration / sampling, maml: {ratio_text(result)}, target at most {TARGET}",
+        f"whole iteration, p-meta / maml: {ratio_text(result['p_meta'])}, target at most {TARGET_METHODS}",
+        f"peak memory of an iteration, maml: {result['peak_rss_mib']:,.0f} MiB, target under {TARGET_MIB:,}",
     )
 
 
-def measure(scale: Scale, threads: int, method: str, repetitions: int) -> dict[str, Any]:
-    """``repetitions`` iterations after one for warm-up; ``rest`` is what belongs to no phase."""
+def measure(scale: Scale, threads: int, repetitions: int) -> dict[str, Any]:
+    """``repetitions`` iterations of each method in turn, after one for warm-up.
+
+    ``rest`` is what belongs to no phase. The top level is MAML's; ``p_meta`` has p-Meta's, its ratio over MAML.
+    """
     # First, because on Linux a new process inherits the peak of the one that starts it.
-    peak = peak_memory(scale, threads, method)
-    runs = list(timed_iterations(scale, threads, method, repetitions + 1))[1:]
-    phases = {name: [seconds[name] for _, seconds in runs] for name in runs[0][1]}
-    totals = [total for total, _ in runs]
-    phases["rest"] = [total - sum(seconds.values()) for total, seconds in runs]
+    peak = peak_memory(scale, threads, METHODS[0])
+    iterations = (timed_iterations(scale, threads, method, repetitions + 1) for method in METHODS)
+    maml, p_meta = zip(*list(zip(*iterations, strict=True))[1:], strict=True)
+    totals, others = ([total for total, _ in runs] for runs in (maml, p_meta))
     return {
-        **ratio_of(totals, phases["sampling"]),
-        "total": spread(totals),
-        "parts": {name: spread(seconds) for name, seconds in phases.items()},
+        **ratio_of(totals, [seconds["sampling"] for _, seconds in maml]),
+        **spreads(maml),
+        "p_meta": {**ratio_of(others, totals), **spreads(p_meta)},
         "peak_rss_mib": peak,
-        "method": method,
         "tasks": scale.tasks,
         "episodes": scale.episodes,
         "horizon": scale.horizon,
         "threads": threads,
         "repetitions": repetitions,
+    }
+
+
+def spreads(runs: Sequence[tuple[float, dict[str, float]]]) -> dict[str, Any]:
+    """Of the whole iterations, and of each of their parts."""
+    phases = {name: [seconds[name] for _, seconds in runs] for name in runs[0][1]}
+    phases["rest"] = [total - sum(seconds.values()) for total, seconds in runs]
+    return {
+        "total": spread([total for total, _ in runs]),
+        "parts": {name: spread(seconds) for name, seconds in phases.items()},
     }
 
 

@@ -126,9 +126,11 @@ def test_a_replay_of_something_else_is_noticed(monkeypatch, wrong):
 
 
 def test_iteration_result(capsys):
-    result = iteration.measure(TINY, threads=2, method="anil", repetitions=1)
-    assert set(result["parts"]) == {*PHASES, "rest"}
-    assert sum(part["median"] for part in result["parts"].values()) == pytest.approx(result["total"]["median"])
+    result = iteration.measure(TINY, threads=2, repetitions=1)
+    for of in (result, result["p_meta"]):
+        assert set(of["parts"]) == {*PHASES, "rest"}
+        assert sum(part["median"] for part in of["parts"].values()) == pytest.approx(of["total"]["median"])
+    assert result["p_meta"]["ratio"] == result["p_meta"]["total"]["median"] / result["total"]["median"]
     assert result["ratio"] == result["total"]["median"] / result["parts"]["sampling"]["median"] > 1
     assert 50 < result["peak_rss_mib"] < 4096  # a wrong unit is off by 1024
     assert json.loads(json.dumps(result)) == result
@@ -139,10 +141,17 @@ def test_iteration_result(capsys):
 
 
 def test_the_first_iteration_is_only_a_warm_up(monkeypatch):
-    iterations = [(100.0, {"sampling": 1.0}), (3.0, {"sampling": 2.0}), (6.0, {"sampling": 3.0})]
+    iterations = {
+        "maml": [(100.0, {"sampling": 1.0}), (3.0, {"sampling": 2.0}), (6.0, {"sampling": 3.0})],
+        "p-meta": [(200.0, {"sampling": 1.0}), (6.0, {"sampling": 2.0}), (9.0, {"sampling": 2.0})],
+    }
     monkeypatch.setattr(iteration, "peak_memory", lambda *_: 1.0)
-    monkeypatch.setattr(iteration, "timed_iterations", lambda *arguments: iter(iterations[: arguments[-1]]))
-    result = iteration.measure(TINY, threads=1, method="maml", repetitions=2)
+    monkeypatch.setattr(
+        iteration, "timed_iterations", lambda *arguments: iter(iterations[arguments[2]][: arguments[3]])
+    )
+    result = iteration.measure(TINY, threads=1, repetitions=2)
+    assert result["p_meta"]["ratio"] == 7.5 / 4.5
+    assert (result["p_meta"]["ratio_min"], result["p_meta"]["ratio_max"]) == (1.5, 2.0)
     assert result["total"] == {"median": 4.5, "min": 3.0, "max": 6.0}
     assert result["ratio"] == 4.5 / 2.5
     assert result["parts"]["rest"] == {"median": 2.0, "min": 1.0, "max": 3.0}
