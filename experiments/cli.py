@@ -18,11 +18,14 @@ COMMANDS = {
     "train": "Meta-train a policy on a task family.",
     "evaluate": "Adapt a controller to many unseen tasks and report the returns.",
     "adapt": "Adapt a controller to one task and write the adapted controller.",
+    "inspect": "Tell what a controller is: layers, step sizes, kept channels, cost.",
+    "cost": "Tell the memory and operations of a controller on a device.",
     "render": "Make a GIF of one episode.",
     "sweep": "Meta-train with several methods and seeds.",
     "report": "Write one HTML page about one or several runs.",
+    "table": "Show the paper's results beside those of metarl, and train what is missing.",
     "bench": "Measure the speed of sampling and of a meta-iteration.",
-    "demo": "Meta-train and adapt on 2D navigation, in about two minutes.",
+    "demo": "Meta-train on 2D navigation, adapt a HalfCheetah, in about two minutes.",
 }
 
 

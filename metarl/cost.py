@@ -12,6 +12,10 @@ counts are fitted to the totals of Tables 1 and 2 and give all of them; others m
 LeakyReLU, a residual sum or a max-pooling, and per element of a mean over positions. Selecting by bits (ReLU, and the
 way back through activations and pooling) costs nothing; nor do biases.
 
+The paper's batches hold whole episodes, which attention scores on the way. Where batches are smaller, an episode's
+scores need a pass of their own over all of its batches first: forward, and back to the first attended layer's output
+without weight gradients. It is counted as ``metarl.policies.device_step`` runs it, without eq. 18's extra product.
+
 One cell is out of reach: 2D navigation, layers 1 and 3, gives 0.0848 GMAC where Table 3 prints 0.09. MAML there costs
 0.04 more, the weight gradient of the 100x100 layer; as it rounds to the printed 0.12, this one rounds to 0.08.
 """
@@ -50,7 +54,18 @@ class LayerCost:
     forward_macs: int
     input_gradient_macs: int
     weight_gradient_macs: int
-    attention_macs: int
+    attention_macs: int  # the modules, and the means over an episode that they look at
+    scoring_macs: int  # the pass that finds the scores of episodes larger than a batch
+
+    @property
+    def adaptation_macs(self) -> int:
+        return (
+            self.forward_macs
+            + self.input_gradient_macs
+            + self.weight_gradient_macs
+            + self.attention_macs
+            + self.scoring_macs
+        )
 
 
 @dataclass(frozen=True)
@@ -67,10 +82,7 @@ class StepCost:
 
     @property
     def macs(self) -> int:
-        return sum(
-            layer.forward_macs + layer.input_gradient_macs + layer.weight_gradient_macs + layer.attention_macs
-            for layer in self.layers
-        )
+        return sum(layer.adaptation_macs for layer in self.layers)
 
 
 @dataclass(frozen=True)
@@ -138,31 +150,31 @@ def cost(shapes: Shapes, steps: Sequence[Plan], workload: Workload) -> Cost:
         static_bytes=WORD_BYTES * sum(shape.parameters for shape in shapes),
         attention_bytes=WORD_BYTES * sum(_attention_parameters(shape) for shape in shapes if shape.name in attended),
         peak_inference_bytes=peak(inference_moments(shapes, workload)).bytes,
-        inference_macs=workload.observations * sum(_forward_macs(shape) for shape in shapes),
+        inference_macs=workload.observations * sum(forward_macs(shape) for shape in shapes),
         steps=tuple(_step_cost(shapes, plan, workload) for plan in steps),
     )
 
 
 def _step_cost(shapes: Shapes, plan: Plan, workload: Workload) -> StepCost:
     memories, first = layer_memories(shapes, plan, workload), first_updated(shapes, plan)
+    scoring = _scoring_macs(shapes, plan, workload)
     layers = (
-        _layer_cost(shape, memory, plan.get(shape.name), workload, index - first)
+        _layer_cost(shape, memory, plan.get(shape.name), workload, index - first, scoring[index])
         for index, (shape, memory) in enumerate(zip(shapes, memories, strict=True))
     )
     return StepCost(tuple(layers) if plan else (), adaptation_moments(shapes, plan, workload))
 
 
 def _layer_cost(
-    shape: LayerShape, memory: LayerMemory, update: LayerUpdate | None, workload: Workload, place: int
+    shape: LayerShape, memory: LayerMemory, update: LayerUpdate | None, workload: Workload, place: int, scoring: int
 ) -> LayerCost:
     """``place``: how many layers after the first updated one; negative before it."""
-    norm = shape.kind == "group_norm"
-    product = 2 * shape.input_words if norm else shape.positions * shape.weights
+    product = workload.observations * _product(shape)
     passes_gradient = place >= 0 if shape.kind == "fc" else place > 0
     share = update.mu_fw * update.mu_bw if update else 0.0
     attended = update is not None and update.attention
-    scored = workload.batches * workload.batch_samples
-    averaged = workload.observations * (shape.input_words + shape.output_words)
+    averages = workload.observations * (shape.input_words + shape.output_words)
+    modules = workload.episodes * 2 * (shape.channels_in**2 + shape.channels_out**2)
     return LayerCost(
         name=shape.name,
         updated=update is not None,
@@ -170,14 +182,31 @@ def _layer_cost(
         stored_input_bytes=memory.stored_input,
         bit_bytes=memory.bits,
         weight_gradient_bytes=memory.weight_gradient,
-        forward_macs=workload.observations * _forward_macs(shape),
-        input_gradient_macs=workload.observations * product if passes_gradient else 0,
-        weight_gradient_macs=round(workload.observations * product * share),
-        attention_macs=averaged + scored * 2 * (shape.channels_in**2 + shape.channels_out**2) if attended else 0,
+        forward_macs=workload.observations * forward_macs(shape),
+        input_gradient_macs=product if passes_gradient else 0,
+        weight_gradient_macs=round(product * share),
+        attention_macs=averages + modules if attended else 0,
+        scoring_macs=scoring,
     )
 
 
-def _forward_macs(shape: LayerShape) -> int:
+def _scoring_macs(shapes: Shapes, plan: Plan, workload: Workload) -> list[int]:
+    """By layer: the pass before a chunked episode's gradients; none where a batch holds the episode that it scores."""
+    attended = [index for index, shape in enumerate(shapes) if shape.name in plan and plan[shape.name].attention]
+    if not attended or workload.batch >= workload.horizon:
+        return [0] * len(shapes)
+    return [
+        workload.observations * (forward_macs(shape) + (_product(shape) if index > attended[0] else 0))
+        for index, shape in enumerate(shapes)
+    ]
+
+
+def _product(shape: LayerShape) -> int:
+    """Multiply-accumulates of one observation's gradient at a layer's input, and of that at all its weights."""
+    return 2 * shape.input_words if shape.kind == "group_norm" else shape.positions * shape.weights
+
+
+def forward_macs(shape: LayerShape) -> int:
     """Multiply-accumulates of one observation's forward pass through a layer and what follows it."""
     product = 4 * shape.input_words if shape.kind == "group_norm" else shape.positions * shape.weights
     averaged = shape.input_words * shape.averaged_positions if shape.averaged_positions > 1 else 0

@@ -164,9 +164,9 @@ class MetaObjective:
 
 def thinned(task: TaskData, stride: int) -> TaskData:
     """The task with every ``stride``-th sample of the query batch."""
-    query = task.query
-    parts = (part[::stride] for part in (query.observations, query.actions, query.advantages, query.valid))
-    return task._replace(query=Batch(*parts, query.episodes))
+    observations, actions, advantages, valid, episodes = task.query
+    thin = slice(None, None, stride)
+    return task._replace(query=Batch(observations[thin], actions[thin], advantages[thin], valid[thin], episodes))
 
 
 def flatten(tensors: Sequence[Tensor]) -> Tensor:

@@ -98,6 +98,11 @@ class Moment:
     name: str
     bytes: int
 
+    @property
+    def layer(self) -> str:
+        """The layer that is computed or differentiated."""
+        return self.name.partition(" ")[2].partition(":")[0]
+
 
 @dataclass(frozen=True)
 class LayerMemory:

@@ -1,14 +1,20 @@
 """The cost model against the tables of the paper (Qu et al., KDD 2022), digit by digit, and networks worked by hand."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
+from device_problems import device_parameters, random_samples
 from hypothesis import given
 from hypothesis import strategies as st
 
 from metarl.cost import Cost, cost, plan_updates, sample_bytes
 from metarl.peak import LayerUpdate, Workload
+from metarl.policies import device_network
+from metarl.policies.device_step import device_step
+from metarl.policies.in_place import Travelling
+from metarl.policies.methods import get_method
 from metarl.policies.mlp import GaussianMLP
 from metarl.shapes import Shapes, conv4_shapes, mlp_shapes, resnet12_shapes
 
@@ -241,6 +247,58 @@ def test_tiny_network_with_attention() -> None:
     assert first.attention_macs == 4 * (2 + 3) + 2 * (2 * 4 + 2 * 9)
     assert (last.attention_macs, last.weight_gradient_macs) == (0, 4 * 3)
     assert result.attention_bytes == 4 * (2 * (4 + 2) + 2 * (9 + 3))
+
+
+def test_scores_of_chunked_episodes_take_a_pass_of_their_own() -> None:
+    """Four observations forward through 6 + 3 weights, and back through layer 2's 3 to layer 1's output. The modules
+    run once per episode, and the means are taken once, whatever the chunks.
+    """
+    plan = plan_updates(TINY, names(TINY), attention=True)
+    chunked, whole, pair = (
+        cost(TINY, [plan], Workload(horizon=2, episodes=2, chunk=chunk)).peak_step for chunk in (1, 2, 4)
+    )
+    assert [layer.scoring_macs for layer in chunked.layers] == [4 * 6, 4 * (3 + 3)]
+    assert [layer.scoring_macs for layer in whole.layers] == [layer.scoring_macs for layer in pair.layers] == [0, 0]
+    assert chunked.layers[0].attention_macs == whole.layers[0].attention_macs == pair.layers[0].attention_macs
+    assert chunked.macs - whole.macs == 4 * 6 + 4 * (3 + 3)
+    # No module, no pass: the last layer never has one.
+    last = cost(TINY, [plan_updates(TINY, ["layer2"], attention=True)], Workload(2, 2, chunk=1)).peak_step
+    assert [layer.scoring_macs for layer in last.layers] == [0, 0]
+
+
+@pytest.mark.parametrize("method", ["maml", "anil", "boil", "p-meta-layers", "p-meta"])
+@pytest.mark.parametrize("chunk", [None, 3])
+@pytest.mark.parametrize("frozen", [(), (0,), (1,), (0, 1)])
+def test_products_are_those_that_the_step_runs(
+    method: str, chunk: int | None, frozen: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every product of a tensor with a layer's weights, counted as it happens; eq. 18's extra one does not happen."""
+    network, lengths = GaussianMLP(3, (5, 4), 2), [7, 7]
+    counted = 0
+
+    def counting(multiply: Callable[..., Travelling]) -> Callable[..., Travelling]:
+        def multiply_and_count(*arguments: Any) -> Travelling:
+            nonlocal counted
+            product = multiply(*arguments)
+            matrix = next(each for each in arguments if getattr(each, "ndim", 1) == 2)
+            counted += product.rows * matrix.size
+            return product
+
+        return multiply_and_count
+
+    for name in ("multiply_into", "multiply_in_place"):
+        monkeypatch.setattr(device_network, name, counting(getattr(device_network, name)))
+    parameters = device_parameters(network, method, frozen=frozen)
+    device_step(network, parameters, get_method(method), 0, random_samples(network, lengths), chunk)
+
+    shapes = mlp_shapes(network.sizes)
+    chosen = get_method(method).updated_layers(network.layer_names)
+    updates = [name for index, name in enumerate(names(shapes)) if name in chosen and index not in frozen]
+    plan = plan_updates(shapes, updates, attention=method == "p-meta")
+    layers = cost(shapes, [plan], Workload(7, 2, chunk)).peak_step.layers
+    extra = next((layer.input_gradient_macs for layer in layers if layer.updated), 0)
+    modelled = sum(layer.forward_macs + layer.input_gradient_macs + layer.scoring_macs for layer in layers)
+    assert counted == modelled - extra
 
 
 def test_shares_of_both_sides_multiply_in_the_weight_gradient() -> None:
