@@ -16,8 +16,7 @@ from metarl.clock import Clock
 from metarl.episodes import Episodes
 from metarl.meta_objective import MetaGradient, MetaObjective, TaskData, flatten
 from metarl.numerics import require_finite
-from metarl.policies.attention import PREFIX
-from metarl.policies.methods import STEP_SIZES, Method, get_method, shrink_step_sizes, trained_names
+from metarl.policies.methods import STEP_SIZES, Method, get_method, policy_parameters, shrink_step_sizes, trained_names
 from metarl.policies.network import Parameters
 from metarl.sampling import Sampler
 from metarl.settings import TrainSettings
@@ -79,22 +78,22 @@ def meta_iteration(
 ) -> tuple[Parameters, Parameters, IterationReport]:
     """Samples tasks, adapts to each, and takes one outer step on the adapted policies' surrogate loss.
 
-    Policy and step sizes take a TRPO step; attention takes one of Adam, with state ``moments``, on the same
+    The policy takes a TRPO step; step sizes and attention take one of Adam, with state ``moments``, on the same
     meta-gradient. Returns the new parameters, the new moments and a report.
     """
     tasks = sampler.family.sample_tasks(settings.tasks, generator)
     inner = adaptation_settings(settings)
     adaptation = adapt_to_tasks(parameters, tasks, inner, sampler, executor, generator, clock)
-    trusted, attention = outer_names(inner.method, parameters)
+    policy, inner_loop = outer_names(inner.method, parameters, sampler.network.layer_names)
     objective = MetaObjective(
         network=sampler.network,
         method=inner.method,
-        trained=trusted,
+        trained=policy,
         first_order=settings.first_order,
         tasks=task_data(adaptation),
         executor=executor,
     )
-    gradient, search = outer_step(objective, parameters, attention, settings, clock)
+    gradient, search = outer_step(objective, parameters, inner_loop, settings, clock)
     report = IterationReport(
         returns=tuple(interval_over_tasks(task_returns(episodes)) for episodes in adaptation.episodes),
         loss_before=gradient.loss,
@@ -106,7 +105,7 @@ def meta_iteration(
     if not search.accepted:
         return parameters, moments, report
     new = objective.displaced(parameters, search.step)
-    if attention:
+    if inner_loop:
         moved, moments = adam_step(parameters, gradient.others, moments, settings.adam_rate)
         new |= moved
     if inner.method.step_sizes == "sparse":
@@ -114,15 +113,17 @@ def meta_iteration(
     return new, moments, report
 
 
-def outer_names(method: Method, parameters: Parameters) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The names of what the trust region moves, and of what Adam moves: the attention modules.
+def outer_names(
+    method: Method, parameters: Parameters, layer_names: tuple[str, ...]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The names of what the trust region moves, the policy, and of what Adam moves: step sizes and attention.
 
     Attention has more parameters than the policy, and the Fisher matrix of a few tasks says nothing of most directions
-    among them: a trust-region step along these breaks the limit on the other tasks.
+    among them: a trust-region step along these breaks the limit on the other tasks. Step sizes do fit in, but
+    shrank there before adaptation had begun to pay.
     """
-    attention = {name for name in parameters if name.startswith(PREFIX)}
-    trained = trained_names(method, parameters)
-    return tuple(name for name in trained if name not in attention), tuple(sorted(attention))
+    policy, trained = policy_parameters(parameters, layer_names), trained_names(method, parameters)
+    return tuple(name for name in trained if name in policy), tuple(name for name in trained if name not in policy)
 
 
 def lasso_thresholds(channels: dict[str, tuple[int, int]], lasso: float) -> Tensor:
