@@ -135,5 +135,5 @@ def resolve(family: str | TaskFamily) -> TaskFamily:
 
 
 def loaded(controller: Controller | str | Path) -> Controller:
-    """A controller from its file, or as given."""
+    """A controller from its file, by the name FAMILY/METHOD of one that ships, or as given."""
     return controller if isinstance(controller, Controller) else load(controller)

@@ -20,6 +20,7 @@ from metarl.policies.methods import STEP_SIZES, Method, get_method
 from metarl.policies.mlp import GaussianMLP
 from metarl.policies.network import Parameters
 from metarl.policies.recorded import Episode, advantages_per_episode, checked_episodes
+from metarl.policies.shipped import controller_file
 from metarl.policies.tensor_file import FileKind, read_tensors, write_tensors
 
 KIND = FileKind(noun="controller", format="metarl-controller", version=1)
@@ -164,12 +165,12 @@ def save(controller: Controller, path: str | Path, overwrite: bool = False) -> N
 def load(path: str | Path) -> Controller:
     """Reads a controller from its file, without running anything in it.
 
+    ``path`` may also be the name FAMILY/METHOD of a controller that ships with metarl; a file of that path wins.
     ValueError names the file and what is wrong with it: missing, damaged, altered, another program's, or of a newer
     version of the format.
     """
-    path = Path(path)
     try:
-        content, parameters = read_tensors(path, KIND)
+        content, parameters = read_tensors(controller_file(path), KIND)
         metadata, network = from_json(content)
         return Controller(parameters, network, metadata)
     except ValueError as error:

@@ -14,6 +14,7 @@ from metarl.experiments.families import family_for
 from metarl.experiments.parsing import check_new_file, parse, parse_task, require_at_least
 from metarl.experiments.progress import number
 from metarl.policies.controller import load, save
+from metarl.policies.shipped import SUFFIX
 from metarl.settings import available_threads
 
 
@@ -22,11 +23,11 @@ class Adapt:
     """Adapt a controller to one task and write the adapted controller."""
 
     controller: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="CONTROLLER")]
-    """The controller's file."""
+    """The controller's file, or FAMILY/METHOD of one that ships with metarl."""
     task: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE [NAME=VALUE ...]")]
     """The task, e.g. target_velocity=1.5."""
     out: Path | None = None
-    """File to write, which must be new; beside the controller and named after the task if left out."""
+    """File to write, which must be new; beside the controller's file and named after the task if left out."""
     seed: int = 1
     """Seed of the episodes."""
     family: str | None = None
@@ -43,9 +44,9 @@ def main(arguments: Sequence[str]) -> None:
     """Runs the command; ValueError says what is wrong with its arguments."""
     command = parse(Adapt, arguments, "metarl adapt")
     task = parse_task(command.task)
+    controller = load(command.controller)
     out = command.out or named_after(command.controller, task)
     check_new_file(out)
-    controller = load(command.controller)
     adapted, evaluation = api.adapt_and_evaluate(
         controller,
         task,
@@ -61,6 +62,11 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def named_after(controller: Path, task: Mapping[str, float]) -> Path:
-    """``controller-target_velocity=1.5.safetensors`` for ``controller.safetensors``."""
+    """``controller-target_velocity=1.5.safetensors`` for ``controller.safetensors``.
+
+    A controller that ships has no place for the user's files: ``FAMILY-METHOD-...`` in the current folder.
+    """
+    if not controller.is_file():
+        controller = Path("-".join(controller.parts) + SUFFIX)
     values = "-".join(f"{name}={value:g}" for name, value in task.items())
     return controller.with_name(f"{controller.stem}-{values}{controller.suffix}")

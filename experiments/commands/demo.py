@@ -1,36 +1,64 @@
-"""``metarl demo``: the whole way on 2D navigation, from meta-training to adapted controllers and pictures."""
+"""``metarl demo``: the whole way on 2D navigation, from meta-training to adapted controllers and pictures.
+
+It ends with a robot: a HalfCheetah that runs the controller which ships for it, and adapts that as a device would.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from gymnasium import Env
 from rich.console import Console
 from rich.table import Table
 
 from metarl import api, run_folder
 from metarl.envs.family import Array, TaskFamily
 from metarl.envs.registry import get_family
+from metarl.evaluation import family_of
 from metarl.experiments import plots
 from metarl.experiments.commands.evaluate import returns_table
+from metarl.experiments.commands.render import filmed, values
 from metarl.experiments.commands.train import LEARNING_CURVE, example_task, train_into
 from metarl.experiments.parsing import parse, require_at_least
 from metarl.experiments.progress import live_progress, number
-from metarl.experiments.rendering import play
-from metarl.policies.controller import Controller
+from metarl.experiments.rendering import play, write_gif
+from metarl.policies.controller import Controller, load
+from metarl.policies.meter import Meter
+from metarl.policies.recorder import Recorder
+from metarl.policies.shipped import shipped
 from metarl.randomness import Purpose, generator
 from metarl.settings import preset
 
 FAMILY = "navigation-2d"
 GOALS = ((0.42, 0.28), (-0.12, 0.44), (-0.43, 0.15), (-0.31, -0.36), (0.12, -0.45), (0.4, -0.2))
 TASKS = 100
+ROBOT = "half-cheetah-velocity"
+ROBOT_METHODS = ("p-meta", "maml")  # the first whose controller ships
+ROBOT_TASK = {"target_velocity": 1.5}
+CHUNK = 20  # observations
+
+
+@dataclass(frozen=True)
+class RobotRun:
+    """A controller that was adapted on a robot: mean returns by inner steps, seconds and peak bytes of the steps."""
+
+    adapted: Controller
+    returns: tuple[float, ...]
+    seconds: float
+    peak_bytes: int
 
 
 @dataclass(frozen=True)
 class Demo:
-    """Meta-train MAML on 2D navigation, adapt it to goals that it has not seen, and draw what happened."""
+    """Meta-train MAML on 2D navigation, adapt it to goals that it has not seen, and draw what happened.
+
+    Then adapt the HalfCheetah controller that ships with metarl to a velocity, and film it.
+    """
 
     out: Path = Path("demo")
     """Folder for the pictures; the controller and its log come into a new folder run-N in it."""
@@ -70,6 +98,60 @@ def main(arguments: Sequence[str]) -> None:
         f"Next: metarl render {path} --task {example_task(family)} --out {command.out / 'episode.gif'}",
         soft_wrap=True,
     )
+    show_robot(command.out / "half_cheetah.gif", console)
+
+
+def show_robot(animation: Path, console: Console) -> None:
+    """Adapts the HalfCheetah controller that ships, says what came of it and what it took, and films it."""
+    name = next(name for name in (f"{ROBOT}/{method}" for method in ROBOT_METHODS) if name in shipped())
+    controller = load(name)
+    family = family_of(controller, get_family(ROBOT))
+    console.print(f"\nAdapting {name}, which ships with metarl, on a robot: {values(ROBOT_TASK)}.", soft_wrap=True)
+    run = adapt_on_robot(controller, family, ROBOT_TASK)
+    episodes = controller.metadata.episodes_per_step
+    console.print(
+        f"Return over {episodes} episodes: {number(run.returns[0])} before, {number(run.returns[-1])} after. The "
+        f"adaptation took {run.seconds:.2f} s and, with {CHUNK} observations in work at a time, "
+        f"{run.peak_bytes / 1000:.1f} kB of memory at its peak.",
+        soft_wrap=True,
+    )
+    moments, frames_per_second = filmed(run.adapted, family, ROBOT_TASK, seed=0)
+    write_gif([moment.frame for moment in moments if moment.frame is not None], frames_per_second, animation)
+    console.print(f"Animation: {animation}", soft_wrap=True)
+
+
+def adapt_on_robot(controller: Controller, family: TaskFamily, task: dict[str, float]) -> RobotRun:
+    """Records episodes, adapts to them, and so on for all inner steps; episodes of the adapted controller come last.
+
+    Memory is that of the inner steps, beside the controller and the recorded episodes.
+    """
+    env, meter, random = family.make_env(), Meter(), generator(0, Purpose.ADAPTATION)
+    adapted, returns, seconds = controller, [], 0.0
+    for step in range(controller.metadata.inner_steps + 1):
+        recorder = record(adapted, env, task, family.horizon, random)
+        returns.append(float(np.mean([np.sum(episode["rewards"]) for episode in recorder.episodes])))
+        if step < controller.metadata.inner_steps:
+            start = time.perf_counter()
+            adapted = adapted.adapt(recorder.episodes, step, CHUNK, meter)
+            seconds += time.perf_counter() - start
+    env.close()
+    return RobotRun(adapted, tuple(returns), seconds, meter.peak)
+
+
+def record(
+    controller: Controller, env: Env[Any, Any], task: dict[str, float], horizon: int, random: np.random.Generator
+) -> Recorder:
+    """The robot's loop: as many episodes as an inner step of the controller takes."""
+    recorder = Recorder(controller, random)
+    for _ in range(controller.metadata.episodes_per_step):
+        observation, _ = env.reset(seed=int(random.integers(2**31)), options={"task": task})
+        for _ in range(horizon):
+            observation, reward, terminated, truncated, _ = env.step(recorder.act(observation))
+            recorder.reward(float(reward))
+            if terminated or truncated:
+                break
+        recorder.end_episode()
+    return recorder
 
 
 def next_run(out: Path) -> Path:

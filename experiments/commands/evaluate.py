@@ -28,7 +28,7 @@ class Evaluate:
     """Adapt a controller to many unseen tasks; report the mean return and its 95 % interval before and after."""
 
     controller: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="CONTROLLER")]
-    """The controller's file."""
+    """The controller's file, or FAMILY/METHOD of one that ships with metarl."""
     tasks: int = 400
     """How many unseen tasks."""
     seed: int = 1

@@ -27,7 +27,7 @@ class Render:
     """Make a GIF of one episode, without exploration noise; the controller is adapted to the task first."""
 
     controller: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="CONTROLLER")]
-    """The controller's file."""
+    """The controller's file, or FAMILY/METHOD of one that ships with metarl."""
     out: Path
     """GIF to write, which must be new."""
     task: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE [NAME=VALUE ...]")] = ()
