@@ -13,7 +13,7 @@ from rich.console import Console
 
 from metarl.envs.registry import get_family
 from metarl.experiments.commands import demo
-from metarl.experiments.commands.demo import CHUNK, adapt_on_robot, next_run, record
+from metarl.experiments.commands.demo import adapt_on_robot, next_run, record
 from metarl.meta_training import with_horizon
 from metarl.policies.controller import load
 from metarl.policies.meter import Meter
@@ -32,7 +32,10 @@ def test_the_demo_trains_adapts_and_draws_and_can_be_run_again(tmp_path: Path) -
     assert next_run(tmp_path / "demo") == tmp_path / "demo" / "run-2"
 
 
-def test_the_robot_adapts_as_a_device_does_and_its_memory_is_that_of_the_step(controller: Path) -> None:
+def test_the_robot_adapts_as_a_device_does_and_its_memory_is_that_of_the_step(
+    controller: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo, "CHUNK", 2)
     before, family, task = (
         load(controller),
         with_horizon(get_family("navigation-2d"), 5),
@@ -42,7 +45,7 @@ def test_the_robot_adapts_as_a_device_does_and_its_memory_is_that_of_the_step(co
     episodes = record(before, family.make_env(), task, 5, generator(0, Purpose.ADAPTATION)).episodes
     assert [len(episode["rewards"]) for episode in episodes] == [5] * before.metadata.episodes_per_step
     meter = Meter()
-    expected = before.adapt(episodes, chunk=CHUNK, meter=meter)
+    expected = before.adapt(episodes, chunk=2, meter=meter)
     for name, tensor in expected.parameters.items():
         assert torch.equal(run.adapted.parameters[name], tensor)
     assert run.peak_bytes == meter.peak > 0 and run.seconds > 0
