@@ -16,7 +16,8 @@ from metarl.clock import Clock
 from metarl.episodes import Episodes
 from metarl.meta_objective import MetaGradient, MetaObjective, TaskData, flatten
 from metarl.numerics import require_finite
-from metarl.policies.methods import STEP_SIZES, Method, get_method, policy_parameters, shrink_step_sizes, trained_names
+from metarl.policies.attention import PREFIX
+from metarl.policies.methods import STEP_SIZES, Method, get_method, shrink_step_sizes, trained_names
 from metarl.policies.network import Parameters
 from metarl.sampling import Sampler
 from metarl.settings import TrainSettings
@@ -78,22 +79,22 @@ def meta_iteration(
 ) -> tuple[Parameters, Parameters, IterationReport]:
     """Samples tasks, adapts to each, and takes one outer step on the adapted policies' surrogate loss.
 
-    The policy takes a TRPO step; step sizes and attention take one of Adam, with state ``moments``, on the same
+    Policy and step sizes take a TRPO step; attention takes one of Adam, with state ``moments``, on the same
     meta-gradient. Returns the new parameters, the new moments and a report.
     """
     tasks = sampler.family.sample_tasks(settings.tasks, generator)
     inner = adaptation_settings(settings)
     adaptation = adapt_to_tasks(parameters, tasks, inner, sampler, executor, generator, clock)
-    policy, inner_loop = outer_names(inner.method, parameters, sampler.network.layer_names)
+    trusted, attention = outer_names(inner.method, parameters)
     objective = MetaObjective(
         network=sampler.network,
         method=inner.method,
-        trained=policy,
+        trained=trusted,
         first_order=settings.first_order,
         tasks=task_data(adaptation),
         executor=executor,
     )
-    gradient, search = outer_step(objective, parameters, inner_loop, settings, clock)
+    gradient, search = outer_step(objective, parameters, attention, settings, clock)
     report = IterationReport(
         returns=tuple(interval_over_tasks(task_returns(episodes)) for episodes in adaptation.episodes),
         loss_before=gradient.loss,
@@ -105,7 +106,7 @@ def meta_iteration(
     if not search.accepted:
         return parameters, moments, report
     new = objective.displaced(parameters, search.step)
-    if inner_loop:
+    if attention:
         moved, moments = adam_step(parameters, gradient.others, moments, settings.adam_rate)
         new |= moved
     if inner.method.step_sizes == "sparse":
@@ -113,17 +114,15 @@ def meta_iteration(
     return new, moments, report
 
 
-def outer_names(
-    method: Method, parameters: Parameters, layer_names: tuple[str, ...]
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The names of what the trust region moves, the policy, and of what Adam moves: step sizes and attention.
+def outer_names(method: Method, parameters: Parameters) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The names of what the trust region moves, policy and step sizes, and of what Adam moves: the attention modules.
 
     Attention has more parameters than the policy, and the Fisher matrix of a few tasks says nothing of most directions
-    among them: a trust-region step along these breaks the limit on the other tasks. Step sizes do fit in, but
-    shrank there before adaptation had begun to pay.
+    among them: a trust-region step along these breaks the limit on the other tasks.
     """
-    policy, trained = policy_parameters(parameters, layer_names), trained_names(method, parameters)
-    return tuple(name for name in trained if name in policy), tuple(name for name in trained if name not in policy)
+    attention = {name for name in parameters if name.startswith(PREFIX)}
+    trained = trained_names(method, parameters)
+    return tuple(name for name in trained if name not in attention), tuple(sorted(attention))
 
 
 def lasso_thresholds(channels: dict[str, tuple[int, int]], lasso: float) -> Tensor:

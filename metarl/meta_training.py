@@ -30,7 +30,7 @@ class TrainingState:
 
     iteration: int  # iterations done
     parameters: Parameters
-    moments: Parameters  # Adam's, of step sizes and attention
+    moments: Parameters  # Adam's, of the attention modules
     best_parameters: Parameters
     best_return: float  # after adaptation, mean over the tasks of one iteration
     best_iteration: int
@@ -64,8 +64,8 @@ def initial_state(network: GaussianMLP, settings: TrainSettings) -> TrainingStat
     parameters = network.initial_parameters(random) | initial_meta_parameters(
         get_method(settings.method), network.channels, settings.inner_steps, settings.step_size, random
     )
-    _, inner_loop = outer_names(get_method(settings.method), parameters, network.layer_names)
-    moments = initial_moments({name: parameters[name] for name in inner_loop})
+    _, attention = outer_names(get_method(settings.method), parameters)
+    moments = initial_moments({name: parameters[name] for name in attention})
     return TrainingState(0, parameters, moments, parameters, -math.inf, 0)
 
 

@@ -35,10 +35,10 @@ class TrainSettings:
     """Inner steps K, each on freshly sampled episodes."""
     step_size: float = 0.1
     """Inner step size alpha; where the method learns step sizes, their start."""
-    lasso: float = 0.0002
+    lasso: float = 0.001
     """Lambda of p-Meta, eq. 9: what an iteration takes off the largest layer's step size, if they shall be sparse."""
     adam_rate: float = 0.003
-    """Learning rate of Adam, which trains step sizes and attention where the method has them."""
+    """Learning rate of Adam, which trains the attention modules."""
     first_order: bool = False
     """Ignore how the inner gradient changes with the parameters."""
     hidden_sizes: tuple[int, ...] = (100, 100)
