@@ -1,20 +1,40 @@
-"""The inner loop: one policy-gradient step per batch of support episodes, differentiable with respect to its start."""
+"""The inner loop: the one update rule, for any network and loss, differentiable with respect to its start."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from functools import partial
+from typing import NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
+from torch.utils.hooks import RemovableHandle
 
 from metarl.episodes import Episodes
-from metarl.losses import log_probability, policy_gradient_loss
+from metarl.losses import cross_entropy, log_probability, policy_gradient_loss
 from metarl.numerics import require_finite
 from metarl.policies.advantages import estimate_advantages
-from metarl.policies.attention import attention_scores
-from metarl.policies.methods import STEP_SIZES, Method
+from metarl.policies.attention import Samples, attention_scores, summarize, weigh_channels
+from metarl.policies.layers import parameter_gradients
+from metarl.policies.methods import CHANNEL_STEP_SIZES, STEP_SIZES, Method
 from metarl.policies.mlp import GaussianMLP
-from metarl.policies.network import Parameters
+from metarl.policies.network import LayerTrace, Network, Operation, Parameters, layer_of, run_layer
+
+AnyNetwork = TypeVar("AnyNetwork", bound=Network)
+NetworkIn = TypeVar("NetworkIn", bound=Network, contravariant=True)
+
+
+class SupportBatch(Protocol[NetworkIn]):
+    """What an inner step learns from: a network's inputs, their loss, and what is a sample of the attention."""
+
+    @property
+    def inputs(self) -> Tensor: ...
+
+    @property
+    def samples(self) -> Samples: ...
+
+    def loss(self, network: NetworkIn, parameters: Parameters, outputs: Tensor) -> Tensor:
+        """A mean over all positions of the samples, or over the samples."""
+        ...
 
 
 class Batch(NamedTuple):
@@ -25,6 +45,45 @@ class Batch(NamedTuple):
     advantages: Tensor  # [sample]
     valid: Tensor  # [sample], bool
     episodes: int  # which follow each other, each as long as the horizon
+
+    @property
+    def inputs(self) -> Tensor:
+        return self.observations
+
+    @property
+    def samples(self) -> Samples:
+        """One episode is one, and its valid time steps are averaged like spatial positions."""
+        return Samples(self.episodes, self.valid)
+
+    def loss(self, network: GaussianMLP, parameters: Parameters, outputs: Tensor) -> Tensor:
+        """The vanilla policy gradient's."""
+        log_probabilities = log_probability(outputs, network.log_std(parameters), self.actions)
+        return policy_gradient_loss(log_probabilities, self.advantages, self.valid)
+
+
+class ImageBatch(NamedTuple):
+    """One task's images with their labels.
+
+    ``together`` images in a row share their attention scores: 1 if a device takes one at a time, all of them if it
+    takes them as one batch.
+    """
+
+    images: Tensor  # [image, 3, side, side]
+    labels: Tensor  # [image], int64
+    together: int = 1
+
+    @property
+    def inputs(self) -> Tensor:
+        return self.images
+
+    @property
+    def samples(self) -> Samples:
+        """An image is one."""
+        return Samples(len(self.images), together=self.together)
+
+    def loss(self, network: Network, parameters: Parameters, outputs: Tensor) -> Tensor:
+        """The cross-entropy."""
+        return cross_entropy(outputs, self.labels)
 
 
 def prepare_batch(episodes: Episodes, task: int, discount: float, gae_lambda: float) -> Batch:
@@ -44,12 +103,23 @@ def prepare_batch(episodes: Episodes, task: int, discount: float, gae_lambda: fl
     )
 
 
+class LayerGradient(NamedTuple):
+    """What the gradient of a layer's weights is the product of, and the channels' scores gamma by side.
+
+    ``scores`` are [sample, channel], or [channel] for all samples; a side without them is not weighed.
+    """
+
+    inputs: Tensor  # gamma_fw * x_{l-1}
+    at_output: Tensor  # gamma_bw * g(y_l)
+    scores: dict[str, Tensor]
+
+
 def inner_step(
-    network: GaussianMLP,
+    network: AnyNetwork,
     parameters: Parameters,
     method: Method,
     step: int,
-    batch: Batch,
+    batch: SupportBatch[AnyNetwork],
     second_order: bool,
 ) -> Parameters:
     """w_l - alpha_l^k * gamma_l * dL/dw_l for every layer l that the method updates, k = ``step`` (p-Meta, eq. 14).
@@ -57,53 +127,120 @@ def inner_step(
     One task's parameters. The result is differentiable with respect to ``parameters``, step sizes and attention among
     them; without ``second_order`` the inputs x_{l-1} and the gradients g(y_l) count as constants.
     """
-    updated = method.updated_layers(network.layer_names)
-    mean, trace = network(parameters, batch.observations)
-    log_std = network.log_std(parameters)
-    log_probabilities = log_probability(mean, log_std, batch.actions)
-    loss = policy_gradient_loss(log_probabilities, batch.advantages, batch.valid)
-    outputs = [trace[layer].output for layer in updated]
-    *at_outputs, at_log_std = torch.autograd.grad(loss, [*outputs, log_std], create_graph=second_order)
-
+    layers, direct = layer_gradients(network, parameters, method, step, batch, second_order)
     adapted = dict(parameters)
-    for layer, at_output in zip(updated, at_outputs, strict=True):
-        inputs = trace[layer].input if second_order else trace[layer].input.detach()
-        inputs, at_output = attended(network, parameters, method, layer, inputs, at_output, batch)
-        gradients = {"weight": at_output.mT @ inputs, "bias": at_output.sum(dim=0), "log_std": at_log_std}
+    for layer, (inputs, at_output, _) in layers.items():
         step_size = parameters[STEP_SIZES][step, network.layer_names.index(layer)]
+        of_layer = parameter_gradients(parameters[f"{layer}.weight"], inputs, at_output)
+        gradients = {f"{layer}.{kind}": gradient for kind, gradient in of_layer.items()}
+        gradients |= {name: gradient for name, gradient in direct.items() if layer_of(name) == layer}
         for name, gradient in gradients.items():
-            if f"{layer}.{name}" in parameters:
-                adapted[f"{layer}.{name}"] = parameters[f"{layer}.{name}"] - step_size * gradient
+            adapted[name] = parameters[name] - step_size * gradient
     return adapted
 
 
-def attended(
-    network: GaussianMLP,
+def layer_gradients(
+    network: AnyNetwork,
     parameters: Parameters,
     method: Method,
-    layer: str,
-    inputs: Tensor,
-    at_output: Tensor,
-    batch: Batch,
-) -> tuple[Tensor, Tensor]:
-    """x_{l-1} and g(y_l), each scaled by its episode's attention scores: gamma * dL/dw is then their product.
+    step: int,
+    batch: SupportBatch[AnyNetwork],
+    second_order: bool,
+) -> tuple[dict[str, LayerGradient], Parameters]:
+    """One pass forward and back: every updated layer's x_{l-1} and g(y_l), each times its sample's scores.
 
-    One episode is one sample of the attention, and its valid time steps are averaged like spatial positions. g(y_l)
-    is taken per time step rather than per batch, so that its size does not depend on the number of episodes.
+    Beside them the gradients of those parameters that the loss takes directly, such as a Gaussian's log_std.
     """
-    if method.attention is None or layer == network.layer_names[-1]:
-        return inputs, at_output
-    valid = batch.valid.view(batch.episodes, -1, 1).to(inputs.dtype)
-    scaled = {}
-    for side, tensor, unit in (("forward", inputs, 1.0), ("backward", at_output, float(batch.valid.sum()))):
-        by_episode = tensor.view(batch.episodes, -1, tensor.shape[-1])
-        clip = method.attention.clips().get(side)
-        if clip is not None:
-            summary = unit * (by_episode * valid).sum(dim=1) / valid.sum(dim=1)
-            scores = attention_scores(parameters, layer, side, summary, clip)
-            by_episode = by_episode * scores.unsqueeze(1)
-        scaled[side] = by_episode.flatten(0, 1)
-    return scaled["forward"], scaled["backward"]
+    updated = method.updated_layers(network.layer_names)
+    scores: dict[str, dict[str, Tensor]] = {layer: {} for layer in network.layer_names}
+    hooks: list[RemovableHandle] = []
+
+    def weighed(layer: str, side: str, tensor: Tensor) -> Tensor:
+        if layer == network.layer_names[-1]:
+            return tensor
+        gammas = channel_scores(parameters, method, layer, side, step, tensor, batch.samples)
+        if gammas is None:
+            return tensor
+        scores[layer][side] = gammas
+        return weigh_channels(tensor, gammas, batch.samples)
+
+    def run_weighed(layer: str, operation: Operation, inputs: Tensor) -> LayerTrace:
+        inputs = weighed(layer, "forward", inputs)
+        output = operation(inputs)
+        hooks.append(output.register_hook(partial(weighed, layer, "backward")))
+        # The gradient is asked for at a view, whose hook it is not: there it is still as it came.
+        return LayerTrace(inputs, output.view_as(output))
+
+    weighs_activations = method.attention is not None and method.attention.weighs == "activations"
+    outputs, trace = network(parameters, batch.inputs, run_weighed if weighs_activations else run_layer)
+    loss = batch.loss(network, parameters, outputs)
+    direct = [name for name in parameters if layer_of(name) in updated and not name.endswith((".weight", ".bias"))]
+    wanted = [*(trace[layer].output for layer in updated), *(parameters[name] for name in direct)]
+    gradients = torch.autograd.grad(loss, wanted, create_graph=second_order)
+    for hook in hooks:
+        hook.remove()  # the meta-gradient, too, passes through these outputs, and that it shall do as it is
+
+    layers = {}
+    for layer, at_output in zip(updated, gradients, strict=False):
+        inputs = trace[layer].input if second_order else trace[layer].input.detach()
+        if not weighs_activations:
+            inputs = weighed(layer, "forward", inputs)
+        layers[layer] = LayerGradient(inputs, weighed(layer, "backward", at_output), scores[layer])
+    return layers, dict(zip(direct, gradients[len(updated) :], strict=True))
+
+
+def channel_scores(
+    parameters: Parameters, method: Method, layer: str, side: str, step: int, tensor: Tensor, samples: Samples
+) -> Tensor | None:
+    """gamma [sample, channel] or, if the same for all samples, [channel]; None if the method weighs nothing there.
+
+    ``tensor`` is the layer's input for the side ``forward``, the gradient at its output for ``backward``.
+    """
+    if method.channel_step_sizes:
+        return parameters[f"{CHANNEL_STEP_SIZES}{layer}.{side}"][step]
+    clip = method.attention.clips().get(side) if method.attention else None
+    if clip is None:
+        return None
+    summary = summarize(tensor, samples, per_position=side == "backward")
+    return attention_scores(parameters, layer, side, summary, clip, samples.together)
+
+
+def kept_shares(
+    network: AnyNetwork, parameters: Parameters, method: Method, step: int, batch: SupportBatch[AnyNetwork]
+) -> dict[str, tuple[float, float]]:
+    """The shares of input and of output channels whose scores are not zero, by updated layer; means over the samples.
+
+    1 where nothing is weighed. Layers with a step size of zero are not treated apart.
+    """
+    layers, _ = layer_gradients(network, as_leaves(parameters), method, step, batch, second_order=False)
+    return {
+        name: (_kept_share(layer.scores.get("forward")), _kept_share(layer.scores.get("backward")))
+        for name, layer in layers.items()
+    }
+
+
+def _kept_share(scores: Tensor | None) -> float:
+    return 1.0 if scores is None else float((scores != 0).double().mean())
+
+
+def accumulated_step(
+    network: Network, parameters: Parameters, method: Method, step: int, batch: ImageBatch, size: int
+) -> Parameters:
+    """The inner step, without history, as a device takes it that has room for ``size`` images (p-Meta, Sec. 3.5.1).
+
+    Their gradients add up, so that the result is the mean of the steps on ``size`` images at a time. With group norm
+    this is the step on all of them whose scores are shared by ``size`` images; with batch norm it is not.
+    """
+    parts = [
+        ImageBatch(images, labels, together=size)
+        for images, labels in zip(batch.images.split(size), batch.labels.split(size), strict=True)
+    ]
+    total = {name: torch.zeros_like(tensor) for name, tensor in parameters.items()}
+    for part in parts:
+        adapted = inner_step(network, as_leaves(parameters), method, step, part, second_order=False)
+        for name, tensor in adapted.items():
+            total[name] += len(part.images) / len(batch.images) * tensor.detach()
+    return total
 
 
 def as_leaves(parameters: Parameters, trained: tuple[str, ...] | None = None) -> Parameters:

@@ -1,10 +1,11 @@
-"""Losses and divergences of diagonal Gaussian policies. Pure functions on [sample, action] tensors."""
+"""Losses and divergences of diagonal Gaussian policies [sample, action], and of classifiers. Pure functions."""
 
 from __future__ import annotations
 
 import math
 
 from torch import Tensor
+from torch.nn import functional
 
 
 def log_probability(mean: Tensor, log_std: Tensor, actions: Tensor) -> Tensor:
@@ -29,3 +30,8 @@ def kl_divergence(mean: Tensor, log_std: Tensor, new_mean: Tensor, new_log_std: 
     shift = (mean - new_mean) ** 2 * (-2 * new_log_std).exp()
     divergence = 0.5 * (ratio + shift - 1).sum(dim=-1) + (new_log_std - log_std).sum()
     return (divergence * valid).sum() / valid.sum()
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Minus the mean log probability of the labels [image] under logits [image, way]."""
+    return functional.cross_entropy(logits, labels)

@@ -17,13 +17,11 @@ from metarl.episodes import Episodes
 from metarl.meta_objective import MetaGradient, MetaObjective, TaskData, flatten
 from metarl.numerics import require_finite
 from metarl.policies.attention import PREFIX
-from metarl.policies.methods import STEP_SIZES, Method, get_method, shrink_step_sizes, trained_names
+from metarl.policies.methods import CHANNEL_STEP_SIZES, STEP_SIZES, Method, get_method, shrink_step_sizes, trained_names
 from metarl.policies.network import Parameters
 from metarl.sampling import Sampler
 from metarl.settings import TrainSettings
 from metarl.trpo import LineSearch, Measured, line_search, natural_step
-
-FISHER_STRIDE = 4  # of the query batch's time steps
 
 
 @dataclass(frozen=True)
@@ -115,12 +113,12 @@ def meta_iteration(
 
 
 def outer_names(method: Method, parameters: Parameters) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The names of what the trust region moves, policy and step sizes, and of what Adam moves: the attention modules.
+    """The names of what the trust region moves, policy and step sizes, and of what Adam moves: all that chooses channels.
 
     Attention has more parameters than the policy, and the Fisher matrix of a few tasks says nothing of most directions
     among them: a trust-region step along these breaks the limit on the other tasks.
     """
-    attention = {name for name in parameters if name.startswith(PREFIX)}
+    attention = {name for name in parameters if name.startswith((PREFIX, CHANNEL_STEP_SIZES))}
     trained = trained_names(method, parameters)
     return tuple(name for name in trained if name not in attention), tuple(sorted(attention))
 
@@ -151,7 +149,7 @@ def outer_step(
         gradient = objective.gradient(parameters, others)
         require_finite("the meta-gradient is", flatten([gradient.trained, *gradient.others.values()]))
     with clock.phase("conjugate gradient"):
-        product = objective.fisher_product(parameters, settings.fisher_fraction, settings.damping, FISHER_STRIDE)
+        product = objective.fisher_product(parameters, settings.fisher_fraction, settings.damping)
         step = natural_step(product, gradient.trained, settings.max_kl, settings.cg_steps)
         require_finite("the trust-region step is", step)
 

@@ -97,17 +97,15 @@ class MetaObjective:
             list(adapted),
         )
 
-    def fisher_product(self, parameters: Parameters, fraction: float, damping: float, stride: int = 1) -> Product:
+    def fisher_product(self, parameters: Parameters, fraction: float, damping: float) -> Product:
         """v -> (F + damping) v, with the Fisher matrix F of the first tasks, a fraction of all, in Gauss-Newton form.
 
         F = mean over tasks of J^T M J, where J is the Jacobian, through the adaptation, of the distribution's
         parameters on the query batch, and M their Fisher information: 1 / std^2 per mean, 2 per log std. The KL
-        divergence's own gradient is zero at the point, so F is its exact Hessian there. With a ``stride`` the query
-        batch counts at every stride-th time step only: neighbours say much the same. The support batch, whose noise
-        the Jacobian squares, always counts in full.
+        divergence's own gradient is zero at the point, so F is its exact Hessian there.
         """
         tasks = self.tasks[: max(1, round(fraction * len(self.tasks)))]
-        terms = list(self.executor.map(lambda task: self._fisher_term(parameters, thinned(task, stride)), tasks))
+        terms = list(self.executor.map(lambda task: self._fisher_term(parameters, task), tasks))
 
         def product(vector: Tensor) -> Tensor:
             return self._mean_over(lambda term: term(vector), terms) + damping * vector
@@ -160,13 +158,6 @@ class MetaObjective:
 
     def _mean_over(self, term: Callable[[Item], Tensor], items: Sequence[Item]) -> Tensor:
         return torch.stack(list(self.executor.map(term, items))).mean(dim=0)
-
-
-def thinned(task: TaskData, stride: int) -> TaskData:
-    """The task with every ``stride``-th sample of the query batch."""
-    observations, actions, advantages, valid, episodes = task.query
-    thin = slice(None, None, stride)
-    return task._replace(query=Batch(observations[thin], actions[thin], advantages[thin], valid[thin], episodes))
 
 
 def flatten(tensors: Sequence[Tensor]) -> Tensor:

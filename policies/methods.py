@@ -2,7 +2,7 @@
 
 For layer l and inner step k:  w_l <- w_l - alpha_l^k * (gamma_l * dL/dw_l)  (p-Meta, eqs. 1, 6 and 14).
 A method says which layers are updated, where the step sizes alpha come from, and whether meta attention scores gamma
-weigh the channels.
+weigh the channels. The ablations of p-Meta are further rows.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from metarl.policies.attention import Attention, initial_attention
 from metarl.policies.network import Parameters, layer_of
 
 STEP_SIZES = "step_sizes"
+CHANNEL_STEP_SIZES = "channel_step_sizes."
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,9 @@ class Method:
     """One row of the table.
 
     ``layers`` are those that the inner loop may update. Their step sizes are one fixed number, or meta-learned per
-    layer and step; ``sparse`` ones are pushed to exact zeros. ``attention`` is on every layer but the last.
+    layer and step; ``sparse`` ones are pushed to exact zeros. ``attention`` is on every layer but the last. In its
+    place ``channel_step_sizes`` are meta-learned per layer, step and input or output channel, and the same for all
+    samples (p-Meta, Table 4: alpha^Ch).
     """
 
     name: str
@@ -32,6 +35,7 @@ class Method:
     step_sizes: Literal["fixed", "learned", "sparse"]
     attention: Attention | None
     source: str
+    channel_step_sizes: bool = False
 
     def updated_layers(self, layer_names: tuple[str, ...]) -> tuple[str, ...]:
         """The layers, of all those of a network, that the inner loop updates."""
@@ -50,12 +54,36 @@ METHODS = {
     )
 }
 
+# p-Meta with other clip ratios of the forward (fw) and backward (bw) scores, a missing side without attention, or with
+# the activations x_{l-1} (x) or g(y_l) (gy) weighed.
+ABLATIONS = {
+    method.name: method
+    for method in (
+        *(
+            Method(f"p-meta-{name}", "all", "sparse", attention, f"Qu et al., KDD 2022, {table}")
+            for name, attention, table in (
+                ("fw0", Attention(0.0, None), "Table 4"),
+                ("bw0", Attention(None, 0.0), "Table 4"),
+                ("fw0-bw0", Attention(0.0, 0.0), "Table 4"),
+                ("fw0-bw0.3", Attention(0.0, 0.3), "Table 4"),
+                ("fw0.3-bw0.3", Attention(0.3, 0.3), "Table 4"),
+                ("fw0.5-bw0.5", Attention(0.5, 0.5), "Table 4"),
+                ("fw0.3", Attention(0.3, None), "Table 7"),
+                ("x0.3", Attention(0.3, None, "activations"), "Table 7"),
+                ("bw0.3", Attention(None, 0.3), "Table 7"),
+                ("gy0.3", Attention(None, 0.3, "activations"), "Table 7"),
+            )
+        ),
+        Method("p-meta-alpha-ch", "all", "sparse", None, "Qu et al., KDD 2022, Table 4", channel_step_sizes=True),
+    )
+}
+
 
 def get_method(name: str) -> Method:
-    """The method of that name; ValueError lists the known ones."""
-    if name not in METHODS:
+    """The method of that name, or the ablation; ValueError lists the known methods."""
+    if name not in METHODS | ABLATIONS:
         raise ValueError(f"unknown method '{name}': choose one of {', '.join(METHODS)}")
-    return METHODS[name]
+    return (METHODS | ABLATIONS)[name]
 
 
 def initial_meta_parameters(
@@ -71,10 +99,22 @@ def initial_meta_parameters(
     """
     layer_names = tuple(channels)
     parameters = {STEP_SIZES: initial_step_sizes(method, layer_names, inner_steps, step_size)}
+    attended = {name: channels[name] for name in layer_names[:-1]}
     if method.attention is not None:
-        attended = {name: channels[name] for name in layer_names[:-1]}
         parameters |= initial_attention(method.attention, attended, generator)
+    if method.channel_step_sizes:
+        shapes = channel_step_size_shapes(attended, inner_steps)
+        parameters |= {name: torch.ones(shape) for name, shape in shapes.items()}
     return parameters
+
+
+def channel_step_size_shapes(channels: dict[str, tuple[int, int]], inner_steps: int) -> dict[str, tuple[int, int]]:
+    """The shapes [inner step, channel] of alpha^Ch for the inputs and outputs of every layer in ``channels``."""
+    return {
+        f"{CHANNEL_STEP_SIZES}{layer}.{side}": (inner_steps, size)
+        for layer, sizes in channels.items()
+        for side, size in zip(("forward", "backward"), sizes, strict=True)
+    }
 
 
 def initial_step_sizes(method: Method, layer_names: tuple[str, ...], inner_steps: int, step_size: float) -> Tensor:

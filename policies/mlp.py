@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-from metarl.policies.network import LayerTrace, Parameters, Trace
+from metarl.policies.layers import fully_connected, xavier_uniform
+from metarl.policies.network import Parameters, RunLayer, Trace, run_layer
 
 
 @dataclass(frozen=True)
@@ -52,13 +54,12 @@ class GaussianMLP:
         """Xavier-uniform weights, zero biases, the initial log standard deviation."""
         parameters: Parameters = {}
         for name, (inputs, outputs) in self.channels.items():
-            bound = math.sqrt(6 / (inputs + outputs))
-            parameters[f"{name}.weight"] = (torch.rand(outputs, inputs, generator=generator) * 2 - 1) * bound
+            parameters[f"{name}.weight"] = xavier_uniform((outputs, inputs), generator)
             parameters[f"{name}.bias"] = torch.zeros(outputs)
         parameters[f"{self.layer_names[-1]}.log_std"] = torch.full((self.action_size,), math.log(self.initial_std))
         return parameters
 
-    def __call__(self, parameters: Parameters, inputs: Tensor) -> tuple[Tensor, Trace]:
+    def __call__(self, parameters: Parameters, inputs: Tensor, run: RunLayer = run_layer) -> tuple[Tensor, Trace]:
         """The mean actions [..., sample, action] for observations [..., sample, observation].
 
         With a leading task axis in the parameters, e.g. weights [task, output, input], the inputs carry it too.
@@ -67,9 +68,8 @@ class GaussianMLP:
         hidden = inputs
         for name in self.layer_names:
             weight, bias = parameters[f"{name}.weight"], parameters[f"{name}.bias"]
-            output = torch.matmul(hidden, weight.mT) + bias.unsqueeze(-2)
-            trace[name] = LayerTrace(hidden, output)
-            hidden = torch.relu(output)
+            trace[name] = run(name, partial(fully_connected, weight=weight, bias=bias), hidden)
+            hidden = torch.relu(trace[name].output)
         return trace[self.layer_names[-1]].output, trace
 
     def log_std(self, parameters: Parameters) -> Tensor:

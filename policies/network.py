@@ -6,6 +6,7 @@ leading task axis (one network per task); the inputs then carry it too.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import torch
@@ -15,7 +16,10 @@ Parameters = dict[str, Tensor]
 
 
 class LayerTrace(NamedTuple):
-    """What one layer saw: its input x_{l-1} and its output y_l before the activation function."""
+    """What one layer saw: its input x_{l-1} and its output y_l before the activation function.
+
+    A norm is traced as the affine map that its parameters make; its input is the normalised x_{l-1}.
+    """
 
     input: Tensor
     output: Tensor
@@ -24,10 +28,20 @@ class LayerTrace(NamedTuple):
 Trace = dict[str, LayerTrace]
 
 
+Operation = Callable[[Tensor], Tensor]  # what a layer does with its parameters: x_{l-1} -> y_l
+RunLayer = Callable[[str, Operation, Tensor], LayerTrace]
+
+
+def run_layer(layer: str, operation: Operation, inputs: Tensor) -> LayerTrace:
+    """Runs a layer as it is."""
+    return LayerTrace(inputs, operation(inputs))
+
+
 class Network(Protocol):
     """A feed-forward network.
 
     ``layer_names`` are in order from the input to the output; ``channels`` are each layer's input and output channels.
+    Every layer goes through ``run``, which may change what the layer sees and what it passes on.
     """
 
     @property
@@ -38,7 +52,7 @@ class Network(Protocol):
 
     def initial_parameters(self, generator: torch.Generator) -> Parameters: ...
 
-    def __call__(self, parameters: Parameters, inputs: Tensor) -> tuple[Tensor, Trace]: ...
+    def __call__(self, parameters: Parameters, inputs: Tensor, run: RunLayer = run_layer) -> tuple[Tensor, Trace]: ...
 
 
 def layer_of(parameter: str) -> str:

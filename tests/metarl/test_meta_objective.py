@@ -1,13 +1,10 @@
 """The meta-gradient against finite differences, the Fisher-vector product against the exact Hessian of the KL."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 from small_problems import small_objective, small_parameters
 from torch.autograd.functional import hessian
 
-from metarl.inner_loop import Batch
 from metarl.losses import kl_divergence
 from metarl.meta_objective import MetaObjective, flatten, split
 from metarl.policies.network import Parameters
@@ -100,19 +97,6 @@ def test_damping_and_fraction() -> None:
         objective.network, objective.method, objective.trained, False, objective.tasks[:2], objective.executor
     )
     torch.testing.assert_close(half.fisher_product(parameters, 1.0, 0.0)(vector), undamped)
-
-
-def test_a_stride_takes_every_third_time_step() -> None:
-    """A query batch in which every time step stands three times, read at every third one, is the batch itself."""
-    parameters, objective = small_parameters(), small_objective()
-    repeated = [
-        task._replace(query=Batch(*(part.repeat_interleave(3, dim=0) for part in task.query[:4]), task.query.episodes))
-        for task in objective.tasks
-    ]
-    vector = torch.randn(55, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    expected = objective.fisher_product(parameters, 1.0, 0.0)(vector)
-    found = replace(objective, tasks=repeated).fisher_product(parameters, 1.0, 0.0, stride=3)(vector)
-    torch.testing.assert_close(found, expected)
 
 
 def test_the_natural_step_moves_the_policies_by_the_limit() -> None:
