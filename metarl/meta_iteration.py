@@ -113,7 +113,7 @@ def meta_iteration(
 
 
 def outer_names(method: Method, parameters: Parameters) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The names of what the trust region moves, policy and step sizes, and of what Adam moves: all that chooses channels.
+    """The names of what the trust region moves, policy and step sizes, and of what Adam moves, which chooses channels.
 
     Attention has more parameters than the policy, and the Fisher matrix of a few tasks says nothing of most directions
     among them: a trust-region step along these breaks the limit on the other tasks.

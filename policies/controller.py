@@ -16,7 +16,7 @@ from metarl.policies.attention import attention_shapes
 from metarl.policies.device_step import device_step
 from metarl.policies.metadata import ControllerMetadata, from_json, to_json
 from metarl.policies.meter import Meter
-from metarl.policies.methods import STEP_SIZES, Method, get_method
+from metarl.policies.methods import STEP_SIZES, Method, channel_step_size_shapes, get_method
 from metarl.policies.mlp import GaussianMLP
 from metarl.policies.network import Parameters
 from metarl.policies.recorded import Episode, advantages_per_episode, checked_episodes
@@ -114,6 +114,8 @@ class Controller:
         return replace(self, parameters=adapted)
 
     def _require_meta_parameters(self, method: Method) -> None:
+        if method.channel_step_sizes or (method.attention and method.attention.weighs == "activations"):
+            raise ValueError(f"the controller cannot be adapted on a device: {method.name} is for comparison only")
         *attended, _ = self.network.layer_names
         sides = method.attention.clips() if method.attention else {}
         modules = attention_shapes({name: self.network.channels[name] for name in attended})
@@ -179,7 +181,11 @@ def load(path: str | Path) -> Controller:
 
 def _check_parameters(parameters: Parameters, network: GaussianMLP, inner_steps: int) -> None:
     required = network.parameter_shapes
-    optional = {STEP_SIZES: (inner_steps, len(network.layer_names)), **attention_shapes(network.channels)}
+    optional = {
+        STEP_SIZES: (inner_steps, len(network.layer_names)),
+        **attention_shapes(network.channels),
+        **channel_step_size_shapes(network.channels, inner_steps),
+    }
     known = required | optional
     for name in parameters:
         if name not in known:

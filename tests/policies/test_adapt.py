@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from device_problems import device_controller, device_parameters
+from device_problems import device_controller, device_parameters, training_batch
 
+from metarl.inner_loop import as_leaves, inner_step
 from metarl.policies.controller import Controller
 from metarl.policies.device_step import device_step
 from metarl.policies.meter import Meter
-from metarl.policies.methods import STEP_SIZES, get_method
+from metarl.policies.methods import ABLATIONS, STEP_SIZES, get_method
 from metarl.policies.mlp import GaussianMLP
 from metarl.policies.recorded import advantages_per_episode, checked_episodes
 
@@ -136,3 +137,20 @@ def test_a_controller_that_cannot_be_adapted(controller, missing) -> None:
     parameters = {name: tensor for name, tensor in controller.parameters.items() if name != missing}
     with pytest.raises(ValueError, match=f"cannot be adapted: p-meta needs its '{missing}'"):
         Controller(parameters, NETWORK, controller.metadata).adapt(EPISODES)
+
+
+@pytest.mark.parametrize("method", ABLATIONS)
+def test_ablations_are_adapted_or_refused_never_wrongly(method: str) -> None:
+    ablation = ABLATIONS[method]
+    controller = device_controller(NETWORK, method, device_parameters(NETWORK, method))
+    if ablation.channel_step_sizes or ablation.attention.weighs == "activations":
+        with pytest.raises(ValueError, match=f"cannot be adapted on a device: {method} is for comparison only"):
+            controller.adapt(EPISODES)
+        return
+    samples = advantages_per_episode(checked_episodes(EPISODES, 3, 2), discount=0.9, gae_lambda=0.8)
+    expected = inner_step(
+        NETWORK, as_leaves(controller.parameters), ablation, 0, training_batch(samples), second_order=False
+    )
+    adapted = controller.adapt(EPISODES).parameters
+    for name, tensor in expected.items():
+        torch.testing.assert_close(adapted[name], tensor.detach(), atol=1e-5, rtol=1e-4)
