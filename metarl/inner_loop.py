@@ -152,6 +152,8 @@ def layer_gradients(
     Beside them the gradients of those parameters that the loss takes directly, such as a Gaussian's log_std.
     """
     updated = method.updated_layers(network.layer_names)
+    if not updated:
+        return {}, {}
     scores: dict[str, dict[str, Tensor]] = {layer: {} for layer in network.layer_names}
     hooks: list[RemovableHandle] = []
 

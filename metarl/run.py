@@ -6,10 +6,11 @@ import os
 import platform
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, Protocol, TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -18,6 +19,7 @@ from metarl.checkpoint import Checkpoint, newest_checkpoint, write_checkpoint
 from metarl.envs.family import TaskFamily
 from metarl.meta_training import Step, TrainingState, build_network, initial_state, meta_train
 from metarl.policies.controller import Controller, save
+from metarl.run_folder import Row
 from metarl.settings import TrainSettings
 
 LOCK, HOLDER = ".lock", ".lock-holder"
@@ -48,74 +50,124 @@ class Hooks:
     on_phase: Callable[[], None] = lambda: None  # called as each phase of an iteration begins
 
 
+class SomeStep(Protocol):
+    """What a meta-training yields after each iteration."""
+
+    @property
+    def state(self) -> TrainingState: ...
+
+
+AnyStep = TypeVar("AnyStep", bound=SomeStep)
+Kept = TypeVar("Kept")
+
+
+@dataclass(frozen=True)
+class Training(Generic[AnyStep, Kept]):
+    """A meta-training of any kind, as a run folder sees it."""
+
+    family: str
+    method: str
+    beginning: Callable[[], TrainingState]
+    go_on: Callable[[TrainingState], Iterator[AnyStep]]  # from a state to the last iteration
+    columns: Mapping[str, list[str]]  # of each log, by file
+    rows: Callable[[AnyStep], Mapping[str, Row]]  # one for each log
+    keep: Callable[[TrainingState], Kept]  # writes what the training is for: the best so far
+    on_iteration: Callable[[AnyStep], None]
+
+
 def start_run(
     folder: Path, family: TaskFamily, name: str, settings: TrainSettings, checkpoints: CheckpointSettings, hooks: Hooks
 ) -> Controller:
     """A new run in a folder that is empty or not there yet; ``name`` is what finds the family again."""
     run_folder.create(folder, name, settings)
-    with exclusive(folder):
-        state = initial_state(build_network(family, settings), settings)
-        return _go_on(folder, family, settings, state, checkpoints, hooks)
+    return begin(folder, reinforcement_learning(folder, family, settings, hooks), checkpoints)
 
 
 def resume_run(
     folder: Path, family: TaskFamily, settings: TrainSettings, checkpoints: CheckpointSettings, hooks: Hooks
 ) -> Controller:
     """Goes on from the newest checkpoint that is whole, or from the start if there is none yet."""
+    return resume(folder, reinforcement_learning(folder, family, settings, hooks), checkpoints)
+
+
+def reinforcement_learning(
+    folder: Path, family: TaskFamily, settings: TrainSettings, hooks: Hooks
+) -> Training[Step, Controller]:
+    """Meta-training on a task family."""
+    network = build_network(family, settings)
+
+    def keep(state: TrainingState) -> Controller:
+        controller = run_folder.best_controller(family, settings, state)
+        save(controller, folder / run_folder.CONTROLLER, overwrite=True)
+        return controller
+
+    return Training(
+        family=family.name,
+        method=settings.method,
+        beginning=lambda: initial_state(network, settings),
+        go_on=lambda state: meta_train(family, settings, state, hooks.on_phase),
+        columns={
+            run_folder.PROGRESS: run_folder.progress_columns(settings, network.layer_names),
+            run_folder.TIMINGS: run_folder.timings_columns(),
+        },
+        rows=lambda step: {
+            run_folder.PROGRESS: run_folder.progress_row(step),
+            run_folder.TIMINGS: run_folder.timings_row(step),
+        },
+        keep=keep,
+        on_iteration=hooks.on_iteration,
+    )
+
+
+def begin(folder: Path, training: Training[AnyStep, Kept], checkpoints: CheckpointSettings) -> Kept:
+    """The whole training, in a folder that ``run_folder.create`` has made."""
     with exclusive(folder):
-        checkpoint = newest_checkpoint(folder, family.name, settings.method)
-        beginning = initial_state(build_network(family, settings), settings)
-        state = checkpoint.state if checkpoint else beginning
+        return _go_on(folder, training, training.beginning(), checkpoints)
+
+
+def resume(folder: Path, training: Training[AnyStep, Kept], checkpoints: CheckpointSettings) -> Kept:
+    """The rest of the training, from the newest checkpoint that is whole, or from the start if there is none yet."""
+    with exclusive(folder):
+        checkpoint = newest_checkpoint(folder, training.family, training.method)
+        state = checkpoint.state if checkpoint else training.beginning()
         run_folder.cut_logs(folder, checkpoint.log_bytes if checkpoint else {})
-        return _go_on(folder, family, settings, state, checkpoints, hooks)
+        return _go_on(folder, training, state, checkpoints)
 
 
 def _go_on(
-    folder: Path,
-    family: TaskFamily,
-    settings: TrainSettings,
-    state: TrainingState,
-    checkpoints: CheckpointSettings,
-    hooks: Hooks,
-) -> Controller:
-    """Whatever ends it, the folder then has a checkpoint of the last whole iteration and the best controller."""
-    columns = run_folder.progress_columns(settings, build_network(family, settings).layer_names)
-    log = run_folder.RunLog(folder, columns, state.iteration)
+    folder: Path, training: Training[AnyStep, Kept], state: TrainingState, checkpoints: CheckpointSettings
+) -> Kept:
+    """Whatever ends it, the folder then has a checkpoint of the last whole iteration and the best so far."""
+    log = run_folder.RunLog(folder, training.columns, state.iteration)
     saved_iteration, saved_time = state.iteration, time.monotonic()
     try:
-        for step in meta_train(family, settings, state, hooks.on_phase):
-            log.append(step)
+        for step in training.go_on(state):
+            log.append(step.state.iteration, training.rows(step))
             state = step.state
             minutes = (time.monotonic() - saved_time) / 60
             iterations = state.iteration - saved_iteration
             if iterations >= checkpoints.checkpoint_iterations or minutes >= checkpoints.checkpoint_minutes:
-                _try_to_keep(folder, family, settings, state, log)
+                _try_to_keep(folder, training, state, log)
                 saved_iteration, saved_time = state.iteration, time.monotonic()
-            hooks.on_iteration(step)
+            training.on_iteration(step)
     finally:
         log.close()
-        controller = _keep(folder, family, settings, state, log)
-    return controller
+        kept = _keep(folder, training, state, log)
+    return kept
 
 
-def _try_to_keep(
-    folder: Path, family: TaskFamily, settings: TrainSettings, state: TrainingState, log: run_folder.RunLog
-) -> None:
+def _try_to_keep(folder: Path, training: Training[AnyStep, Kept], state: TrainingState, log: run_folder.RunLog) -> None:
     """A checkpoint that cannot be written is no reason to stop: the one before it stays, and the next may succeed."""
     try:
-        _keep(folder, family, settings, state, log)
+        _keep(folder, training, state, log)
     except ValueError as error:
         warnings.warn(f"{error}; training goes on", stacklevel=2)
 
 
-def _keep(
-    folder: Path, family: TaskFamily, settings: TrainSettings, state: TrainingState, log: run_folder.RunLog
-) -> Controller:
+def _keep(folder: Path, training: Training[AnyStep, Kept], state: TrainingState, log: run_folder.RunLog) -> Kept:
     if state.iteration:
-        write_checkpoint(folder, Checkpoint(family.name, settings.method, state, log.lengths()))
-    controller = run_folder.best_controller(family, settings, state)
-    save(controller, folder / run_folder.CONTROLLER, overwrite=True)
-    return controller
+        write_checkpoint(folder, Checkpoint(training.family, training.method, state, log.lengths()))
+    return training.keep(state)
 
 
 @contextmanager

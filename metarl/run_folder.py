@@ -7,20 +7,24 @@ import json
 import math
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from torch.utils.tensorboard import SummaryWriter
 
 import metarl
 from metarl.envs.family import TaskFamily
+from metarl.image_settings import ImageSettings
 from metarl.meta_training import Step, TrainingState, build_network, with_horizon
 from metarl.policies.controller import Controller
 from metarl.policies.metadata import ControllerMetadata, FieldRecord
 from metarl.settings import TrainSettings
+
+Parsed = TypeVar("Parsed")
+Row = dict[str, float | int]
 
 CONTROLLER = "controller.safetensors"
 PROGRESS = "progress.csv"
@@ -30,18 +34,18 @@ PHASES = ("sampling", "advantages", "inner loop", "meta-gradient", "conjugate gr
 PACKAGES = ("torch", "mujoco", "gymnasium", "numpy", "stable-baselines3")
 
 
-def create(folder: Path, family: str, settings: TrainSettings) -> None:
+def create(folder: Path, family: str, settings: TrainSettings | ImageSettings) -> None:
     """Makes the folder and writes ``config.json``; ValueError if it holds anything already or cannot be written."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} exists already and is not overwritten: choose another folder with --out")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / CONFIG).write_text(json.dumps(config(family, settings), indent=2) + "\n")
+        (folder / CONFIG).write_text(json.dumps(config(family, settings), indent=2, default=str) + "\n")
     except OSError as error:
         raise ValueError(f"cannot write to {folder}: {error.strerror or error}") from None
 
 
-def config(family: str, settings: TrainSettings) -> dict[str, Any]:
+def config(family: str, settings: TrainSettings | ImageSettings) -> dict[str, Any]:
     """What the run was asked for, and the versions it ran with."""
     versions = {"metarl": metarl.__version__, "python": platform.python_version()}
     for package in PACKAGES:
@@ -54,12 +58,19 @@ def config(family: str, settings: TrainSettings) -> dict[str, Any]:
 
 def read_config(folder: Path) -> tuple[str, TrainSettings]:
     """The family and the settings of a run; ValueError says why the folder is none."""
+
+    def parse(content: dict[str, Any]) -> tuple[str, TrainSettings]:
+        settings = content["settings"]
+        return str(content["family"]), TrainSettings(**settings | {"hidden_sizes": tuple(settings["hidden_sizes"])})
+
+    return parse_config(folder, parse)
+
+
+def parse_config(folder: Path, parse: Callable[[dict[str, Any]], Parsed]) -> Parsed:
+    """What ``parse`` makes of ``config.json``; ValueError says why the folder is not that of such a run."""
     path = folder / CONFIG
     try:
-        content = json.loads(path.read_text())
-        settings = dict(content["settings"])
-        settings["hidden_sizes"] = tuple(settings["hidden_sizes"])
-        return str(content["family"]), TrainSettings(**settings)
+        return parse(json.loads(path.read_text()))
     except OSError as error:
         raise ValueError(f"{folder} is not the folder of a run: {path.name}: {error.strerror or error}") from None
     except (ValueError, KeyError, TypeError) as error:
@@ -104,26 +115,31 @@ def timings_row(step: Step) -> dict[str, float | int]:
     return row
 
 
+def timings_columns() -> list[str]:
+    """The columns of ``timings.csv``."""
+    return ["iteration", *map(column, PHASES), "env_steps_per_second"]
+
+
 def column(phase: str) -> str:
     """The column of a phase in ``timings.csv``."""
     return f"{phase.replace(' ', '_').replace('-', '_')}_seconds"
 
 
 class RunLog:
-    """Appends every iteration to ``progress.csv``, ``timings.csv`` and TensorBoard."""
+    """Appends every iteration to CSV files, by the columns of each, and to TensorBoard."""
 
-    def __init__(self, folder: Path, columns: list[str], start: int) -> None:
-        self.columns = {PROGRESS: columns, TIMINGS: ["iteration", *map(column, PHASES), "env_steps_per_second"]}
+    def __init__(self, folder: Path, columns: Mapping[str, list[str]], start: int) -> None:
+        self.columns = columns
         self.folder = folder
         self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=start + 1 if start else None)
 
-    def append(self, step: Step) -> None:
-        """Adds a row to each log; ValueError if that cannot be written."""
-        for name, row in ((PROGRESS, progress_row(step)), (TIMINGS, timings_row(step))):
+    def append(self, iteration: int, rows: Mapping[str, Row]) -> None:
+        """Adds a row to each file; ValueError if that cannot be written."""
+        for name, row in rows.items():
             append_row(self.folder / name, self.columns[name], row)
             for scalar, value in row.items():
                 if scalar != "iteration" and not math.isnan(value):
-                    self.board.add_scalar(scalar, value, step.state.iteration)
+                    self.board.add_scalar(scalar, value, iteration)
 
     def lengths(self) -> dict[str, int]:
         """The bytes in each log, once they are safe on the disk."""

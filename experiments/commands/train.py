@@ -15,10 +15,12 @@ from metarl import api, run_folder
 from metarl.envs.family import TaskFamily
 from metarl.envs.registry import FAMILIES
 from metarl.experiments import plots
+from metarl.experiments.commands import train_images
 from metarl.experiments.families import family_by_name
 from metarl.experiments.interrupts import Interrupted, interruptible
 from metarl.experiments.parsing import parse
 from metarl.experiments.progress import clock_time, live_progress, number, training_line
+from metarl.image_run import is_image_run
 from metarl.meta_training import Step
 from metarl.policies.controller import Controller, load
 from metarl.policies.methods import METHODS
@@ -56,7 +58,13 @@ class Resume:
 def main(arguments: Sequence[str]) -> None:
     """Runs the command; ValueError says what is wrong with its arguments."""
     if any(word.partition("=")[0] == "--resume" for word in arguments):
-        resume(parse(Resume, arguments, "metarl train"))
+        command = parse(Resume, arguments, "metarl train")
+        if is_image_run(command.resume):
+            train_images.resume(command.resume, command.checkpoints)
+        else:
+            resume(command)
+    elif arguments[:1] == ["images"]:
+        train_images.main(arguments[1:])
     else:
         start(parse_train(arguments))
 
@@ -100,6 +108,7 @@ def parse_train(arguments: Sequence[str]) -> Train:
     description = (
         "Meta-train a policy on a task family and keep its best controller.\n\n"
         f"Task families: {', '.join(FAMILIES)}.\n\nMethods: {', '.join(METHODS)}.\n\n{defaults}\n\n"
+        "metarl train images --help tells how to meta-train on few-shot images.\n\n"
         "metarl train --resume DIR goes on with a run that was interrupted."
     )
 

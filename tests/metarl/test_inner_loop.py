@@ -60,6 +60,15 @@ def test_inner_step_equals_torch_func(method: str) -> None:
     assert torch.equal(adapted[STEP_SIZES], parameters[STEP_SIZES])
 
 
+def test_a_network_of_one_layer_has_no_body() -> None:
+    network = GaussianMLP(3, (), 2)
+    parameters = network.initial_parameters(torch.Generator().manual_seed(0)) | {STEP_SIZES: torch.ones(1, 1)}
+    parameters = {name: tensor.double() for name, tensor in parameters.items()}
+    adapted = inner_step(network, as_leaves(parameters), get_method("boil"), 0, small_batch(0), second_order=False)
+    assert adapted.keys() == parameters.keys()
+    assert all(torch.equal(adapted[name], tensor) for name, tensor in parameters.items())
+
+
 def test_a_method_updates_only_its_layers() -> None:
     layers = NETWORK.layer_names
     assert get_method("maml").updated_layers(layers) == ("layer1", "layer2", "layer3")

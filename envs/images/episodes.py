@@ -1,0 +1,101 @@
+"""Few-shot episodes: N classes, K labelled images of each to learn from, and others to be told apart."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metarl.envs.images.decoding import Pixels
+from metarl.envs.images.image_set import ImageSet
+
+Images = NDArray[np.float32]
+Labels = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class EpisodeShape:
+    """N-way K-shot: classes in an episode, and images of each in its support and in its query set."""
+
+    ways: int
+    shots: int
+    queries: int
+
+
+class Episodes(NamedTuple):
+    """A batch of episodes. A class has the same label, 0 to ways - 1, in both sets, and images stand class by class."""
+
+    support_images: Images  # [task, ways * shots, 3, side, side]
+    support_labels: Labels  # [task, ways * shots]
+    query_images: Images  # [task, ways * queries, 3, side, side]
+    query_labels: Labels  # [task, ways * queries]
+
+
+def episode_shape(images: ImageSet, ways: int, shots: int, queries: int) -> EpisodeShape:
+    """The shape of episodes that the images allow.
+
+    All episodes have the same shape. Where the smallest class has fewer than ``shots + queries`` images, the query sets
+    shrink, with a warning, to what it leaves. ValueError where it leaves none, or where there are too few classes.
+    """
+    if ways < 2:
+        raise ValueError(f"an episode needs at least 2 ways, got {ways}")
+    for name, value in (("shot", shots), ("query", queries)):
+        if value < 1:
+            raise ValueError(f"an episode needs at least 1 {name} for each class, got {value}")
+    if ways > len(images.classes):
+        raise ValueError(f"{images.name} has {len(images.classes)} classes: too few for {ways} ways")
+    counts = images.counts
+    smallest = int(counts.argmin())
+    left = int(counts[smallest]) - shots
+    if left < 1:
+        raise ValueError(
+            f"the class '{images.classes[smallest]}' of {images.name} has {_plural(int(counts[smallest]), 'image')}: "
+            f"{shots}-shot episodes need at least {shots + 1}, one of them for the query set"
+        )
+    if left < queries:
+        warnings.warn(
+            f"the smallest class of {images.name} has {counts[smallest]} images: {shots}-shot episodes have "
+            f"{left} instead of {queries} queries of each class",
+            stacklevel=2,
+        )
+    return EpisodeShape(ways, shots, min(queries, left))
+
+
+def sample_episodes(images: ImageSet, shape: EpisodeShape, tasks: int, generator: np.random.Generator) -> Episodes:
+    """Independent episodes: classes drawn uniformly without replacement, and of each its images likewise.
+
+    ``shape`` comes from ``episode_shape``. Images are what ``normalise`` makes of them.
+    """
+    counts = images.counts
+    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    each = shape.shots + shape.queries
+    chosen = np.empty((tasks, shape.ways, each), dtype=np.int64)
+    for task in chosen:
+        for way, label in zip(task, generator.choice(len(counts), shape.ways, replace=False), strict=True):
+            way[:] = starts[label] + generator.choice(counts[label], each, replace=False)
+    labels = np.arange(shape.ways)
+
+    def part(indices: NDArray[np.int64]) -> tuple[Images, Labels]:
+        rows = indices.reshape(tasks, -1)
+        pixels = normalise(images.pixels[rows])
+        return pixels, np.tile(np.repeat(labels, indices.shape[-1]), (tasks, 1))
+
+    return Episodes(*part(chosen[..., : shape.shots]), *part(chosen[..., shape.shots :]))
+
+
+def normalise(pixels: Pixels) -> Images:
+    """What networks take, [..., 3, side, side], of pixels [..., side, side, 3]: from 0..255 to -1..1 by x / 127.5 - 1.
+
+    The same for all data sets and channels, so that a device needs no statistics of the data.
+    """
+    scaled = np.moveaxis(pixels, -1, -3).astype(np.float32, order="C")
+    scaled /= np.float32(127.5)
+    scaled -= np.float32(1)
+    return scaled
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -1,0 +1,182 @@
+"""The decoded images of a split, kept in a file that is mapped into memory: an episode decodes nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metarl.envs.images.decoding import Pixels, decode
+from metarl.envs.images.layouts import Classes, find_images
+
+FORMAT = 1
+CACHE = ".metarl-cache"
+# Decoded images wait in memory for those before them: so many at most.
+BLOCK = 256
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """All images of a split, class after class."""
+
+    name: str  # what messages call it
+    pixels: Pixels  # [image, side, side, 3], read-only
+    classes: tuple[str, ...]
+    labels: NDArray[np.int64]  # [image], ascending numbers of classes
+
+    @property
+    def side(self) -> int:
+        return int(self.pixels.shape[1])
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """How many images each class has [class]."""
+        return np.bincount(self.labels, minlength=len(self.classes))
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What a cache must hold: the index is compared word by word with the one in the cache."""
+
+    files: tuple[Path, ...]
+    labels: tuple[int, ...]
+    classes: tuple[str, ...]
+    stem: str
+    index: bytes
+
+
+def load_images(
+    root: Path, split: str, side: int, cache: Path | None = None, progress: Progress | None = None
+) -> ImageSet:
+    """The images of a split, decoded on the first call and from then on mapped from a cache.
+
+    A file, ``SPLIT-SIDE-*.npy``, holds the pixels and a ``.json`` beside it each image's file, size, time of change and
+    class; when these or the side differ from what ``root`` now holds, or the cache is damaged, it is built anew. It
+    stands in ``cache``, else in ``root/.metarl-cache``, or in the user's cache folder where that cannot be written.
+    ``progress(done, total)`` is called while images are decoded.
+
+    ValueError says in a sentence what is wrong with the folder, an image or the cache; see also ``find_images``.
+    """
+    if side < 1:
+        raise ValueError(f"the side of the images must be at least 1 pixel, got {side}")
+    root = root.absolute()
+    found = find_images(root)
+    if split not in found:
+        raise ValueError(f"{root} has no split '{split}': it has {' and '.join(found)}")
+    plan = _plan(root, found[split], split, side)
+    folders = [cache] if cache else [root / CACHE, _user_cache(root)]
+    pixels = next((cached for folder in folders if (cached := _open(folder, plan, side)) is not None), None)
+    if pixels is None:
+        pixels = _build(folders, root, plan, f"{split}-{side}-", side, progress)
+    return ImageSet(f"{root.name} ({split})", pixels, plan.classes, np.array(plan.labels, dtype=np.int64))
+
+
+def _plan(root: Path, classes: Classes, split: str, side: int) -> _Plan:
+    files = tuple(path for paths in classes.values() for path in paths)
+    labels = tuple(number for number, paths in enumerate(classes.values()) for _ in paths)
+    states = [os.stat(root / path) for path in files]
+    content = {
+        "format": FORMAT,
+        "split": split,
+        "side": side,
+        "classes": list(classes),
+        "images": [
+            [path.as_posix(), label, state.st_size, state.st_mtime_ns]
+            for path, label, state in zip(files, labels, states, strict=True)
+        ],
+    }
+    index = json.dumps(content, indent=0).encode()
+    # The name tells one state of the files from another, so that pixels never meet the index of a different state.
+    return _Plan(files, labels, tuple(classes), f"{split}-{side}-{sha256(index).hexdigest()[:16]}", index)
+
+
+def _open(folder: Path, plan: _Plan, side: int) -> Pixels | None:
+    """The pixels, if the folder holds them whole."""
+    try:
+        if (folder / f"{plan.stem}.json").read_bytes() != plan.index:
+            return None
+        pixels: Pixels = np.load(folder / f"{plan.stem}.npy", mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    whole = pixels.dtype == np.uint8 and pixels.shape == (len(plan.files), side, side, 3) and pixels.flags.c_contiguous
+    return pixels if whole else None
+
+
+def _build(folders: list[Path], root: Path, plan: _Plan, older: str, side: int, progress: Progress | None) -> Pixels:
+    """Decodes into the first folder that can be written."""
+    failures = []
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            # A cache is nothing for a user's version control.
+            (folder / ".gitignore").write_text("*\n")
+            blocks = _decoded(root, plan.files, side, progress)
+            _write(folder / f"{plan.stem}.npy", _npy(len(plan.files), side, blocks))
+            _write(folder / f"{plan.stem}.json", iter([plan.index]))
+            _remove_others(folder, older, plan.stem)
+        except OSError as error:
+            failures.append(f"{folder} ({error.strerror or error})")
+            continue
+        pixels = _open(folder, plan, side)
+        if pixels is not None:
+            return pixels
+        failures.append(f"{folder} (it does not keep what is written)")
+    raise ValueError(f"the decoded images cannot be kept in {' nor in '.join(failures)}: name another cache folder")
+
+
+def _decoded(root: Path, files: tuple[Path, ...], side: int, progress: Progress | None) -> Iterator[Pixels]:
+    """Blocks of images in the order of ``files``, decoded on all cores: Pillow lets go of the interpreter's lock."""
+    with ThreadPoolExecutor() as pool:
+        for start in range(0, len(files), BLOCK):
+            block = [root / path for path in files[start : start + BLOCK]]
+            yield np.stack(list(pool.map(partial(decode, side=side), block)))
+            if progress:
+                progress(start + len(block), len(files))
+
+
+def _npy(count: int, side: int, blocks: Iterator[Pixels]) -> Iterator[bytes]:
+    """The bytes of an .npy file, one block after the other."""
+    header = {"descr": "|u1", "fortran_order": False, "shape": (count, side, side, 3)}
+    text = repr(header).encode()
+    # NumPy's format 1.0: magic, version, length of the header, which ends in a newline at a multiple of 64 bytes.
+    text += b" " * (-(len(text) + 11) % 64) + b"\n"
+    yield b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+    for block in blocks:
+        yield block.tobytes()
+
+
+def _write(path: Path, parts: Iterator[bytes]) -> None:
+    """Puts a file in place at once. Written piece by piece and not through a map: a full disk is then an OSError."""
+    temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
+    try:
+        with open(temporary, "xb") as file:
+            for part in parts:
+                file.write(part)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _remove_others(folder: Path, older: str, stem: str) -> None:
+    """Removes the caches of earlier states of the files; whoever still maps one keeps it."""
+    for path in folder.glob(f"{older}*"):
+        if path.stem != stem:
+            path.unlink(missing_ok=True)
+
+
+def _user_cache(root: Path) -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base, "metarl", "images", sha256(str(root).encode()).hexdigest()[:16])

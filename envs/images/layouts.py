@@ -1,0 +1,123 @@
+"""Which image files belong to which class of which split, for the layouts that few-shot image data come in."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterator
+from itertools import combinations
+from pathlib import Path
+
+SPLITS = ("train", "val", "test")
+SUFFIXES = (".png", ".jpg", ".jpeg")
+
+# The images of each class, by path relative to the data's root; classes and files are sorted by name.
+Classes = dict[str, tuple[Path, ...]]
+
+KNOWN = (
+    "folders train, val and test with a folder of png or jpg files for each class; "
+    "a folder images beside train.csv, val.csv and test.csv with the columns filename and label; "
+    "or the folder CUB_200_2011 with images/CLASS/*.jpg and classes.txt"
+)
+
+
+def find_images(root: Path) -> dict[str, Classes]:
+    """The images of every split that stands in ``root``, in one of three layouts:
+
+    - ``SPLIT/CLASS/*.png|jpg``, with the splits train, val and test: one's own images, and tieredImageNet (Ren et al.,
+      ICLR 2018: 351, 97 and 160 classes) as it is usually unpacked;
+    - ``images/*`` and ``SPLIT.csv`` with the columns filename and label: miniImageNet with the class split of Ravi and
+      Larochelle (ICLR 2017: 64, 16 and 20 classes);
+    - CUB-200-2011 as it is distributed, ``images/CLASS/*.jpg`` and ``classes.txt``, split as in ``cub_split``.
+
+    ValueError where none of them fits, no image is there, or a class belongs to two splits.
+    """
+    if not root.is_dir():
+        raise ValueError(f"there is no folder {root}")
+    if not any((root / name).exists() for name in (*SPLITS, "images")) and (root / "CUB_200_2011").is_dir():
+        found = {split: _below(Path("CUB_200_2011"), classes) for split, classes in _cub(root / "CUB_200_2011").items()}
+    elif any((root / split).is_dir() for split in SPLITS):
+        found = {split: _below(Path(split), by_folder(root / split)) for split in SPLITS if (root / split).is_dir()}
+    elif any((root / f"{split}.csv").is_file() for split in SPLITS):
+        found = {split: by_table(root, split) for split in SPLITS if (root / f"{split}.csv").is_file()}
+    elif (root / "classes.txt").is_file() and (root / "images").is_dir():
+        found = _cub(root)
+    elif any(root.glob("*.pkl")):
+        raise ValueError(f"{root} holds pickles, which could run foreign code and are not read: expected {KNOWN}")
+    else:
+        raise ValueError(f"{root} holds no few-shot images: expected {KNOWN}")
+    _check(root, found)
+    return found
+
+
+def by_folder(folder: Path) -> Classes:
+    """The images of each class folder; a class without any stays, so that it can be named. Hidden ones are left out."""
+    names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+    return {name: tuple(Path(name, file) for file in _image_names(folder / name)) for name in names}
+
+
+def by_table(root: Path, split: str) -> Classes:
+    """The images that ``SPLIT.csv`` names, by label. ValueError: a column, a label or an image is missing."""
+    table = root / f"{split}.csv"
+    present = set(_image_names(root / "images"))
+    classes: dict[str, list[Path]] = {}
+    # Names of files need not be Unicode.
+    with open(table, newline="", encoding="utf-8", errors="surrogateescape") as file:
+        rows = csv.DictReader(file)
+        try:
+            if not {"filename", "label"} <= set(rows.fieldnames or ()):
+                raise ValueError(f"{table} must have the columns filename and label")
+            for row in rows:
+                name, label = row["filename"], row["label"]
+                # Some tables name the class's folder, too.
+                if not (name and label) or (name not in present and not (root / "images" / name).is_file()):
+                    raise ValueError(f"line {rows.line_num} of {table} names no image of {root / 'images'}: '{name}'")
+                classes.setdefault(label, []).append(Path("images", name))
+        except csv.Error as error:
+            raise ValueError(f"{table} is no table: {error}") from None
+    return {label: tuple(sorted(set(classes[label]))) for label in sorted(classes)}
+
+
+def cub_split(classes: Classes) -> dict[str, Classes]:
+    """The split of CUB-200-2011 that few-shot learning uses: Chen et al., A Closer Look at Few-shot Classification,
+    ICLR 2019. Of the classes in the order of their names every second one is for training, and the others are in turn
+    for validation and for testing: 100, 50 and 50 classes.
+    """
+    numbered = list(enumerate(classes.items()))
+    return {
+        "train": dict(item for i, item in numbered if i % 2 == 0),
+        "val": dict(item for i, item in numbered if i % 4 == 1),
+        "test": dict(item for i, item in numbered if i % 4 == 3),
+    }
+
+
+def _cub(root: Path) -> dict[str, Classes]:
+    if not (root / "images").is_dir():
+        raise ValueError(f"there is no folder {root / 'images'}")
+    return cub_split(_below(Path("images"), by_folder(root / "images")))
+
+
+def _below(folder: Path, classes: Classes) -> Classes:
+    return {name: tuple(folder / path for path in paths) for name, paths in classes.items()}
+
+
+def _image_names(folder: Path) -> list[str]:
+    """The images in a folder. What macOS leaves behind (``._a.jpg``) is none."""
+    if not folder.is_dir():
+        return []
+    names = (entry.name for entry in os.scandir(folder))
+    return sorted(name for name in names if name.lower().endswith(SUFFIXES) and not name.startswith("."))
+
+
+def _check(root: Path, found: dict[str, Classes]) -> None:
+    for split, classes in found.items():
+        if not any(classes.values()):
+            raise ValueError(f"the split {split} of {root} holds no png or jpg image in a class folder")
+    for first, second, shared in _shared(found):
+        raise ValueError(f"the class '{shared}' of {root} is both in {first} and in {second}: splits share no classes")
+
+
+def _shared(found: dict[str, Classes]) -> Iterator[tuple[str, str, str]]:
+    for first, second in combinations(found, 2):
+        for name in sorted(found[first].keys() & found[second].keys()):
+            yield first, second, name

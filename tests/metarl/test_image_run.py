@@ -1,0 +1,147 @@
+"""Image runs in folders: what they leave, that an interrupted one ends with the same bytes, and what is refused."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from coloured_images import small_settings, write_images
+
+from metarl.image_network import load_network, save_network
+from metarl.image_run import (
+    NETWORK,
+    best_network,
+    is_image_run,
+    read_image_config,
+    resume_image_run,
+    start_image_run,
+)
+from metarl.image_settings import ImageSettings
+from metarl.image_training import initial_state, load_data
+from metarl.run import CheckpointSettings
+from metarl.run_folder import PROGRESS
+
+OFTEN = CheckpointSettings(checkpoint_iterations=2)
+
+
+class Stop(Exception):
+    """Somebody pulls the plug."""
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> ImageSettings:
+    return small_settings(write_images(tmp_path_factory.mktemp("images")), method="p-meta")
+
+
+def start(folder: Path, settings: ImageSettings, stop_after: int = 0) -> None:
+    def on_iteration(step) -> None:
+        if step.state.iteration == stop_after:
+            raise Stop
+
+    start_image_run(folder, settings, load_data(settings), OFTEN, on_iteration)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in (PROGRESS, NETWORK)}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, settings: ImageSettings) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    start(folder, settings)
+    return folder
+
+
+def test_a_run_leaves_its_files(whole: Path, settings: ImageSettings) -> None:
+    assert is_image_run(whole) and read_image_config(whole) == settings
+    with (whole / PROGRESS).open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "1", "1", "2", "2", "2"]
+    assert [bool(row["validation_accuracy"]) for row in rows] == [False, False, True] * 2
+    assert all(0 <= float(row["accuracy_after"]) <= 1 and float(row["loss_after"]) > 0 for row in rows)
+    trained = load_network(whole / NETWORK)
+    assert trained.record.method == "p-meta" and trained.network.layer_names[-1] == "fc"
+    best = trained.record.training["best_epoch"]
+    accuracy = float(rows[3 * best - 1]["validation_accuracy"])
+    assert accuracy == trained.record.training["best_validation_accuracy"]
+    assert accuracy == max(float(row["validation_accuracy"] or 0) for row in rows)
+    alphas = trained.parameters["step_sizes"]
+    assert [float(rows[3 * best - 1][f"step_size_norm1_{step}"]) for step in (1, 2)] == alphas[:, 1].tolist()
+    assert trained.record.training["settings"]["data"] == settings.data.name
+
+
+@pytest.mark.parametrize("iteration", [1, 3, 5])
+def test_resumed_to_the_same_bytes(tmp_path: Path, whole: Path, settings: ImageSettings, iteration: int) -> None:
+    with pytest.raises(Stop):
+        start(tmp_path / "run", settings, stop_after=iteration)
+    assert load_network(tmp_path / "run" / NETWORK).record.training["iterations"] == iteration
+    resume_image_run(tmp_path / "run", settings, load_data(settings), OFTEN)
+    assert contents(tmp_path / "run") == contents(whole)
+
+
+def test_folders_that_are_refused(tmp_path: Path, whole: Path, settings: ImageSettings) -> None:
+    before = contents(whole)
+    with pytest.raises(ValueError, match="exists already and is not overwritten"):
+        start(whole, settings)
+    assert contents(whole) == before
+    with pytest.raises(ValueError, match="is not the folder of a run"):
+        read_image_config(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"family": "images", "settings": {"data": "x", "ways": 1}}))
+    with pytest.raises(ValueError, match="setting 'ways' must be at least 2, got 1"):
+        read_image_config(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        ({"backbone": "vgg"}, "setting 'backbone' must be one of conv4, resnet12, got vgg"),
+        ({"norm": "layer"}, "setting 'norm' must be one of group, batch"),
+        ({"backbone": "resnet12", "pooling": "average"}, "setting 'pooling' must be max for resnet12"),
+        ({"method": "mamml"}, "unknown method 'mamml'"),
+        ({"ways": 1}, "setting 'ways' must be at least 2"),
+        ({"shots": 0}, "setting 'shots' must be at least 1"),
+        ({"side": 15}, "setting 'side' must be at least 16"),
+        ({"task_batch": 0}, "setting 'task_batch' must be at least 1"),
+        ({"task_batch": 4}, "setting 'tasks_per_epoch' must be a multiple of the task batch, 4, got 6"),
+        ({"learning_rate": float("nan")}, "setting 'learning_rate' must be a number above 0"),
+        ({"lasso": -1.0}, "setting 'lasso' must be a number of at least 0"),
+        ({"seed": -1}, "setting 'seed' must be at least 0"),
+    ],
+)
+def test_settings_that_are_impossible(overrides: dict[str, object], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        small_settings(Path(), **overrides)
+
+
+def test_the_task_batch_of_the_paper() -> None:
+    assert ImageSettings(Path()).tasks == ImageSettings(Path(), shots=5).tasks == 4
+    assert ImageSettings(Path(), backbone="resnet12").tasks == 4
+    assert ImageSettings(Path(), backbone="resnet12", shots=5).tasks == 2
+    assert ImageSettings(Path()).iterations == 25_000
+
+
+def test_a_network_file_says_all(tmp_path: Path, settings: ImageSettings) -> None:
+    trained = best_network(settings, initial_state(settings))
+    save_network(trained, tmp_path / NETWORK)
+    loaded = load_network(tmp_path / NETWORK)
+    assert loaded.record == trained.record and loaded.record.training["best_validation_accuracy"] is None
+    assert loaded.parameters.keys() == trained.parameters.keys()
+    assert all(torch.equal(loaded.parameters[name], tensor) for name, tensor in trained.parameters.items())
+
+
+def test_damaged_network_files(tmp_path: Path, settings: ImageSettings) -> None:
+    trained, path = best_network(settings, initial_state(settings)), tmp_path / NETWORK
+    for record, sentence in (
+        ({"side": 32}, "the tensor 'fc.weight' of p-meta on conv4 must have the shape"),
+        ({"method": "maml"}, "the tensor 'attention.* must have the shape of none"),
+        ({"side": 8}, "setting 'side' must be at least 16"),
+        ({"backbone": 4}, "'backbone' must be of type str, got 4"),
+    ):
+        wrong = type(trained.record)(**{**vars(trained.record), **record})
+        save_network(type(trained)(trained.parameters, wrong), path)
+        with pytest.raises(ValueError, match=sentence):
+            load_network(path)
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(ValueError, match=f"{path}.*truncated"):
+        load_network(path)
