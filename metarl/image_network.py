@@ -90,7 +90,8 @@ def _check_shapes(record: NetworkRecord, parameters: Parameters) -> None:
     found = {name: tuple(tensor.shape) for name, tensor in parameters.items()}
     for name in sorted(expected.keys() | found.keys()):
         if expected.get(name) != found.get(name):
+            wanted = f"have the shape {expected[name]}" if name in expected else "not be there"
             raise ValueError(
-                f"the tensor '{name}' of {record.method} on {record.backbone} must have the shape "
-                f"{expected.get(name, 'of none')}, got {found.get(name, 'none')}"
+                f"the tensor '{name}' of {record.method} on {record.backbone} must {wanted}, "
+                f"got {found.get(name, 'none')}"
             )

@@ -13,6 +13,7 @@ from pathlib import Path
 from metarl.experiments.image_data import emoji, icons
 from metarl.experiments.image_data.package import Drawing, Json, read_package
 from metarl.experiments.image_data.rendering import blank, render_all
+from metarl.settings import available_threads
 
 Progress = Callable[[int, int], None]
 
@@ -81,7 +82,7 @@ def pictures(choice: Choice, side: int, progress: Progress) -> list[Picture]:
     seen: set[tuple[str, str]] = {(drawing.concept, blank(side)) for drawing in choice.drawings}
     kept: list[Picture] = []
     done = 0
-    with closing(render_all([drawing.svg for drawing in choice.drawings])) as blocks:
+    with closing(render_all([drawing.svg for drawing in choice.drawings], available_threads())) as blocks:
         for block in blocks:
             for png, digest in block:
                 drawing = choice.drawings[done]

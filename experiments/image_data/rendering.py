@@ -13,8 +13,6 @@ from multiprocessing import get_context
 
 from PIL import Image
 
-from metarl.settings import available_threads
-
 BLOCK = 64
 
 
@@ -30,7 +28,7 @@ def render(svg: str) -> tuple[bytes, str]:
     return file.getvalue(), digest(image)
 
 
-def render_all(svgs: Sequence[str]) -> Generator[list[tuple[bytes, str]], None, None]:
+def render_all(svgs: Sequence[str], processes: int) -> Generator[list[tuple[bytes, str]], None, None]:
     """What ``render`` makes of each, in blocks. The renderer holds the interpreter's lock: processes, not threads.
 
     ValueError: the renderer is not installed. ChildProcessError: somebody ended one of the processes.
@@ -39,9 +37,7 @@ def render_all(svgs: Sequence[str]) -> Generator[list[tuple[bytes, str]], None, 
         raise ValueError("resvg-py, which renders the drawings, is not installed: pip install 'metarl[images]'")
     blocks = [svgs[start : start + BLOCK] for start in range(0, len(svgs), BLOCK)]
     # Forking a process that has threads can hang it.
-    with ProcessPoolExecutor(
-        available_threads(), mp_context=get_context("spawn"), initializer=leave_interrupts
-    ) as pool:
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=leave_interrupts) as pool:
         try:
             yield from pool.map(render_block, blocks)
         except BrokenProcessPool:

@@ -134,7 +134,7 @@ def test_damaged_network_files(tmp_path: Path, settings: ImageSettings) -> None:
     trained, path = best_network(settings, initial_state(settings)), tmp_path / NETWORK
     for record, sentence in (
         ({"side": 32}, "the tensor 'fc.weight' of p-meta on conv4 must have the shape"),
-        ({"method": "maml"}, "the tensor 'attention.* must have the shape of none"),
+        ({"method": "maml"}, "the tensor 'attention.* must not be there"),
         ({"side": 8}, "setting 'side' must be at least 16"),
         ({"backbone": 4}, "'backbone' must be of type str, got 4"),
     ):
