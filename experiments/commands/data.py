@@ -86,5 +86,10 @@ def counts_table(drawings: Sequence[Drawing]) -> Table:
     table = Table("split", "classes", "images", "images a class")
     for split in sorted(by_class, key=["train", "val", "test"].index):
         counts = by_class[split].values()
-        table.add_row(split, str(len(counts)), str(sum(counts)), f"{min(counts)} to {max(counts)}")
+        table.add_row(split, str(len(counts)), str(sum(counts)), spread(min(counts), max(counts)))
     return table
+
+
+def spread(least: int, most: int) -> str:
+    """``8 to 10``, or ``5``."""
+    return str(least) if least == most else f"{least} to {most}"
