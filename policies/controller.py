@@ -119,7 +119,7 @@ class Controller:
         *attended, _ = self.network.layer_names
         sides = method.attention.clips() if method.attention else {}
         modules = attention_shapes({name: self.network.channels[name] for name in attended})
-        for name in (STEP_SIZES, *(name for name in modules if name.split(".")[2] in sides)):
+        for name in (STEP_SIZES, *(name for name in modules if name.split(".")[-3] in sides)):
             if name not in self.parameters:
                 raise ValueError(f"the controller cannot be adapted: {self.metadata.method} needs its '{name}'")
 

@@ -18,8 +18,8 @@ def saved(tmp_path, image, name="image.png", **options):
         (Image.new("RGB", (4, 4), (10, 20, 30)), (10, 20, 30)),
         (Image.new("L", (4, 4), 77), (77, 77, 77)),
         (Image.new("1", (4, 4), 1), (255, 255, 255)),
-        # 16-bit grey 257 * 100 is 100 of 255.
-        (Image.fromarray(np.full((4, 4), 25700, np.uint16)), (100, 100, 100)),
+        # 16-bit grey 257 * 200 is 200 of 255.
+        (Image.fromarray(np.full((4, 4), 51400, np.uint16)), (200, 200, 200)),
         # What is fully transparent shows white, whatever its hidden colour.
         (Image.new("RGBA", (4, 4), (10, 20, 30, 0)), (255, 255, 255)),
         # A fifth of the colour, four fifths of white: 10 / 5 + 255 * 4 / 5 = 206, and so on.
