@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from metarl.policies.network import Parameters
 
@@ -27,7 +28,12 @@ def adam_step(
     for name, gradient in gradients.items():
         first = BETA_1 * moments[FIRST + name] + (1 - BETA_1) * gradient
         second = BETA_2 * moments[SECOND + name] + (1 - BETA_2) * gradient**2
-        corrected = first / (1 - BETA_1**count), second / (1 - BETA_2**count)
-        new[name] = parameters[name] - rate * corrected[0] / (corrected[1].sqrt() + EPSILON)
         state |= {FIRST + name: first, SECOND + name: second}
+        new[name] = parameters[name] - step_lengths(state, name, rate) * first / (1 - BETA_1**count)
     return new, state
+
+
+def step_lengths(moments: Parameters, name: str, rate: float) -> Tensor:
+    """What the step that led to ``moments`` multiplied the mean gradient of a parameter by, number by number."""
+    second = moments[SECOND + name] / (1 - BETA_2 ** moments[COUNT])
+    return rate / (second.sqrt() + EPSILON)

@@ -56,9 +56,9 @@ class ImageSettings:
     """Inner step size alpha; where the method learns step sizes, their start."""
     learning_rate: float = 0.001
     """Learning rate of Adam at the start; it follows a cosine to zero."""
-    lasso: float = 0.001
-    """Lambda of p-Meta, eq. 9: times the learning rate, what an iteration takes off the step size of the layer whose
-    input is largest, if step sizes shall be sparse."""
+    lasso: float = 3.0
+    """Lambda of p-Meta, eq. 9: the loss of a step size of 1 in the layer whose input is largest, if step sizes shall be
+    sparse."""
     first_order: bool = False
     """Ignore how the inner gradient changes with the parameters."""
     threads: int = field(default_factory=available_threads)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metarl.adam import adam_step, initial_moments
+from metarl.adam import adam_step, initial_moments, step_lengths
 from metarl.clock import Clock
 from metarl.envs.images.episodes import EpisodeShape, episode_shape
 from metarl.envs.images.image_set import ImageSet, Progress, load_images
@@ -145,7 +145,8 @@ def image_iteration(
 ) -> tuple[Parameters, Parameters, ImageReport]:
     """Samples tasks, adapts to each, and takes one step of Adam on the mean query loss of the adapted networks.
 
-    Sparse step sizes then take the proximal step of the Lasso; none goes below zero. Returns the new parameters, the
+    Sparse step sizes then take the proximal step of the Lasso in Adam's own metric, so that the penalty weighs against
+    the loss as it does in their sum; none goes below zero (Yun et al., NeurIPS 2021). Returns the new parameters, the
     new moments and a report. FloatingPointError if the meta-gradient is not finite.
     """
     method = get_method(settings.method)
@@ -163,7 +164,8 @@ def image_iteration(
         moved, moments = adam_step(state.parameters, gradients, state.moments, rate)
         parameters = state.parameters | moved
         if method.step_sizes == "sparse":
-            thresholds = rate * settings.lasso * input_memory(settings)
+            lengths = step_lengths(moments, STEP_SIZES, rate)
+            thresholds = lengths * settings.lasso * input_memory(settings)
             parameters[STEP_SIZES] = shrink_step_sizes(parameters[STEP_SIZES], thresholds)
     return parameters, moments, ImageReport(before, after, rate)
 

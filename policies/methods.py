@@ -138,8 +138,9 @@ def policy_parameters(parameters: Parameters, layer_names: tuple[str, ...]) -> P
 
 
 def shrink_step_sizes(step_sizes: Tensor, thresholds: Tensor) -> Tensor:
-    """The proximal step of the Lasso on alpha [inner step, layer] >= 0: subtracts ``thresholds`` [layer], down to zero.
+    """The proximal step of the Lasso on alpha [inner step, layer] >= 0: subtracts ``thresholds``, down to zero.
 
-    A subgradient step would hover around zero; this one lands on it (p-Meta, eq. 9).
+    Those are [layer], or [inner step, layer] where steps differ. A subgradient step would hover around zero; this one
+    lands on it (p-Meta, eq. 9).
     """
     return (step_sizes - thresholds).clamp_min(0)

@@ -12,7 +12,7 @@ from coloured_images import small_settings, write_images
 
 from metarl.image_evaluation import evaluate_images
 from metarl.image_settings import build_network
-from metarl.image_tasks import ImageTask, adapt_on_device
+from metarl.image_tasks import ImageTask, adapt_on_device, sample_tasks
 from metarl.image_training import (
     ImageData,
     initial_state,
@@ -29,6 +29,7 @@ from metarl.meta_training import FAULTS_IN_A_ROW
 from metarl.policies.conv4 import Conv4
 from metarl.policies.methods import METHODS, STEP_SIZES, get_method, initial_meta_parameters, trained_names
 from metarl.policies.network import Parameters
+from metarl.randomness import Purpose, generator
 
 NETWORK = Conv4(side=16, ways=3, width=8)
 
@@ -122,12 +123,27 @@ def test_memory_of_the_inputs() -> None:
 
 
 def test_the_lasso_lands_on_zero(folder: Path) -> None:
-    """Adam moves no step size by more than its rate, about: a lambda far above 1 wins where the input is largest."""
+    """A lambda far above the gradients wins where the input is largest."""
     settings = small_settings(folder, method="p-meta", lasso=30.0, step_size=0.003)
     data = load_data(settings)
     *_, last = train_on_images(settings, data, initial_state(settings))
     step_sizes = last.state.parameters[STEP_SIZES]
     assert (step_sizes[:, 1] == 0).all() and (step_sizes >= 0).all() and (step_sizes[:, -1] > 0).all()
+
+
+def test_the_lasso_weighs_against_the_loss_in_the_metric_of_adam(folder: Path) -> None:
+    """In the first iteration that metric divides by |g|, so what is taken off is rate * lambda * m / |g|."""
+    settings = small_settings(folder, method="p-meta-layers", lasso=0.02, step_size=0.5)
+    data, state = load_data(settings), initial_state(settings)
+    network, method = build_network(settings), get_method(settings.method)
+    tasks = sample_tasks(data.training, data.training_shape, settings.tasks, generator(0, Purpose.TRAINING, 0))
+    with ThreadPoolExecutor(1) as executor:
+        gradients, _, _ = meta_gradient(network, state.parameters, method, tasks, False, executor)
+    gradient, rate = gradients[STEP_SIZES], settings.learning_rate
+    expected = 0.5 - rate * gradient.sign() - rate * 0.02 * input_memory(settings) / gradient.abs()
+    step = next(iter(train_on_images(settings, data, state)))
+    torch.testing.assert_close(step.state.parameters[STEP_SIZES], expected.clamp_min(0), rtol=0, atol=2e-5)
+    assert 0 < int((expected < 0.49).sum()) < expected.numel()
 
 
 def test_it_learns_to_tell_colours_apart(folder: Path) -> None:
