@@ -25,9 +25,11 @@ class Bench:
     iteration: a whole meta-iteration's time over that of its own sampling.
 
     peers: the sampler's steps per second over those of other libraries' vector environments.
+
+    images: an image meta-gradient's time with all tasks in one vectorised pass over that task by task in threads.
     """
 
-    name: Annotated[Literal["sampling", "iteration", "peers"], tyro.conf.Positional]
+    name: Annotated[Literal["sampling", "iteration", "peers", "images"], tyro.conf.Positional]
     """What to measure."""
     json: Path | None = None
     """Write the numbers to this file, which must be new."""

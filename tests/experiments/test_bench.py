@@ -1,6 +1,7 @@
 """That the benchmarks measure what they say, on tiny sizes; how fast anything is stays out of it."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -10,13 +11,16 @@ import gymnasium
 import mujoco
 import numpy as np
 import pytest
+import torch
 from gymnasium.wrappers import TimeLimit
 from mujoco import rollout
 
-from metarl.experiments.bench import iteration, measure, peers, sampling
+from metarl.experiments.bench import images, iteration, measure, peers, sampling
 from metarl.experiments.bench.cheetah import make_cheetah
 from metarl.experiments.bench.measure import Scale, rates_in_turn, ratio_of, sampling_job, spread
 from metarl.experiments.bench.vector_environments import PEERS, Peer, make_policy
+from metarl.image_tasks import ImageTask
+from metarl.image_training import meta_gradient
 from metarl.run_folder import PHASES
 from metarl.settings import available_threads, preset
 
@@ -246,3 +250,28 @@ def test_rounds_go_on_until_the_time_is_up(monkeypatch):
     monkeypatch.setattr(peers.time, "perf_counter", lambda: now)
     assert peers.rounds_for(1.0, a_round) == 21
     assert peers.rounds_for(0.0, a_round) == 7
+
+
+@pytest.mark.parametrize("method", ["maml++", "p-meta"])
+def test_both_ways_to_the_image_meta_gradient_agree(method):
+    place = images.workplace(method, side=16)
+    # Attention starts with equal scores: which of them are cut must not hang on the last bit.
+    parameters = {name: tensor.double() for name, tensor in place.parameters.items()}
+    generator = torch.Generator().manual_seed(1)
+    parameters |= {
+        name: torch.randn(tensor.shape, generator=generator).double()
+        for name, tensor in parameters.items()
+        if name.startswith("attention.")
+    }
+    tasks = [ImageTask(*(batch._replace(images=batch.images.double()) for batch in task)) for task in place.tasks]
+    place = replace(place, parameters=parameters, tasks=tasks)
+    with ThreadPoolExecutor(1) as executor:
+        gradients, _, _ = meta_gradient(place.network, parameters, place.method, tasks, False, executor)
+    torch.testing.assert_close(images.vectorised_gradient(place), gradients)
+
+
+def test_images_takes_turns_and_says_the_ratio(capsys):
+    result = images.measure((16,), threads=1, repetitions=1)
+    assert list(result["cases"]) == ["maml 16", "p-meta 16"]
+    images.show(result)
+    assert "vectorised / task by task" in capsys.readouterr().out
