@@ -79,11 +79,18 @@ def parse_task(words: Sequence[str]) -> dict[str, float]:
     return task
 
 
-def require_at_least(least: int, **options: int) -> None:
-    """ValueError names the option that is below."""
+def require_at_least(least: int, **options: int | None) -> None:
+    """ValueError names the option that is below; one that was not given is None."""
     for name, value in options.items():
-        if value < least:
-            raise ValueError(f"--{name} must be at least {least}, got {value}")
+        if value is not None and value < least:
+            raise ValueError(f"{_option(name)} must be at least {least}, got {value}")
+
+
+def refuse(command: object, options: Sequence[str], why: str) -> None:
+    """ValueError names the first of the options that is given, that is not None in the ``command``'s dataclass."""
+    for name in options:
+        if getattr(command, name) is not None:
+            raise ValueError(f"{_option(name)} {why}")
 
 
 def check_new_file(path: Path) -> None:
@@ -94,6 +101,10 @@ def check_new_file(path: Path) -> None:
         raise ValueError(f"cannot write {path}: there is no folder {path.parent}")
     if not os.access(path.parent, os.W_OK):
         raise ValueError(f"cannot write {path}: the folder {path.parent} is not writable")
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 @contextlib.contextmanager

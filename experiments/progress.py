@@ -59,6 +59,16 @@ def live_progress(console: Console, total: int, what: str) -> Iterator[Callable[
         yield show_live
 
 
+def decoding_line(console: Console) -> Callable[[int, int], None]:
+    """What ``load_images`` calls while it decodes: says so once, for it is only the first time that it takes long."""
+
+    def show(done: int, total: int) -> None:
+        if done == total:
+            console.print(f"decoded {total} images")
+
+    return show
+
+
 def training_line(step: Step) -> str:
     """Return before and after adaptation, KL divergence, environment steps per second of sampling, skipped updates."""
     report = step.report

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from metarl.api import adapt, evaluate, resume, train
+    from metarl.policies.classifier import Classifier, load_classifier
     from metarl.policies.controller import load
     from metarl.policies.recorder import Recorder
 
-__all__ = ["Recorder", "adapt", "evaluate", "load", "resume", "train"]
+__all__ = ["Classifier", "Recorder", "adapt", "evaluate", "load", "load_classifier", "resume", "train"]
 __version__ = "0.1.0"
 
 # In a checkout the rooms envs/, policies/ and experiments/ stand beside this folder; a wheel holds them inside it.
@@ -34,6 +35,8 @@ _HOME = {
     "resume": "metarl.api",
     "train": "metarl.api",
     "load": "metarl.policies.controller",
+    "load_classifier": "metarl.policies.classifier",
+    "Classifier": "metarl.policies.classifier",
     "Recorder": "metarl.policies.recorder",
 }
 

@@ -10,15 +10,16 @@ from typing import Any
 
 import metarl
 from metarl import run_folder
-from metarl.image_network import NetworkRecord, TrainedNetwork, save_network
 from metarl.image_settings import ImageSettings, build_network
 from metarl.image_training import ImageData, ImageStep, initial_state, train_on_images
+from metarl.kept_channels import kept_columns, kept_row
 from metarl.meta_training import TrainingState
-from metarl.policies.methods import STEP_SIZES
+from metarl.policies.classifier import Classifier, save_classifier
+from metarl.policies.classifier_metadata import ClassifierMetadata
+from metarl.policies.methods import STEP_SIZES, get_method
 from metarl.run import CheckpointSettings, Training, begin, resume
 
 FAMILY = "images"  # what config.json and checkpoints name in place of a task family
-NETWORK = "network.safetensors"
 PHASES = ("sampling", "meta-gradient", "adam", "validation")
 SCORES = ("loss_before", "loss_after", "accuracy_before", "accuracy_after")
 VALIDATION = ("validation_accuracy", "validation_accuracy_ci95")
@@ -31,8 +32,8 @@ def start_image_run(
     checkpoints: CheckpointSettings,
     on_iteration: Callable[[ImageStep], None] = lambda step: None,
     on_phase: Callable[[], None] = lambda: None,
-) -> TrainedNetwork:
-    """A new run in a folder that is empty or not there yet; returns the network of the best epoch.
+) -> Classifier:
+    """A new run in a folder that is empty or not there yet; returns the classifier of the best epoch.
 
     An exception that ``on_iteration`` or ``on_phase`` raises ends it, and the run can be resumed.
     """
@@ -47,7 +48,7 @@ def resume_image_run(
     checkpoints: CheckpointSettings,
     on_iteration: Callable[[ImageStep], None] = lambda step: None,
     on_phase: Callable[[], None] = lambda: None,
-) -> TrainedNetwork:
+) -> Classifier:
     """Goes on from the newest checkpoint that is whole, to the very numbers of a run that was never interrupted."""
     return resume(folder, few_shot_images(folder, settings, data, on_iteration, on_phase), checkpoints)
 
@@ -73,13 +74,13 @@ def few_shot_images(
     data: ImageData,
     on_iteration: Callable[[ImageStep], None],
     on_phase: Callable[[], None],
-) -> Training[ImageStep, TrainedNetwork]:
+) -> Training[ImageStep, Classifier]:
     """Meta-training on images, as a run folder sees it."""
 
-    def keep(state: TrainingState) -> TrainedNetwork:
-        trained = best_network(settings, state)
-        save_network(trained, folder / NETWORK)
-        return trained
+    def keep(state: TrainingState) -> Classifier:
+        classifier = best_classifier(settings, state)
+        save_classifier(classifier, folder / run_folder.CONTROLLER, overwrite=True)
+        return classifier
 
     return Training(
         family=FAMILY,
@@ -97,9 +98,13 @@ def few_shot_images(
 
 
 def progress_columns(settings: ImageSettings) -> list[str]:
-    """The columns of ``progress.csv``; those of the validation and the step sizes are filled after each epoch."""
+    """The columns of ``progress.csv``.
+
+    Those of the validation, the step sizes and the kept channels are filled after each epoch alone.
+    """
     scores = [*SCORES, *VALIDATION, "learning_rate", "skipped"]
-    return ["iteration", "epoch", *scores, *step_size_columns(settings)]
+    kept = kept_columns(get_method(settings.method), build_network(settings).layer_names, settings.inner_steps)
+    return ["iteration", "epoch", *scores, *step_size_columns(settings), *kept]
 
 
 def step_size_columns(settings: ImageSettings) -> list[str]:
@@ -118,6 +123,8 @@ def log_rows(settings: ImageSettings, step: ImageStep) -> dict[str, run_folder.R
         scores = (report.before.loss, report.after.loss, report.before.accuracy, report.after.accuracy)
         progress |= dict(zip(SCORES, scores, strict=True))
         progress["learning_rate"] = report.learning_rate
+        if report.kept is not None:
+            progress |= kept_row(report.kept)
     if step.validation is not None:
         progress |= dict(zip(VALIDATION, (step.validation.mean, step.validation.ci95), strict=True))
         step_sizes = step.state.parameters[STEP_SIZES].mT.flatten().tolist()
@@ -127,24 +134,23 @@ def log_rows(settings: ImageSettings, step: ImageStep) -> dict[str, run_folder.R
     return {run_folder.PROGRESS: progress, run_folder.TIMINGS: timings}
 
 
-def best_network(settings: ImageSettings, state: TrainingState) -> TrainedNetwork:
-    """The network of the epoch with the best validation so far, the untrained one before the first."""
-    best = state.best_iteration > 0
-    record = NetworkRecord(
-        backbone=settings.backbone,
-        side=settings.side,
-        ways=settings.ways,
-        norm=settings.norm,
-        pooling=settings.pooling,
+def best_classifier(settings: ImageSettings, state: TrainingState) -> Classifier:
+    """The classifier of the epoch with the best validation so far, the untrained one before the first."""
+    record = {
+        "seed": settings.seed,
+        "iterations": state.iteration,
+        "best_epoch": state.best_iteration // settings.iterations_per_epoch,
+        "best_validation_accuracy": state.best_score if state.best_iteration else None,
+        "settings": asdict(replace(settings, threads=1)) | {"data": settings.data.name},
+        "metarl": metarl.__version__,
+    }
+    metadata = ClassifierMetadata(
         method=settings.method,
         inner_steps=settings.inner_steps,
-        training={
-            "iterations": state.iteration,
-            "best_epoch": state.best_iteration // settings.iterations_per_epoch,
-            "best_validation_accuracy": state.best_return if best else None,
-            "settings": asdict(replace(settings, threads=1)) | {"data": settings.data.name},
-            "metarl": metarl.__version__,
-        },
+        shots=settings.shots,
+        queries=settings.queries,
+        data=settings.data.name,
+        training=record,
     )
     parameters = {name: tensor.detach().clone() for name, tensor in state.best_parameters.items()}
-    return TrainedNetwork(parameters, record)
+    return Classifier(parameters, build_network(settings), metadata)

@@ -12,18 +12,17 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from metarl.policies.attention import attention_shapes
+from metarl.policies.checked_parameters import check_adaptable, check_parameters
+from metarl.policies.controller_format import KIND, place_for
 from metarl.policies.device_step import device_step
 from metarl.policies.metadata import ControllerMetadata, from_json, to_json
 from metarl.policies.meter import Meter
-from metarl.policies.methods import STEP_SIZES, Method, channel_step_size_shapes, get_method
+from metarl.policies.methods import get_method
 from metarl.policies.mlp import GaussianMLP
 from metarl.policies.network import Parameters
 from metarl.policies.recorded import Episode, advantages_per_episode, checked_episodes
 from metarl.policies.shipped import controller_file
-from metarl.policies.tensor_file import FileKind, read_tensors, write_tensors
-
-KIND = FileKind(noun="controller", format="metarl-controller", version=1)
+from metarl.policies.tensor_file import read_tensors, write_tensors
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +42,7 @@ class Controller:
             bounds = len(getattr(self.metadata, f"{space}_low"))
             if bounds != size:
                 raise ValueError(f"the {space} bounds have {bounds} numbers, but the network has {size}")
-        _check_parameters(self.parameters, self.network, self.metadata.inner_steps)
+        check_parameters(self.parameters, self.network, self.metadata.inner_steps)
 
     def predict(
         self,
@@ -104,7 +103,7 @@ class Controller:
         if chunk is not None and chunk < 1:
             raise ValueError(f"a chunk has at least 1 observation, got {chunk}")
         method = get_method(self.metadata.method)
-        self._require_meta_parameters(method)
+        check_adaptable(self.parameters, self.network, method, on_device=True)
         checked = checked_episodes(episodes, self.network.observation_size, self.network.action_size)
         samples = advantages_per_episode(checked, self.metadata.discount, self.metadata.gae_lambda)
         with np.errstate(over="ignore", invalid="ignore"):  # the check below says it in a sentence
@@ -112,16 +111,6 @@ class Controller:
         if not all(bool(torch.isfinite(tensor).all()) for tensor in adapted.values()):
             raise ValueError("the adapted parameters are not finite: the episodes' numbers are too large")
         return replace(self, parameters=adapted)
-
-    def _require_meta_parameters(self, method: Method) -> None:
-        if method.channel_step_sizes or (method.attention and method.attention.weighs == "activations"):
-            raise ValueError(f"the controller cannot be adapted on a device: {method.name} is for comparison only")
-        *attended, _ = self.network.layer_names
-        sides = method.attention.clips() if method.attention else {}
-        modules = attention_shapes({name: self.network.channels[name] for name in attended})
-        for name in (STEP_SIZES, *(name for name in modules if name.split(".")[-3] in sides)):
-            if name not in self.parameters:
-                raise ValueError(f"the controller cannot be adapted: {self.metadata.method} needs its '{name}'")
 
     def _observation(self, observation: ArrayLike) -> Tensor:
         """The observations [..., observation] as float32, checked."""
@@ -158,10 +147,8 @@ def save(controller: Controller, path: str | Path, overwrite: bool = False) -> N
     ValueError if there is a file already and ``overwrite`` is not set, if it cannot be written, or if the training
     record is not plain JSON.
     """
-    path = Path(path)
-    if path.exists() and not overwrite:
-        raise ValueError(f"{path} exists already and is not overwritten: choose another name")
-    write_tensors(path, KIND, to_json(controller.metadata, controller.network), controller.parameters)
+    content = to_json(controller.metadata, controller.network)
+    write_tensors(place_for(path, overwrite), KIND, content, controller.parameters)
 
 
 def load(path: str | Path) -> Controller:
@@ -177,32 +164,3 @@ def load(path: str | Path) -> Controller:
         return Controller(parameters, network, metadata)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-
-
-def _check_parameters(parameters: Parameters, network: GaussianMLP, inner_steps: int) -> None:
-    required = network.parameter_shapes
-    optional = {
-        STEP_SIZES: (inner_steps, len(network.layer_names)),
-        **attention_shapes(network.channels),
-        **channel_step_size_shapes(network.channels, inner_steps),
-    }
-    known = required | optional
-    for name in parameters:
-        if name not in known:
-            raise ValueError(
-                f"unknown parameter '{name}': known are {', '.join([*required, STEP_SIZES])} and attention"
-            )
-    for name, shape in known.items():
-        if name in parameters:
-            _check_parameter(name, parameters[name], shape)
-        elif name in required:
-            raise ValueError(f"the parameter '{name}' is missing")
-
-
-def _check_parameter(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
-    if tuple(tensor.shape) != shape:
-        raise ValueError(f"the parameter '{name}' must have the shape {list(shape)}, got {list(tensor.shape)}")
-    if tensor.dtype != torch.float32:
-        raise ValueError(f"the parameter '{name}' must be float32, got {str(tensor.dtype).removeprefix('torch.')}")
-    if not torch.isfinite(tensor).all():
-        raise ValueError(f"the parameter '{name}' holds a NaN or an infinite number")

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,19 +57,35 @@ def read_tensors(path: Path, kind: FileKind) -> tuple[str, dict[str, Tensor]]:
 
     ValueError says what is wrong with it: missing, damaged, altered, another program's; NewerVersion if it is that.
     """
+    with _opened(path, kind) as file:
+        content, checksum = _header(kind, file.metadata() or {})
+        tensors = {name: _tensor(file, name) for name in sorted(file.keys())}
+    if _checksum(content, tensors) != checksum:
+        raise ValueError(f"the {kind.noun} was altered or damaged: its checksum does not match")
+    return content, tensors
+
+
+def read_content(path: Path, kind: FileKind) -> str:
+    """The JSON text alone, of a file of any size in no time; nothing is checked against the checksum.
+
+    ValueError as for ``read_tensors``.
+    """
+    with _opened(path, kind) as file:
+        return _header(kind, file.metadata() or {})[0]
+
+
+@contextmanager
+def _opened(path: Path, kind: FileKind) -> Iterator[Any]:
+    """ValueError if it is no safetensors file."""
     if not path.is_file():
         raise ValueError("there is no such file")
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            content, checksum = _header(kind, file.metadata() or {})
-            tensors = {name: _tensor(file, name) for name in sorted(file.keys())}
+            yield file
     except safetensors.SafetensorError as error:
         raise ValueError(f"not a {kind.noun}, or a truncated one ({error})") from None
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror or error}") from None
-    if _checksum(content, tensors) != checksum:
-        raise ValueError(f"the {kind.noun} was altered or damaged: its checksum does not match")
-    return content, tensors
 
 
 def _header(kind: FileKind, strings: dict[str, str]) -> tuple[str, str]:

@@ -23,7 +23,7 @@ from metarl.evaluation import family_of
 from metarl.experiments import plots
 from metarl.experiments.commands.evaluate import returns_table
 from metarl.experiments.commands.render import filmed, values
-from metarl.experiments.commands.train import LEARNING_CURVE, example_task, train_into
+from metarl.experiments.commands.train import example_task, train_into
 from metarl.experiments.parsing import parse, require_at_least
 from metarl.experiments.progress import live_progress, number
 from metarl.experiments.rendering import play, write_gif
@@ -93,7 +93,7 @@ def main(arguments: Sequence[str]) -> None:
     console.print(table)
     path = folder / run_folder.CONTROLLER
     console.print(
-        f"Pictures: {picture}, {folder / LEARNING_CURVE}\n"
+        f"Pictures: {picture}, {folder / plots.LEARNING_CURVE}\n"
         f"Controller: {path}\n"
         f"Next: metarl render {path} --task {example_task(family)} --out {command.out / 'episode.gif'}",
         soft_wrap=True,

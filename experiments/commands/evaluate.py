@@ -1,13 +1,12 @@
-"""``metarl evaluate``: returns on many unseen tasks, before and after adaptation."""
+"""``metarl evaluate``: returns or accuracies on many unseen tasks, before and after adaptation."""
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
@@ -16,35 +15,57 @@ from rich.table import Table
 from metarl import api
 from metarl.evaluation import Evaluation
 from metarl.experiments.families import family_for
-from metarl.experiments.parsing import check_new_file, parse, require_at_least
-from metarl.experiments.progress import live_progress, number
+from metarl.experiments.image_evaluation import accuracies_record, accuracies_table, evaluate_classifier, task_source
+from metarl.experiments.intervals import Intervals, interval_records, interval_table
+from metarl.experiments.parsing import check_new_file, parse, refuse, require_at_least
+from metarl.experiments.progress import decoding_line, live_progress, number
 from metarl.policies.atomic import write_atomically
+from metarl.policies.classifier import is_classifier, load_classifier
 from metarl.policies.controller import load
 from metarl.settings import available_threads
+
+POLICY_TASKS = 400
+IMAGE_TASKS = 5000
+OF_POLICIES = ("horizon", "family")
+OF_IMAGES = ("data", "split", "shots", "queries", "images_at_once")
 
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Adapt a controller to many unseen tasks; report the mean return and its 95 % interval before and after."""
+    """Adapt a controller to many unseen tasks; report the mean and its 95 % interval before and after.
+
+    Of a policy the return, of an image network the accuracy.
+    """
 
     controller: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="CONTROLLER")]
-    """The controller's file, or FAMILY/METHOD of one that ships with metarl."""
-    tasks: int = 400
-    """How many unseen tasks."""
+    """The controller's file, of a policy or of an image network, or FAMILY/METHOD of one that ships with metarl."""
+    tasks: int | None = None
+    """How many unseen tasks; 400 for a policy and 5000 for an image network if left out."""
     seed: int = 1
     """Seed of the tasks and the episodes."""
     horizon: int | None = None
-    """Time steps in an episode; those of the training if left out."""
+    """Time steps in an episode of a policy; those of the training if left out."""
     json: Path | None = None
     """Write the numbers to this file, which must be new."""
     family: str | None = None
-    """Task family; needed where the controller was trained on one of your own (module:attribute)."""
+    """Task family; needed where the policy was trained on one of your own (module:attribute)."""
+    data: Path | None = None
+    """Folder of images; an image network needs it."""
+    split: Literal["train", "val", "test"] | None = None
+    """Which classes of the folder; test if left out."""
+    shots: int | None = None
+    """Images of each class to adapt an image network to; as in its training if left out."""
+    queries: int | None = None
+    """Images of each class to tell the accuracy from; as in the training, or all there are, if left out."""
+    images_at_once: int | None = None
+    """Images that the adaptation takes at a time, as a device does; 1 if left out."""
     threads: int = available_threads()
     """Threads of the simulator and of the adaptation."""
 
     def __post_init__(self) -> None:
         require_at_least(0, seed=self.seed)
-        require_at_least(1, tasks=self.tasks, threads=self.threads, horizon=1 if self.horizon is None else self.horizon)
+        counts = ("tasks", "horizon", "shots", "queries", "images_at_once", "threads")
+        require_at_least(1, **{name: getattr(self, name) for name in counts})
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -52,41 +73,64 @@ def main(arguments: Sequence[str]) -> None:
     command = parse(Evaluate, arguments, "metarl evaluate")
     if command.json:
         check_new_file(command.json)
-    controller = load(command.controller)
-    family = family_for(controller, command.family)
     console = Console(highlight=False)
-    with live_progress(console, command.tasks, "tasks") as show:
+    table, record = (image_accuracies if is_classifier(command.controller) else policy_returns)(command, console)
+    console.print(table)
+    if command.json:
+        write_atomically(command.json, (json.dumps(record, indent=2) + "\n").encode())
+
+
+def policy_returns(command: Evaluate, console: Console) -> tuple[Table, dict[str, Any]]:
+    """Evaluates a policy; what is printed, and what ``--json`` writes."""
+    controller = load(command.controller)
+    refuse(command, OF_IMAGES, "is about image networks: leave it out for a policy")
+    family, tasks = family_for(controller, command.family), command.tasks or POLICY_TASKS
+    with live_progress(console, tasks, "tasks") as show:
         evaluation = api.evaluate(
             controller,
-            tasks=command.tasks,
+            tasks=tasks,
             seed=command.seed,
             horizon=command.horizon,
             family=family,
             threads=command.threads,
             on_tasks=lambda done: show(done, ""),
         )
-    console.print(returns_table(evaluation, f"{controller.metadata.family}, {command.tasks} unseen tasks"))
-    if command.json:
-        write_atomically(command.json, (json.dumps(returns_record(evaluation), indent=2) + "\n").encode())
+    table = returns_table(evaluation, f"{controller.metadata.family}, {tasks} unseen tasks")
+    return table, returns_record(evaluation)
+
+
+def image_accuracies(command: Evaluate, console: Console) -> tuple[Table, dict[str, Any]]:
+    """Evaluates an image network; what is printed, and what ``--json`` writes."""
+    classifier = load_classifier(command.controller)
+    refuse(command, OF_POLICIES, "is about policies: leave it out for an image network")
+    if command.data is None:
+        raise ValueError("an image network is evaluated on images: name their folder with --data")
+    source = task_source(
+        classifier, command.data, command.split or "test", command.shots, command.queries, decoding_line(console)
+    )
+    tasks = command.tasks or IMAGE_TASKS
+    with live_progress(console, tasks, "tasks") as show:
+        evaluation = evaluate_classifier(
+            classifier,
+            source,
+            tasks,
+            command.seed,
+            command.threads,
+            command.images_at_once or 1,
+            on_tasks=lambda done: show(done, ""),
+        )
+    return accuracies_table(classifier, source, evaluation), accuracies_record(classifier, source, evaluation)
 
 
 def returns_record(evaluation: Evaluation) -> dict[str, Any]:
-    """What ``--json`` writes. A single task has no interval: null."""
-    return {
-        "tasks": len(evaluation.tasks),
-        "returns": [
-            {"steps": steps, "mean": each.mean, "ci95": each.ci95 if math.isfinite(each.ci95) else None}
-            for steps, each in enumerate(evaluation.intervals())
-        ],
-    }
+    """What ``--json`` writes of a policy."""
+    return {"tasks": len(evaluation.tasks), "returns": interval_records(_by_steps(evaluation))}
 
 
 def returns_table(evaluation: Evaluation, title: str) -> Table:
     """Mean return and 95 % interval by the number of inner steps."""
-    table = Table(title=title)
-    for heading in ("inner steps", "mean return", "95 % interval"):
-        table.add_column(heading, justify="right")
-    for steps, each in enumerate(evaluation.intervals()):
-        interval = f"± {number(each.ci95)}" if math.isfinite(each.ci95) else ""
-        table.add_row(str(steps), number(each.mean), interval)
-    return table
+    return interval_table(title, "return", _by_steps(evaluation), number)
+
+
+def _by_steps(evaluation: Evaluation) -> Intervals:
+    return dict(enumerate(evaluation.intervals()))

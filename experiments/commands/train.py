@@ -28,8 +28,6 @@ from metarl.randomness import Purpose, generator
 from metarl.run import CheckpointSettings, Hooks
 from metarl.settings import TrainSettings, preset
 
-LEARNING_CURVE = "learning_curve.png"
-
 
 @dataclass(frozen=True)
 class Train:
@@ -162,7 +160,7 @@ def plot_learning_curve(folder: Path, family: TaskFamily, settings: TrainSetting
     """Draws ``progress.csv``."""
     progress = plots.read_progress(folder / run_folder.PROGRESS)
     figure = plots.learning_curve(progress, f"{family.name}, {settings.method}", settings.max_kl)
-    plots.write(figure, folder / LEARNING_CURVE)
+    plots.write(figure, folder / plots.LEARNING_CURVE)
 
 
 def summary(controller: Controller, family: TaskFamily, folder: Path, seconds: float) -> str:

@@ -11,22 +11,24 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
+from metarl.experiments import plots
 from metarl.experiments.interrupts import Interrupted, interruptible
 from metarl.experiments.parsing import parse
-from metarl.experiments.progress import clock_time, join, live_progress
-from metarl.image_network import TrainedNetwork, load_network
-from metarl.image_run import NETWORK, read_image_config, resume_image_run, start_image_run
+from metarl.experiments.progress import clock_time, decoding_line, join, live_progress
+from metarl.image_run import read_image_config, resume_image_run, start_image_run
 from metarl.image_settings import ImageSettings
-from metarl.image_training import ImageData, ImageStep, load_data
+from metarl.image_training import ImageStep, load_data
+from metarl.policies.classifier import Classifier, load_classifier
 from metarl.policies.methods import METHODS
 from metarl.run import CheckpointSettings
+from metarl.run_folder import CONTROLLER, PROGRESS
 
 DESCRIPTION = (
     "Meta-train a network on few-shot images and keep the one of the best epoch.\n\n"
     f"Methods: {', '.join(METHODS)}.\n\n"
     "metarl train --resume DIR goes on with a run that was interrupted."
 )
-Run = Callable[[Callable[[ImageStep], None], Callable[[], None]], TrainedNetwork]
+Run = Callable[[Callable[[ImageStep], None], Callable[[], None]], Classifier]
 
 
 def rarely() -> CheckpointSettings:
@@ -53,7 +55,7 @@ def main(arguments: Sequence[str]) -> None:
     name = f"images-{settings.backbone}-{settings.method}-{settings.shots}shot-seed{settings.seed}"
     folder = command.out or Path("runs") / name
     console = Console(highlight=False)
-    data = load_with_progress(settings, console)
+    data = load_data(settings, decoding_line(console))
     report(
         folder, settings, console, lambda *hooks: start_image_run(folder, settings, data, command.checkpoints, *hooks)
     )
@@ -63,44 +65,42 @@ def resume(folder: Path, checkpoints: CheckpointSettings) -> None:
     """Goes on with a run."""
     settings = read_image_config(folder)
     console = Console(highlight=False)
-    data = load_with_progress(settings, console)
+    data = load_data(settings, decoding_line(console))
     report(folder, settings, console, lambda *hooks: resume_image_run(folder, settings, data, checkpoints, *hooks))
 
 
-def load_with_progress(settings: ImageSettings, console: Console) -> ImageData:
-    """The images; says so while they are decoded for the first time."""
-
-    def show(done: int, total: int) -> None:
-        if done == total:
-            console.print(f"decoded {total} images")
-
-    return load_data(settings, show)
-
-
 def report(folder: Path, settings: ImageSettings, console: Console, run: Run) -> None:
-    """Runs with a progress line and says what came out."""
+    """Runs with a progress line and says what came out, where it is, and what to type next."""
     start = time.monotonic()
-    trained = train_into(folder, settings, console, run)
-    training = trained.record.training
+    training = train_into(folder, settings, console, run).metadata.training
     files = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
+    path = folder / CONTROLLER
     console.print(
         f"Meta-trained in {clock_time(time.monotonic() - start)}; best in epoch {training['best_epoch']}: accuracy "
         f"{training['best_validation_accuracy']:.1%} after adaptation on the validation tasks.\n"
-        f"In {folder}: {', '.join(files)}",
+        f"In {folder}: {', '.join(files)}\n\n"
+        "Next:\n"
+        f"  metarl evaluate {path} --data {settings.data}\n"
+        f"  metarl inspect {path}\n"
+        f"  tensorboard --logdir {folder}",
         soft_wrap=True,
     )
 
 
-def train_into(folder: Path, settings: ImageSettings, console: Console, run: Run) -> TrainedNetwork:
-    """Calls ``run`` with a progress line. An ``Interrupted`` or FloatingPointError says where the network is."""
-    validation = ""
+def train_into(folder: Path, settings: ImageSettings, console: Console, run: Run) -> Classifier:
+    """Calls ``run`` with a progress line, and leaves the folder with its plot whatever ends the training.
+
+    An ``Interrupted`` or FloatingPointError that comes out says where the classifier is.
+    """
+    validation, done = "", 0
     with interruptible() as check, live_progress(console, settings.iterations, "meta-iterations") as show:
 
         def on_iteration(step: ImageStep) -> None:
-            nonlocal validation
+            nonlocal validation, done
+            done = step.state.iteration
             if step.validation is not None:
                 validation = f"validation {step.validation.mean:.1%}"
-            show(step.state.iteration, join(training_line(step), validation))
+            show(done, join(training_line(step), validation))
 
         try:
             return run(on_iteration, check)
@@ -108,6 +108,17 @@ def train_into(folder: Path, settings: ImageSettings, console: Console, run: Run
             raise Interrupted(interrupted.number, f"interrupted; {saved(folder)}") from None
         except FloatingPointError as error:
             raise FloatingPointError(f"{error}; {saved(folder)}") from None
+        finally:
+            # A folder that was refused is another run's.
+            if done:
+                plot_learning_curve(folder, settings)
+
+
+def plot_learning_curve(folder: Path, settings: ImageSettings) -> None:
+    """Draws ``progress.csv``."""
+    title = f"{settings.data.name}, {settings.backbone}, {settings.method}"
+    figure = plots.image_learning_curve(plots.read_progress(folder / PROGRESS), title)
+    plots.write(figure, folder / plots.LEARNING_CURVE)
 
 
 def training_line(step: ImageStep) -> str:
@@ -124,7 +135,7 @@ def training_line(step: ImageStep) -> str:
 
 def saved(folder: Path) -> str:
     """What a training that did not reach its end has left."""
-    path = folder / NETWORK
-    epoch = load_network(path).record.training["best_epoch"] if path.is_file() else 0
-    what = f"the network of epoch {epoch}, the best so far, is in {path}" if epoch else "no epoch is complete yet"
+    path = folder / CONTROLLER
+    epoch = load_classifier(path).metadata.training["best_epoch"] if path.is_file() else 0
+    what = f"the classifier of epoch {epoch}, the best so far, is in {path}" if epoch else "no epoch is complete yet"
     return f"{what}; metarl train --resume {folder} goes on"

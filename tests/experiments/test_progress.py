@@ -11,11 +11,12 @@ from rich.console import Console
 
 from metarl.experiments import progress
 from metarl.experiments.progress import clock_time, live_progress, number, training_line
+from metarl.kept_channels import KeptChannels
 from metarl.meta_iteration import Interval, IterationReport
 from metarl.meta_training import Step, TrainingState
 from metarl.trpo import LineSearch, Measured
 
-STATE = TrainingState(iteration=3, parameters={}, moments={}, best_parameters={}, best_return=-1.0, best_iteration=2)
+STATE = TrainingState(iteration=3, parameters={}, moments={}, best_parameters={}, best_score=-1.0, best_iteration=2)
 
 
 def step_of(returns: tuple[float, ...]) -> Step:
@@ -25,6 +26,7 @@ def step_of(returns: tuple[float, ...]) -> Step:
         search=LineSearch(torch.zeros(1), Measured(-0.1, 0.00812), trials=1, accepted=True),
         action_std=1.0,
         step_sizes={},
+        kept=KeptChannels({}, {}),
         steps=160_000,
     )
     return Step(STATE, report, {"sampling": 0.5, "line search": 2.0})

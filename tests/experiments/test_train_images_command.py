@@ -6,8 +6,10 @@ import pytest
 from coloured_images import write_images
 
 from metarl.experiments.cli import main
-from metarl.image_network import load_network
-from metarl.image_run import NETWORK, read_image_config
+from metarl.experiments.plots import LEARNING_CURVE
+from metarl.image_run import read_image_config
+from metarl.policies.classifier import load_classifier
+from metarl.run_folder import CONTROLLER
 
 SMALL = [
     *("--ways", "3", "--queries", "2", "--side", "16", "--inner-steps", "1"),
@@ -24,12 +26,13 @@ def test_trains_and_says_where_everything_is(tmp_path: Path, data: Path, capsys:
     out = tmp_path / "run"
     assert main(["train", "images", "--data", str(data), "--method", "anil", *SMALL, "--out", str(out)]) == 0
     printed = capsys.readouterr().out
-    assert "best in epoch 1: accuracy" in printed and NETWORK in printed
-    assert load_network(out / NETWORK).record.method == "anil"
+    assert "best in epoch 1: accuracy" in printed and CONTROLLER in printed
+    assert (out / LEARNING_CURVE).stat().st_size > 5000
+    assert load_classifier(out / CONTROLLER).metadata.method == "anil"
     assert read_image_config(out).data.is_absolute()
-    before = (out / NETWORK).read_bytes()
+    before = (out / CONTROLLER).read_bytes()
     assert main(["train", "--resume", str(out)]) == 0
-    assert (out / NETWORK).read_bytes() == before
+    assert (out / CONTROLLER).read_bytes() == before
 
 
 @pytest.mark.parametrize(

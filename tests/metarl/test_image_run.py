@@ -8,19 +8,18 @@ import pytest
 import torch
 from coloured_images import small_settings, write_images
 
-from metarl.image_network import load_network, save_network
 from metarl.image_run import (
-    NETWORK,
-    best_network,
+    best_classifier,
     is_image_run,
     read_image_config,
     resume_image_run,
     start_image_run,
 )
-from metarl.image_settings import ImageSettings
+from metarl.image_settings import ImageSettings, build_network
 from metarl.image_training import initial_state, load_data
+from metarl.policies.classifier import load_classifier, save_classifier
 from metarl.run import CheckpointSettings
-from metarl.run_folder import PROGRESS
+from metarl.run_folder import CONTROLLER, PROGRESS
 
 OFTEN = CheckpointSettings(checkpoint_iterations=2)
 
@@ -43,7 +42,7 @@ def start(folder: Path, settings: ImageSettings, stop_after: int = 0) -> None:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {name: (folder / name).read_bytes() for name in (PROGRESS, NETWORK)}
+    return {name: (folder / name).read_bytes() for name in (PROGRESS, CONTROLLER)}
 
 
 @pytest.fixture(scope="module")
@@ -60,22 +59,24 @@ def test_a_run_leaves_its_files(whole: Path, settings: ImageSettings) -> None:
     assert [row["epoch"] for row in rows] == ["1", "1", "1", "2", "2", "2"]
     assert [bool(row["validation_accuracy"]) for row in rows] == [False, False, True] * 2
     assert all(0 <= float(row["accuracy_after"]) <= 1 and float(row["loss_after"]) > 0 for row in rows)
-    trained = load_network(whole / NETWORK)
-    assert trained.record.method == "p-meta" and trained.network.layer_names[-1] == "fc"
-    best = trained.record.training["best_epoch"]
+    trained = load_classifier(whole / CONTROLLER)
+    metadata, training = trained.metadata, trained.metadata.training
+    assert trained.network == build_network(settings)
+    assert (metadata.method, metadata.inner_steps, metadata.shots, metadata.queries) == ("p-meta", 2, 1, 2)
+    best = training["best_epoch"]
     accuracy = float(rows[3 * best - 1]["validation_accuracy"])
-    assert accuracy == trained.record.training["best_validation_accuracy"]
+    assert accuracy == training["best_validation_accuracy"]
     assert accuracy == max(float(row["validation_accuracy"] or 0) for row in rows)
     alphas = trained.parameters["step_sizes"]
     assert [float(rows[3 * best - 1][f"step_size_norm1_{step}"]) for step in (1, 2)] == alphas[:, 1].tolist()
-    assert trained.record.training["settings"]["data"] == settings.data.name
+    assert training["settings"]["data"] == metadata.data == settings.data.name
 
 
 @pytest.mark.parametrize("iteration", [1, 3, 5])
 def test_resumed_to_the_same_bytes(tmp_path: Path, whole: Path, settings: ImageSettings, iteration: int) -> None:
     with pytest.raises(Stop):
         start(tmp_path / "run", settings, stop_after=iteration)
-    assert load_network(tmp_path / "run" / NETWORK).record.training["iterations"] == iteration
+    assert load_classifier(tmp_path / "run" / CONTROLLER).metadata.training["iterations"] == iteration
     resume_image_run(tmp_path / "run", settings, load_data(settings), OFTEN)
     assert contents(tmp_path / "run") == contents(whole)
 
@@ -121,27 +122,10 @@ def test_the_task_batch_of_the_paper() -> None:
     assert ImageSettings(Path()).iterations == 25_000
 
 
-def test_a_network_file_says_all(tmp_path: Path, settings: ImageSettings) -> None:
-    trained = best_network(settings, initial_state(settings))
-    save_network(trained, tmp_path / NETWORK)
-    loaded = load_network(tmp_path / NETWORK)
-    assert loaded.record == trained.record and loaded.record.training["best_validation_accuracy"] is None
-    assert loaded.parameters.keys() == trained.parameters.keys()
-    assert all(torch.equal(loaded.parameters[name], tensor) for name, tensor in trained.parameters.items())
-
-
-def test_damaged_network_files(tmp_path: Path, settings: ImageSettings) -> None:
-    trained, path = best_network(settings, initial_state(settings)), tmp_path / NETWORK
-    for record, sentence in (
-        ({"side": 32}, "the tensor 'fc.weight' of p-meta on conv4 must have the shape"),
-        ({"method": "maml"}, "the tensor 'attention.* must not be there"),
-        ({"side": 8}, "setting 'side' must be at least 16"),
-        ({"backbone": 4}, "'backbone' must be of type str, got 4"),
-    ):
-        wrong = type(trained.record)(**{**vars(trained.record), **record})
-        save_network(type(trained)(trained.parameters, wrong), path)
-        with pytest.raises(ValueError, match=sentence):
-            load_network(path)
-    path.write_bytes(path.read_bytes()[:-5])
-    with pytest.raises(ValueError, match=f"{path}.*truncated"):
-        load_network(path)
+def test_before_the_first_epoch_there_is_the_untrained_classifier(tmp_path: Path, settings: ImageSettings) -> None:
+    state = initial_state(settings)
+    save_classifier(best_classifier(settings, state), tmp_path / CONTROLLER)
+    loaded = load_classifier(tmp_path / CONTROLLER)
+    assert loaded.metadata.training["best_validation_accuracy"] is None
+    assert loaded.parameters.keys() == state.parameters.keys()
+    assert all(torch.equal(loaded.parameters[name], tensor) for name, tensor in state.parameters.items())

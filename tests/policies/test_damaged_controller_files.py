@@ -1,6 +1,5 @@
 """Files that are no controllers any more, or never were: each gets one sentence, none runs code."""
 
-import hashlib
 import json
 import math
 import pickle
@@ -12,6 +11,7 @@ import pytest
 import safetensors
 import safetensors.torch
 import torch
+from controller_files import write_text_by_hand
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -58,15 +58,6 @@ def write_by_hand(path: Path, tensors=None, version="1", **metadata_changes) -> 
     content = {**json.loads(to_json(CONTROLLER.metadata, CONTROLLER.network)), **metadata_changes}
     content = {name: value for name, value in content.items() if value is not ...}
     write_text_by_hand(path, json.dumps(content), CONTROLLER.parameters if tensors is None else tensors, version)
-
-
-def write_text_by_hand(path: Path, text: str, tensors: dict[str, torch.Tensor], version="1") -> None:
-    # The checksum as the module's docstring tells it, written a second time.
-    digest = hashlib.sha256(text.encode())
-    for name, tensor in sorted(tensors.items()):
-        digest.update(json.dumps([name, list(tensor.shape)]).encode() + tensor.numpy().tobytes())
-    header = {"format": "metarl-controller", "version": version, "content": text, "checksum": digest.hexdigest()}
-    path.write_bytes(safetensors.torch.save(tensors, {"metarl": json.dumps(header)}))
 
 
 def test_a_file_written_by_hand_loads(path):
