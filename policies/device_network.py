@@ -27,7 +27,9 @@ from metarl.policies.in_place import (
 from metarl.policies.meter import Meter
 from metarl.policies.methods import STEP_SIZES, Method
 from metarl.policies.mlp import GaussianMLP
-from metarl.policies.network import Parameters
+from metarl.policies.network import Network, Parameters
+
+_NO_BIAS = np.zeros(0, np.float32)
 
 
 class Samples(NamedTuple):
@@ -40,11 +42,11 @@ class Samples(NamedTuple):
 
 @dataclass(frozen=True)
 class DeviceLayer:
-    """A fully-connected layer and how a step updates it: not at all if ``step_size`` is zero."""
+    """A layer and how a step updates it: not at all if ``step_size`` is zero."""
 
     name: str
-    weight: FloatArray  # [output, input]
-    bias: FloatArray  # [output]
+    weight: FloatArray  # [output, input], of a convolution [output, input, kernel, kernel], of a norm [channel]
+    bias: FloatArray  # [output]; a convolution has none, [0]
     step_size: float
     clips: dict[str, float]  # the clip ratio of each attention module that weighs its gradients
 
@@ -93,24 +95,29 @@ def device_network(
     network: GaussianMLP, parameters: Parameters, method: Method, step: int, meter: Meter
 ) -> DeviceNetwork:
     """The network with what the method does to it in inner step ``step``; weights are shared, not copied."""
+    layers = device_layers(network, parameters, method, step)
+    row = meter.empty(max(2, *network.sizes))
+    inverse_std = meter.empty(network.action_size)
+    np.negative(parameters[f"{layers[-1].name}.log_std"].detach().numpy(), out=inverse_std)
+    np.exp(inverse_std, out=inverse_std)
+    return DeviceNetwork(layers, parameters, inverse_std, row, meter)
+
+
+def device_layers(network: Network, parameters: Parameters, method: Method, step: int) -> tuple[DeviceLayer, ...]:
+    """The layers in their order, with what the method does to them in inner step ``step``; weights are shared."""
     arrays = {name: tensor.detach().numpy() for name, tensor in parameters.items()}
     chosen, last = method.updated_layers(network.layer_names), network.layer_names[-1]
     clips = method.attention.clips() if method.attention else {}
-    row = meter.empty(max(2, *network.sizes))
-    inverse_std = meter.empty(network.action_size)
-    np.negative(arrays[f"{last}.log_std"], out=inverse_std)
-    np.exp(inverse_std, out=inverse_std)
-    layers = tuple(
+    return tuple(
         DeviceLayer(
             name,
             arrays[f"{name}.weight"],
-            arrays[f"{name}.bias"],
+            arrays.get(f"{name}.bias", _NO_BIAS),
             step_size if name in chosen else 0.0,
             clips if name != last else {},
         )
         for name, step_size in zip(network.layer_names, arrays[STEP_SIZES][step].tolist(), strict=True)
     )
-    return DeviceNetwork(layers, parameters, inverse_std, row, meter)
 
 
 def load(network: DeviceNetwork, observations: FloatArray, whole: Set[int]) -> Travelling:

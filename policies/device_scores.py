@@ -12,6 +12,7 @@ import torch
 
 from metarl.policies.attention import attention_scores
 from metarl.policies.device_network import (
+    DeviceLayer,
     DeviceNetwork,
     Samples,
     Trace,
@@ -23,6 +24,8 @@ from metarl.policies.device_network import (
     standardize,
 )
 from metarl.policies.in_place import FloatArray, Travelling
+from metarl.policies.meter import Meter
+from metarl.policies.network import Parameters
 
 # What ``attention_scores`` allocates by itself, per channel: a dozen words for sorting and clipping.
 SCORING_BYTES = 46
@@ -77,9 +80,14 @@ def episode_score(device: DeviceNetwork, index: int, side: str, episode: Travell
 
 def _gamma(device: DeviceNetwork, index: int, side: str, total: FloatArray, steps: int) -> FloatArray:
     """gamma [channel] from a tensor's sum over the time steps of an episode, whose memory it takes."""
-    layer = device.layers[index]
     np.divide(total, steps, out=total)
-    with torch.inference_mode(), device.meter.reserve(SCORING_BYTES * len(total)):
-        scores = attention_scores(device.parameters, layer.name, side, torch.from_numpy(total), layer.clips[side])
-        total[:] = scores.numpy()
+    score_channels(device.layers[index], device.parameters, side, total.reshape(1, -1), device.meter)
     return total
+
+
+def score_channels(layer: DeviceLayer, parameters: Parameters, side: str, summary: FloatArray, meter: Meter) -> None:
+    """gamma of the samples of one batch, which share it, in place of what attention sees of them [sample, channel]."""
+    with torch.inference_mode(), meter.reserve(SCORING_BYTES * summary.size):
+        name, clip = layer.name, layer.clips[side]
+        scores = attention_scores(parameters, name, side, torch.from_numpy(summary), clip, together=len(summary))
+        summary[:] = scores.numpy()

@@ -14,11 +14,8 @@ The recorded episodes, like the weights, are storage and not counted; the chunk 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
 from metarl.policies.device_network import (
     DeviceNetwork,
@@ -34,21 +31,12 @@ from metarl.policies.device_network import (
     standardize,
 )
 from metarl.policies.device_scores import Scores, episode_score, episode_scores
+from metarl.policies.device_sums import Sums, sum_of, updated_layer
 from metarl.policies.in_place import FloatArray, Travelling
 from metarl.policies.meter import Meter
 from metarl.policies.methods import Method
 from metarl.policies.mlp import GaussianMLP
-from metarl.policies.network import Parameters, layer_of
-
-
-class _Sum(NamedTuple):
-    """A parameter's gradients, added up in the unit of the time step."""
-
-    total: FloatArray
-    channels: NDArray[np.intp] | None  # the input channels it is for, where only one batch is added up; None: all
-
-
-_Sums = dict[str, _Sum]  # by the name of the parameter
+from metarl.policies.network import Parameters
 
 
 def device_step(
@@ -69,7 +57,7 @@ def device_step(
     adapted = dict(parameters)
     if not any(layer.updated for layer in device.layers):
         return adapted
-    sums: _Sums = {}
+    sums: Sums = {}
     steps = remaining = sum(len(episode.advantages) for episode in episodes)
     for episode in episodes:
         chunks = list(_chunks(episode, chunk or steps))
@@ -81,7 +69,8 @@ def device_step(
             alone = len(samples.advantages) == steps
             for index in _accumulate(device, samples, scores, sums, alone):
                 if remaining == 0:
-                    adapted |= _updated(device, index, sums, steps)
+                    layer = device.layers[index]
+                    adapted |= updated_layer(sums, layer.name, layer.step_size / steps, parameters, device.meter)
     return adapted
 
 
@@ -90,7 +79,7 @@ def _chunks(episode: Samples, size: int) -> Iterator[Samples]:
         yield Samples(*(part[start : start + size] for part in episode))
 
 
-def _accumulate(device: DeviceNetwork, samples: Samples, scores: Scores, sums: _Sums, alone: bool) -> Iterator[int]:
+def _accumulate(device: DeviceNetwork, samples: Samples, scores: Scores, sums: Sums, alone: bool) -> Iterator[int]:
     """Adds the gradients of some samples to ``sums``; yields each layer when the way back has passed it.
 
     Adds to ``scores`` those that are not there, taking the samples for the whole episode. ``alone``: no other samples
@@ -129,9 +118,9 @@ def _kept(device: DeviceNetwork, inputs: Travelling, scores: FloatArray) -> Kept
     return Kept(kept, channels)
 
 
-def _add_log_std_gradient(device: DeviceNetwork, standardized: Travelling, advantages: FloatArray, sums: _Sums) -> None:
+def _add_log_std_gradient(device: DeviceNetwork, standardized: Travelling, advantages: FloatArray, sums: Sums) -> None:
     """Sum over time of (1 - z^2) * advantage."""
-    total = _sum(device, sums, f"{device.layers[-1].name}.log_std")
+    total = sum_of(sums, f"{device.layers[-1].name}.log_std", device.parameters, device.meter)
     squares = device.row[: len(total)]
     np.einsum("ta,ta,t->a", standardized.matrix, standardized.matrix, advantages, out=squares)
     np.subtract(np.add.reduce(advantages), squares, out=squares)
@@ -139,12 +128,12 @@ def _add_log_std_gradient(device: DeviceNetwork, standardized: Travelling, advan
 
 
 def _add_gradients(
-    device: DeviceNetwork, index: int, gradient: Travelling, trace: Trace, scores: Scores, sums: _Sums, alone: bool
+    device: DeviceNetwork, index: int, gradient: Travelling, trace: Trace, scores: Scores, sums: Sums, alone: bool
 ) -> None:
     """Adds gamma_bw[o] * gamma_fw[c] * g(w)[o, c], one output channel after the other, and gamma_bw * g(b)."""
     layer, at_output = device.layers[index], gradient.matrix
     gammas = episode_score(device, index, "backward", gradient, scores) if "backward" in layer.clips else None
-    biases = _sum(device, sums, f"{layer.name}.bias")
+    biases = sum_of(sums, f"{layer.name}.bias", device.parameters, device.meter)
     bias_gradient = np.add.reduce(at_output, axis=0, out=device.row[: gradient.width])
     if gammas is not None:
         np.multiply(bias_gradient, gammas, out=bias_gradient)
@@ -152,7 +141,8 @@ def _add_gradients(
 
     kept = trace.kept.pop(index, None)
     inputs, channels = (trace.whole[index].matrix, None) if kept is None else kept
-    weights = _sum(device, sums, f"{layer.name}.weight", channels if alone else None)
+    name, compact = f"{layer.name}.weight", channels if alone else None
+    weights = sum_of(sums, name, device.parameters, device.meter, compact)
     row = device.row[: inputs.shape[1]]
     selected = device.meter.empty(0 if channels is None or alone else len(channels))
     for output, target in enumerate(weights):
@@ -166,28 +156,3 @@ def _add_gradients(
         else:
             np.take(target, channels, out=selected, mode="clip")
             target[channels] = np.add(selected, row, out=selected)
-
-
-def _sum(device: DeviceNetwork, sums: _Sums, name: str, channels: NDArray[np.intp] | None = None) -> FloatArray:
-    if name not in sums:
-        outputs, *inputs = device.parameters[name].shape
-        sums[name] = _Sum(device.meter.zeros(outputs, *(inputs if channels is None else [len(channels)])), channels)
-    return sums[name].total
-
-
-def _updated(device: DeviceNetwork, index: int, sums: _Sums, steps: int) -> Parameters:
-    """A layer's new parameters, which take the place of the old ones."""
-    layer, updated = device.layers[index], {}
-    for name in [name for name in sums if layer_of(name) == layer.name]:
-        total, channels = sums.pop(name)
-        np.multiply(total, layer.step_size / steps, out=total)
-        new = device.parameters[name].detach().numpy()
-        if channels is None:
-            new = np.subtract(new, total, out=total)
-            device.meter.hand_over(new)
-        else:
-            new = new.copy()
-            for row, change in zip(new, total, strict=True):
-                row[channels] -= change
-        updated[name] = torch.from_numpy(new)
-    return updated

@@ -67,6 +67,13 @@ def rectify(tensor: Travelling) -> None:
     np.maximum(tensor.words, 0, out=tensor.words)
 
 
+def leak(tensor: Travelling, slope: float, row: FloatArray) -> None:
+    """LeakyReLU."""
+    for _, words in _pieces(tensor, row):
+        below = row.view(np.bool_)[: len(words)]
+        np.multiply(words, slope, out=words, where=np.less_equal(words, 0, out=below))
+
+
 def blocked_bits(tensor: Travelling, row: FloatArray, meter: Meter) -> Bits:
     """One bit per number: whether a ReLU blocks it, and with it the gradient on its way back."""
     bits = meter.count(np.empty(-(-len(tensor.words) // 8), np.uint8))
@@ -78,14 +85,14 @@ def blocked_bits(tensor: Travelling, row: FloatArray, meter: Meter) -> Bits:
     return bits
 
 
-def block(tensor: Travelling, bits: Bits, row: FloatArray) -> None:
-    """Zeroes the numbers whose bits are set."""
+def block(tensor: Travelling, bits: Bits, row: FloatArray, slope: float = 0.0) -> None:
+    """Multiplies the numbers whose bits are set by the activation's slope below zero."""
     for piece, words in _pieces(tensor, row):
         flags = row.view(np.uint8)[: 8 * len(bits[piece])].reshape(-1, 8)
         for place in range(8):
             np.bitwise_and(bits[piece], _PLACES[place], out=flags[:, place])
         mask = np.not_equal(flags, 0, out=flags.view(np.bool_))
-        np.copyto(words, 0, where=mask.reshape(-1)[: len(words)])
+        np.multiply(words, slope, out=words, where=mask.reshape(-1)[: len(words)])
 
 
 def _pieces(tensor: Travelling, row: FloatArray) -> Iterator[tuple[slice, FloatArray]]:

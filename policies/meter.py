@@ -37,6 +37,13 @@ class Meter:
         self._finalizers[id(array)] = weakref.finalize(array, self._shrink, id(array), array.nbytes)
         return array
 
+    def resize(self, array: NDArray[np.float32], words: int) -> None:
+        """Gives a counted vector another length where it stands; there must be no views of it."""
+        self._finalizers.pop(id(array)).detach()
+        self.alive -= array.nbytes
+        array.resize(words, refcheck=False)
+        self.count(array)
+
     def hand_over(self, array: NDArray[Any]) -> None:
         """Counts an array no longer, because it outlives the step in the place of another that was there before."""
         self._finalizers[id(array)]()

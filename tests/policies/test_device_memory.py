@@ -10,7 +10,7 @@ from device_problems import device_parameters, random_samples
 from torch.profiler import ProfilerActivity, profile
 
 from metarl.cost import Plan, cost, plan_updates
-from metarl.peak import LayerUpdate, Workload
+from metarl.peak import SIDES, LayerUpdate, Workload
 from metarl.policies.attention import Attention, attention_scores, initial_attention
 from metarl.policies.device_network import Samples
 from metarl.policies.device_scores import SCORING_BYTES
@@ -44,7 +44,7 @@ def attended_plan(network: GaussianMLP, parameters: Parameters, names: list[str]
             inputs = network(parameters, torch.from_numpy(episode.observations))[1][name].input
             scores = attention_scores(parameters, name, "forward", inputs.mean(dim=0), clip=0.3)
             kept.append(float((scores > 0).float().mean()))
-        plan[name] = LayerUpdate(max(kept), 1.0, attention=True)
+        plan[name] = LayerUpdate(max(kept), 1.0, attention=SIDES)
     return plan
 
 
