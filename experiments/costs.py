@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -18,12 +18,13 @@ from metarl.cost import Cost, cost
 from metarl.envs.family import TaskFamily
 from metarl.evaluation import unseen_tasks
 from metarl.meta_training import build_network, initial_state, single_threaded_torch
-from metarl.peak import LayerUpdate, Plan, Workload
+from metarl.peak import SIDES, LayerUpdate, Plan, Workload
 from metarl.policies.controller import Controller
 from metarl.policies.device_network import device_network
 from metarl.policies.device_scores import episode_scores
 from metarl.policies.meter import Meter
 from metarl.policies.methods import STEP_SIZES, get_method
+from metarl.policies.network import Network, Parameters
 from metarl.policies.recorded import Episode, advantages_per_episode, checked_episodes
 from metarl.randomness import Purpose, generator
 from metarl.run_folder import best_controller
@@ -36,6 +37,29 @@ TASKS = 4
 Record = Callable[[Sequence[Controller]], list[list[Episode]]]  # the episodes of each task, by its controller
 
 
+class AdaptationRecord(Protocol):
+    """What the metadata of a controller and of a classifier say about its adaptation."""
+
+    @property
+    def method(self) -> str: ...
+
+    @property
+    def inner_steps(self) -> int: ...
+
+
+class Adaptable(Protocol):
+    """A controller or a classifier: a network with parameters, step sizes and attention among them."""
+
+    @property
+    def parameters(self) -> Parameters: ...
+
+    @property
+    def network(self) -> Network: ...
+
+    @property
+    def metadata(self) -> AdaptationRecord: ...
+
+
 @dataclass(frozen=True)
 class KeptShares:
     """The share of a layer's channels that attention scores above zero, at its input and at its output."""
@@ -46,10 +70,13 @@ class KeptShares:
 
 @dataclass(frozen=True)
 class TakenStep:
-    """An inner step as it ran: the kept shares of the attended layers, averaged, and the largest memory it took."""
+    """An inner step as it ran: the kept shares of the layers, averaged, and the largest memory it took.
+
+    Without a layer's shares it keeps all of its channels; the memory is 0 where nobody measured it.
+    """
 
     shares: Mapping[str, KeptShares]
-    peak_bytes: int
+    peak_bytes: int = 0
 
 
 def untrained(family: TaskFamily, method: str) -> Controller:
@@ -58,27 +85,27 @@ def untrained(family: TaskFamily, method: str) -> Controller:
     return best_controller(family, settings, initial_state(build_network(family, settings), settings))
 
 
-def adapting(controller: Controller, layers: Collection[str]) -> Controller:
-    """The controller that adapts these layers and no others, in every inner step.
+def parameters_adapting(adaptable: Adaptable, layers: Collection[str]) -> Parameters:
+    """The parameters with step sizes that adapt these layers and no others, in every inner step.
 
     A layer without a step size gets that of the settings, since memory and operations do not depend on the number.
     ValueError if the method never updates such a layer.
     """
-    names, method = controller.network.layer_names, get_method(controller.metadata.method)
+    names, method = adaptable.network.layer_names, get_method(adaptable.metadata.method)
     possible = method.updated_layers(names)
     for name in layers:
         if name not in possible:
             raise ValueError(f"{method.name} does not adapt {name} of this network, only {', '.join(possible)}")
-    step_sizes = _step_sizes(controller)
+    step_sizes = _step_sizes(adaptable)
     chosen = torch.tensor([name in layers for name in names])
     filled = torch.where(step_sizes == 0, TrainSettings().step_size, step_sizes)
-    return replace(controller, parameters={**controller.parameters, STEP_SIZES: torch.where(chosen, filled, 0.0)})
+    return {**adaptable.parameters, STEP_SIZES: torch.where(chosen, filled, 0.0)}
 
 
-def adapted_layers(controller: Controller, step: int) -> tuple[str, ...]:
+def adapted_layers(adaptable: Adaptable, step: int) -> tuple[str, ...]:
     """The layers that inner step ``step`` updates: those of the method with a step size other than zero."""
-    names, row = controller.network.layer_names, _step_sizes(controller)[step].tolist()
-    possible = get_method(controller.metadata.method).updated_layers(names)
+    names, row = adaptable.network.layer_names, _step_sizes(adaptable)[step].tolist()
+    possible = get_method(adaptable.metadata.method).updated_layers(names)
     return tuple(name for name, step_size in zip(names, row, strict=True) if step_size != 0 and name in possible)
 
 
@@ -92,9 +119,13 @@ def controller_cost(controller: Controller, taken: Sequence[TakenStep] = (), chu
 
     ``taken`` has the shares that attention keeps in each step; without them it counts as keeping every channel.
     """
-    shares = [step.shares for step in taken] or [{} for _ in range(controller.metadata.inner_steps)]
-    plans = [_plan(controller, step, each) for step, each in enumerate(shares)]
-    return cost(mlp_shapes(controller.network.sizes), plans, workload(controller, chunk))
+    return cost(mlp_shapes(controller.network.sizes), step_plans(controller, taken), workload(controller, chunk))
+
+
+def step_plans(adaptable: Adaptable, taken: Sequence[TakenStep] = ()) -> list[Plan]:
+    """What each inner step updates, with the kept shares of ``taken`` or, without it, all channels."""
+    shares = [step.shares for step in taken] or [{} for _ in range(adaptable.metadata.inner_steps)]
+    return [_plan(adaptable, step, each) for step, each in enumerate(shares)]
 
 
 def take_steps(
@@ -112,7 +143,7 @@ def take_steps(
             for each, recorded, meter in zip(adapted, episodes, meters, strict=True)
         ]
         shares = [kept_shares(each, step, recorded) for each, recorded in zip(adapted, episodes, strict=True)]
-        taken.append(TakenStep(_mean(shares), max(meter.peak for meter in meters)))
+        taken.append(TakenStep(mean_shares(shares), max(meter.peak for meter in meters)))
         adapted = after
     return tuple(taken)
 
@@ -198,13 +229,8 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
-def _plan(controller: Controller, step: int, shares: Mapping[str, KeptShares]) -> Plan:
-    attended = controller.network.layer_names[:-1] if get_method(controller.metadata.method).attention else ()
-    kept = {name: shares.get(name, KeptShares()) for name in adapted_layers(controller, step)}
-    return {name: LayerUpdate(each.forward, each.backward, name in attended) for name, each in kept.items()}
-
-
-def _mean(shares: Sequence[Mapping[str, KeptShares]]) -> dict[str, KeptShares]:
+def mean_shares(shares: Sequence[Mapping[str, KeptShares]]) -> dict[str, KeptShares]:
+    """The mean over tasks, of each layer."""
     return {
         name: KeptShares(
             forward=float(np.mean([each[name].forward for each in shares])),
@@ -214,7 +240,16 @@ def _mean(shares: Sequence[Mapping[str, KeptShares]]) -> dict[str, KeptShares]:
     }
 
 
-def _step_sizes(controller: Controller) -> torch.Tensor:
-    if STEP_SIZES not in controller.parameters:
-        raise ValueError(f"the controller cannot be adapted: {controller.metadata.method} needs its '{STEP_SIZES}'")
-    return controller.parameters[STEP_SIZES]
+def _plan(adaptable: Adaptable, step: int, shares: Mapping[str, KeptShares]) -> Plan:
+    attention, last = get_method(adaptable.metadata.method).attention, adaptable.network.layer_names[-1]
+    modules = tuple(side for side in SIDES if attention and side in attention.clips())
+    kept = {name: shares.get(name, KeptShares()) for name in adapted_layers(adaptable, step)}
+    return {
+        name: LayerUpdate(each.forward, each.backward, modules if name != last else ()) for name, each in kept.items()
+    }
+
+
+def _step_sizes(adaptable: Adaptable) -> torch.Tensor:
+    if STEP_SIZES not in adaptable.parameters:
+        raise ValueError(f"the controller cannot be adapted: {adaptable.metadata.method} needs its '{STEP_SIZES}'")
+    return adaptable.parameters[STEP_SIZES]

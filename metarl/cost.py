@@ -9,15 +9,23 @@ layer is charged for it and a convolution is not.
 The paper leaves open what to count outside of matrix products (under 5 % of 4Conv's total, 1 % of ResNet12's). These
 counts are fitted to the totals of Tables 1 and 2 and give all of them; others may, too. Per element of a group norm
 4 forward (mean, square, normalise, scale), and backward 2 for its parameters and 2 for its input; 1 per output of a
-LeakyReLU, a residual sum or a max-pooling, and per element of a mean over positions. Selecting by bits (ReLU, and the
-way back through activations and pooling) costs nothing; nor do biases.
+LeakyReLU, a residual sum or a max-pooling, and per element of a mean over positions (average-pooling among them).
+Selecting by bits (ReLU, and the way back through activations and pooling) costs nothing; nor do biases.
 
 The paper's batches hold whole episodes, which attention scores on the way. Where batches are smaller, an episode's
-scores need a pass of their own over all of its batches first: forward, and back to the first attended layer's output
-without weight gradients. It is counted as ``metarl.policies.device_step`` runs it, without eq. 18's extra product.
+scores need a pass of their own over all of its batches first: forward and, for the backward modules, back to the first
+of their layers' outputs without weight gradients. It is counted as ``metarl.policies.device_step`` runs it, without
+eq. 18's extra product.
 
-One cell is out of reach: 2D navigation, layers 1 and 3, gives 0.0848 GMAC where Table 3 prints 0.09. MAML there costs
-0.04 more, the weight gradient of the 100x100 layer; as it rounds to the printed 0.12, this one rounds to 0.08.
+Table 2's rows of MAML, ANIL, BOIL and MAML++ come out to the printed digit, with operations per inner step on the whole
+support set, one image at a time; but for ResNet12's 54.69 MB with MAML and MAML++ (see ``metarl.peak``). The rows of
+p-Meta are means over five inner steps, whose layers and channels are not published. No layers of 4Conv that all steps
+share give its row without attention, neither for 1 nor for 5 shots; 1.00 MB for 1 shot is not even a peak of any. Many
+choices that differ from step to step do: for 1 shot, conv3, conv4 and fc in three steps, conv2 besides in a fourth and
+nothing in the fifth, with the memory as the mean over the steps that update something.
+
+One cell of Table 3 is out of reach: 2D navigation, layers 1 and 3, gives 0.0848 GMAC where 0.09 is printed. MAML there
+costs 0.04 more, the weight gradient of the 100x100 layer; as it rounds to the printed 0.12, this one rounds to 0.08.
 """
 
 from __future__ import annotations
@@ -26,11 +34,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from metarl.peak import (
+    SIDES,
     WORD_BYTES,
     LayerMemory,
     LayerUpdate,
     Moment,
     Plan,
+    Side,
     Workload,
     adaptation_moments,
     first_updated,
@@ -54,7 +64,7 @@ class LayerCost:
     forward_macs: int
     input_gradient_macs: int
     weight_gradient_macs: int
-    attention_macs: int  # the modules, and the means over an episode that they look at
+    attention_macs: int  # the modules, and the means over an episode or over positions that they look at
     scoring_macs: int  # the pass that finds the scores of episodes larger than a batch
 
     @property
@@ -119,9 +129,9 @@ class Cost:
 
 
 def plan_updates(
-    shapes: Shapes, names: Sequence[str], mu_fw: float = 1.0, mu_bw: float = 1.0, attention: bool = False
+    shapes: Shapes, names: Sequence[str], mu_fw: float = 1.0, mu_bw: float = 1.0, attention: tuple[Side, ...] = ()
 ) -> Plan:
-    """The plan that updates the layers ``names``, all with the same shares; with ``attention``, all but the last.
+    """The plan that updates the layers ``names``, all with the same shares and attention modules.
 
     Attention never acts on the network's last layer (p-Meta, Sec. 4.1), whose shares are therefore 1 then.
     """
@@ -145,10 +155,11 @@ def cost(shapes: Shapes, steps: Sequence[Plan], workload: Workload) -> Cost:
     for name in (name for plan in steps for name in plan):
         if name not in names:
             raise ValueError(f"unknown layer '{name}': this network has {', '.join(names)}")
-    attended = {name for plan in steps for name, update in plan.items() if update.attention}
+    modules = {(name, side) for plan in steps for name, update in plan.items() for side in update.attention}
+    by_name = {shape.name: shape for shape in shapes}
     return Cost(
         static_bytes=WORD_BYTES * sum(shape.parameters for shape in shapes),
-        attention_bytes=WORD_BYTES * sum(_attention_parameters(shape) for shape in shapes if shape.name in attended),
+        attention_bytes=WORD_BYTES * sum(_module_parameters(by_name[name], side) for name, side in modules),
         peak_inference_bytes=peak(inference_moments(shapes, workload)).bytes,
         inference_macs=workload.observations * sum(forward_macs(shape) for shape in shapes),
         steps=tuple(_step_cost(shapes, plan, workload) for plan in steps),
@@ -172,9 +183,7 @@ def _layer_cost(
     product = workload.observations * _product(shape)
     passes_gradient = place >= 0 if shape.kind == "fc" else place > 0
     share = update.mu_fw * update.mu_bw if update else 0.0
-    attended = update is not None and update.attention
-    averages = workload.observations * (shape.input_words + shape.output_words)
-    modules = workload.episodes * 2 * (shape.channels_in**2 + shape.channels_out**2)
+    modules = update.attention if update else ()
     return LayerCost(
         name=shape.name,
         updated=update is not None,
@@ -185,18 +194,22 @@ def _layer_cost(
         forward_macs=workload.observations * forward_macs(shape),
         input_gradient_macs=product if passes_gradient else 0,
         weight_gradient_macs=round(product * share),
-        attention_macs=averages + modules if attended else 0,
+        attention_macs=sum(_module_macs(shape, side, workload) for side in modules),
         scoring_macs=scoring,
     )
 
 
 def _scoring_macs(shapes: Shapes, plan: Plan, workload: Workload) -> list[int]:
     """By layer: the pass before a chunked episode's gradients; none where a batch holds the episode that it scores."""
-    attended = [index for index, shape in enumerate(shapes) if shape.name in plan and plan[shape.name].attention]
-    if not attended or workload.batch >= workload.horizon:
+    forward, backward = (
+        [index for index, shape in enumerate(shapes) if shape.name in plan and side in plan[shape.name].attention]
+        for side in SIDES
+    )
+    if not forward + backward or workload.batch >= workload.horizon:
         return [0] * len(shapes)
+    first = min(backward, default=len(shapes))
     return [
-        workload.observations * (forward_macs(shape) + (_product(shape) if index > attended[0] else 0))
+        workload.observations * (forward_macs(shape) + (_product(shape) if index > first else 0))
         for index, shape in enumerate(shapes)
     ]
 
@@ -212,9 +225,21 @@ def forward_macs(shape: LayerShape) -> int:
     averaged = shape.input_words * shape.averaged_positions if shape.averaged_positions > 1 else 0
     slopes = shape.output_words if shape.activation == "leaky_relu" else 0
     added = shape.output_words if shape.branch == "join" else 0
-    return product + averaged + slopes + added + shape.pooled_words
+    pooled = shape.pooled_words * (1 if shape.pooling == "max" else 4)
+    return product + averaged + slopes + added + pooled
 
 
-def _attention_parameters(shape: LayerShape) -> int:
-    """Two modules, each of two square fully-connected layers with biases."""
-    return sum(2 * (channels**2 + channels) for channels in (shape.channels_in, shape.channels_out))
+def _module_parameters(shape: LayerShape, side: Side) -> int:
+    """Two square fully-connected layers with biases."""
+    channels = _module_channels(shape, side)
+    return 2 * (channels**2 + channels)
+
+
+def _module_macs(shape: LayerShape, side: Side, workload: Workload) -> int:
+    """The means of what a module looks at, and its two fully-connected layers once per episode."""
+    words = shape.input_words if side == "forward" else shape.output_words
+    return workload.observations * words + workload.episodes * 2 * _module_channels(shape, side) ** 2
+
+
+def _module_channels(shape: LayerShape, side: Side) -> int:
+    return shape.channels_in if side == "forward" else shape.channels_out

@@ -12,7 +12,11 @@ The peak is the maximum, over the moments of one gradient step, of everything dy
 * The accumulators of the updated layers' weights and biases (the paper leaves biases out; no digit it prints depends
   on them), in full because each batch keeps other channels; or, when one batch makes the whole step, the gradient of
   the layer just being differentiated, applied at once.
-* For attention the scores of a batch of B samples, at most B * (C_I + C_O) words per layer.
+* For attention the scores of a batch of B samples, at most B * (C_I + C_O) words per layer: B * C_I of the forward
+  module from the layer's forward to its backward computation, B * C_O of the backward one while it is differentiated.
+
+The way back through a group norm needs its normalised input also where that is not kept, or not all of its channels.
+The paper counts neither that tensor nor the operations of computing it again, and neither do we.
 
 What the paper's tables print and this walk does not:
 
@@ -28,19 +32,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
+from typing import Literal
 
 from metarl.shapes import LayerShape, Shapes
 
 WORD_BYTES = 4
 
+Side = Literal["forward", "backward"]
+SIDES: tuple[Side, ...] = ("forward", "backward")
+
 
 @dataclass(frozen=True)
 class LayerUpdate:
-    """How a layer is updated: the shares of input and output channels kept, and whether attention chose them."""
+    """How a layer is updated: the shares of input and output channels kept, and the attention modules it runs.
+
+    The forward module scores the input channels, the backward one the output channels.
+    """
 
     mu_fw: float = 1.0
     mu_bw: float = 1.0
-    attention: bool = False
+    attention: tuple[Side, ...] = ()
 
     def __post_init__(self) -> None:
         for name, share in (("mu_fw", self.mu_fw), ("mu_bw", self.mu_bw)):
@@ -154,16 +165,16 @@ def _memory(shape: LayerShape, update: LayerUpdate | None, workload: Workload, r
     batch = workload.batch
     mu_fw, mu_bw = (update.mu_fw, update.mu_bw) if update else (0.0, 0.0)
     gradient_words = round(mu_fw * mu_bw * shape.weights) + round(mu_bw * shape.biases)
-    activation_bits = shape.output_words if shape.activation else 0
-    samples = workload.batch_samples if update and update.attention else 0
+    bits = (shape.output_words if shape.activation else 0, 2 * shape.pooled_words if shape.pooling == "max" else 0)
+    modules = update.attention if update else ()
     return LayerMemory(
         input=WORD_BYTES * batch * shape.input_words,
         output=WORD_BYTES * batch * shape.output_words,
         stored_input=round(mu_fw * WORD_BYTES * batch * shape.input_words),
-        bits=ceil(batch * activation_bits / 8) + ceil(batch * 2 * shape.pooled_words / 8) if reached else 0,
+        bits=sum(ceil(batch * each / 8) for each in bits) if reached else 0,
         weight_gradient=WORD_BYTES * gradient_words,
-        input_scores=WORD_BYTES * samples * shape.channels_in,
-        output_scores=WORD_BYTES * samples * shape.channels_out,
+        input_scores=WORD_BYTES * workload.batch_samples * shape.channels_in if "forward" in modules else 0,
+        output_scores=WORD_BYTES * workload.batch_samples * shape.channels_out if "backward" in modules else 0,
     )
 
 

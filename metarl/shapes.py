@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
+Pooling = Literal["max", "average"]
+
 
 @dataclass(frozen=True)
 class LayerShape:
@@ -19,7 +21,7 @@ class LayerShape:
 
     Convolutions have stride 1 and keep the size, so that ``positions`` (height times width; 1 if fully connected)
     holds for the input x and the output y. The activation and then the pooling come after the layer, in a joining
-    layer after the addition. ``pooled_positions`` are those left by a 2x2 max-pooling, 0 without one;
+    layer after the addition. ``pooled_positions`` are those left by a 2x2 pooling, 0 without one;
     ``averaged_positions`` are averaged into one before the layer (global average pooling), 1 without.
     """
 
@@ -32,6 +34,7 @@ class LayerShape:
     biases: int = 0
     activation: Literal["relu", "leaky_relu"] | None = None
     pooled_positions: int = 0
+    pooling: Pooling = "max"
     averaged_positions: int = 1
     branch: Literal["fork", "shortcut", "join"] | None = None
 
@@ -47,7 +50,7 @@ class LayerShape:
 
     @property
     def pooled_words(self) -> int:
-        """The numbers that max-pooling leaves of one sample's output; 0 without pooling."""
+        """The numbers that pooling leaves of one sample's output; 0 without pooling."""
         return self.channels_out * self.pooled_positions
 
     @property
@@ -87,8 +90,8 @@ def mlp_shapes(sizes: Sequence[int]) -> Shapes:
     )
 
 
-def conv4_shapes(side: int = 84, ways: int = 5, channels: int = 32) -> Shapes:
-    """4Conv on ``side`` x ``side`` RGB images: 4 x [3x3 convolution, group norm, ReLU, 2x2 max-pooling], then fc."""
+def conv4_shapes(side: int = 84, ways: int = 5, channels: int = 32, pooling: Pooling = "max") -> Shapes:
+    """4Conv on ``side`` x ``side`` RGB images: 4 x [3x3 convolution, group norm, ReLU, 2x2 pooling], then fc."""
     _check_images(side, ways)
     layers: list[LayerShape] = []
     inputs = 3
@@ -96,7 +99,7 @@ def conv4_shapes(side: int = 84, ways: int = 5, channels: int = 32) -> Shapes:
         layers.append(LayerShape(f"conv{number}", "conv", inputs, channels, side**2, kernel=3))
         norm = _group_norm(f"norm{number}", channels, side)
         side //= 2
-        layers.append(replace(norm, activation="relu", pooled_positions=side**2))
+        layers.append(replace(norm, activation="relu", pooled_positions=side**2, pooling=pooling))
         inputs = channels
     features = channels * side**2
     return (*layers, LayerShape("fc", "fc", features, ways, biases=ways))

@@ -203,9 +203,9 @@ def test_a_family_that_a_file_names_is_not_imported(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "named", "allowed"),
     [
-        ("", "--family and --method are missing", "either a CONTROLLER or --family and --method"),
+        ("", "--family or --backbone and --method are missing", "either a CONTROLLER, or --method with --family"),
         ("--family navigation-2d", "--method is missing", "either a CONTROLLER"),
-        ("--method maml", "--family is missing", "either a CONTROLLER"),
+        ("--method maml", "--family or --backbone is missing", "either a CONTROLLER"),
         ("{controller} --family navigation-2d", "not both", "either a CONTROLLER"),
         ("{controller} --method maml", "not both", "either a CONTROLLER"),
         ("--family nonsense --method maml", "'nonsense'", "navigation-2d"),

@@ -1,0 +1,70 @@
+"""``metarl cost`` for image networks: which one, the images it adapts to, and its cost."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from rich.console import Console
+
+from metarl.experiments import costs, image_costs
+from metarl.experiments.costing import OF_POLICIES, CostCommand, Costing, chosen_layers
+from metarl.experiments.image_evaluation import few_tasks
+from metarl.experiments.parsing import refuse
+from metarl.experiments.progress import decoding_line
+from metarl.image_tasks import ImageTask
+from metarl.policies.classifier import Classifier, is_classifier, load_classifier
+from metarl.policies.classifier_metadata import backbone
+from metarl.policies.methods import get_method
+
+
+def is_about_images(command: CostCommand) -> bool:
+    """Whether the command is about an image network, and not about a policy."""
+    return command.backbone is not None or (command.controller is not None and is_classifier(command.controller))
+
+
+def image_costing(command: CostCommand) -> Costing:
+    """The cost of an image network, by the model and, if it is asked for, measured."""
+    refuse(command, OF_POLICIES, "is about policies: leave it out for an image network")
+    classifier = chosen(command)
+    network, metadata, at_once = classifier.network, classifier.metadata, command.chunk or 1
+    work = image_costs.image_workload(classifier, at_once)
+    attended = get_method(metadata.method).attention is not None
+    tasks = tasks_to_adapt_to(classifier, command) if attended or command.measure else []
+    taken = image_costs.take_image_steps(classifier, tasks, at_once) if attended else ()
+    return Costing(
+        title=f"{backbone(network)} on images of {network.side} x {network.side}, {metadata.method}",
+        shapes=image_costs.network_shapes(network),
+        work=work,
+        result=image_costs.image_cost(classifier, taken, at_once),
+        step=f"One adaptation step: {network.ways} classes with {costs.plural(metadata.shots, 'image')} each, "
+        f"{costs.plural(at_once, 'image')} at a time, their gradients added up.",
+        data="random images" if command.data is None else f"tasks of {command.data}",
+        attended=attended,
+        measured=image_costs.measured_peak(classifier, tasks[0].support, at_once) if command.measure else None,
+        sizes={"side": network.side, "ways": network.ways, "shots": metadata.shots},
+    )
+
+
+def chosen(command: CostCommand) -> Classifier:
+    """A file's image network or an untrained one, with the layers and shots that are asked for."""
+    if command.controller is not None:
+        refuse(command, ("side", "ways"), "goes with --backbone: a controller has its own")
+        classifier = load_classifier(command.controller)
+    else:
+        assert command.backbone is not None and command.method is not None
+        sizes = {"side": command.side, "ways": command.ways, "shots": command.shots}
+        given = {name: size for name, size in sizes.items() if size is not None}
+        classifier = image_costs.untrained(command.backbone, command.method, **given)
+    if command.shots is not None:
+        classifier = replace(classifier, metadata=replace(classifier.metadata, shots=command.shots))
+    if command.layers is not None:
+        layers = chosen_layers(command.layers, classifier.network.layer_names)
+        classifier = replace(classifier, parameters=costs.parameters_adapting(classifier, layers))
+    return classifier
+
+
+def tasks_to_adapt_to(classifier: Classifier, command: CostCommand) -> list[ImageTask]:
+    """A few tasks of the folder's validation split, or of random images."""
+    if command.data is None:
+        return image_costs.random_tasks(classifier.network, classifier.metadata.shots, command.seed)
+    return few_tasks(classifier, command.data, command.seed, decoding_line(Console(highlight=False)))
