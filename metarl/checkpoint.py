@@ -19,6 +19,7 @@ KIND = FileKind(noun="checkpoint", format="metarl-checkpoint", version=1)
 FOLDER = "checkpoints"
 KEPT = 2
 PARAMETERS, MOMENTS, BEST = "parameters/", "moments/", "best/"
+BEST_SCORE = "best_return"  # the name in the first files, which knew returns alone
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         "family": checkpoint.family,
         "method": checkpoint.method,
         "iteration": state.iteration,
-        "best_return": state.best_return if math.isfinite(state.best_return) else None,
+        BEST_SCORE: state.best_score if math.isfinite(state.best_score) else None,
         "best_iteration": state.best_iteration,
         "faults_in_a_row": state.faults_in_a_row,
         "skipped": state.skipped,
@@ -108,13 +109,13 @@ def _parse(content: dict[str, Any], tensors: dict[str, Any]) -> Checkpoint:
     def group(prefix: str) -> dict[str, Any]:
         return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
-    best_return = content["best_return"]
+    best_score = content[BEST_SCORE]
     state = TrainingState(
         iteration=int(content["iteration"]),
         parameters=group(PARAMETERS),
         moments=group(MOMENTS),
         best_parameters=group(BEST),
-        best_return=-math.inf if best_return is None else float(best_return),
+        best_score=-math.inf if best_score is None else float(best_score),
         best_iteration=int(content["best_iteration"]),
         faults_in_a_row=int(content["faults_in_a_row"]),
         skipped=int(content["skipped"]),

@@ -22,6 +22,7 @@ from metarl.image_evaluation import evaluate_with
 from metarl.image_settings import ImageNetwork, ImageSettings, build_network
 from metarl.image_tasks import ImageTask, Score, adapt, query_score, sample_tasks, score
 from metarl.inner_loop import as_leaves
+from metarl.kept_channels import KeptChannels, kept_channels
 from metarl.losses import cross_entropy
 from metarl.meta_iteration import Interval
 from metarl.meta_training import FAULTS_IN_A_ROW, TrainingState, abandon, single_threaded_torch
@@ -56,6 +57,7 @@ class ImageReport:
     before: Score
     after: Score
     learning_rate: float
+    kept: KeptChannels | None  # of the last iteration of an epoch alone
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def load_data(settings: ImageSettings, progress: Progress | None = None) -> Imag
 
 
 def initial_state(settings: ImageSettings) -> TrainingState:
-    """The state before the first iteration; ``best_return`` is the validation's best accuracy."""
+    """The state before the first iteration; ``best_score`` is the validation's best accuracy."""
     network, method = build_network(settings), get_method(settings.method)
     seed = int(generator(settings.seed, Purpose.PARAMETERS).integers(2**31))
     random = torch.Generator().manual_seed(seed)
@@ -167,7 +169,13 @@ def image_iteration(
             lengths = step_lengths(moments, STEP_SIZES, rate)
             thresholds = lengths * settings.lasso * input_memory(settings)
             parameters[STEP_SIZES] = shrink_step_sizes(parameters[STEP_SIZES], thresholds)
-    return parameters, moments, ImageReport(before, after, rate)
+    kept = None
+    if (state.iteration + 1) % settings.iterations_per_epoch == 0:
+        with clock.phase("validation"):
+            batches = [task.support._replace(together=len(task.support.images)) for task in tasks]
+            supports = [[batch] * settings.inner_steps for batch in batches]
+            kept = kept_channels(network, state.parameters, method, supports, executor)
+    return parameters, moments, ImageReport(before, after, rate, kept)
 
 
 def meta_gradient(
@@ -226,9 +234,9 @@ def validate(
 
 def keep_best(state: TrainingState, validation: Interval) -> TrainingState:
     """The state, with its parameters as the best if no epoch before came out better."""
-    if validation.mean <= state.best_return:
+    if validation.mean <= state.best_score:
         return state
-    return replace(state, best_parameters=state.parameters, best_return=validation.mean, best_iteration=state.iteration)
+    return replace(state, best_parameters=state.parameters, best_score=validation.mean, best_iteration=state.iteration)
 
 
 def learning_rate(settings: ImageSettings, iteration: int) -> float:

@@ -14,6 +14,7 @@ from metarl.adam import adam_step
 from metarl.adaptation import Adaptation, AdaptationSettings, adapt_to_tasks
 from metarl.clock import Clock
 from metarl.episodes import Episodes
+from metarl.kept_channels import KeptChannels, kept_channels
 from metarl.meta_objective import MetaGradient, MetaObjective, TaskData, flatten
 from metarl.numerics import require_finite
 from metarl.policies.attention import PREFIX
@@ -52,6 +53,7 @@ class IterationReport:
     search: LineSearch
     action_std: float  # mean over the actions, before adaptation
     step_sizes: dict[str, list[float]]  # by layer, one per inner step
+    kept: KeptChannels
     steps: int  # environment steps
 
 
@@ -83,13 +85,16 @@ def meta_iteration(
     tasks = sampler.family.sample_tasks(settings.tasks, generator)
     inner = adaptation_settings(settings)
     adaptation = adapt_to_tasks(parameters, tasks, inner, sampler, executor, generator, clock)
+    data = task_data(adaptation)
+    with clock.phase("inner loop"):
+        kept = kept_channels(sampler.network, parameters, inner.method, [task.support for task in data], executor)
     trusted, attention = outer_names(inner.method, parameters)
     objective = MetaObjective(
         network=sampler.network,
         method=inner.method,
         trained=trusted,
         first_order=settings.first_order,
-        tasks=task_data(adaptation),
+        tasks=data,
         executor=executor,
     )
     gradient, search = outer_step(objective, parameters, attention, settings, clock)
@@ -99,6 +104,7 @@ def meta_iteration(
         search=search,
         action_std=float(sampler.network.log_std(parameters).exp().mean()),
         step_sizes=dict(zip(sampler.network.layer_names, parameters[STEP_SIZES].mT.tolist(), strict=True)),
+        kept=kept,
         steps=sum(episodes.steps() for episodes in adaptation.episodes),
     )
     if not search.accepted:

@@ -32,7 +32,7 @@ class TrainingState:
     parameters: Parameters
     moments: Parameters  # Adam's, of the attention modules
     best_parameters: Parameters
-    best_return: float  # after adaptation, mean over the tasks of one iteration
+    best_score: float  # after adaptation: the mean return of one iteration's tasks, or the validation accuracy
     best_iteration: int
     skipped: int = 0  # iterations that left the parameters as they were
     faults_in_a_row: int = 0  # the last of these that met a numerical fault
@@ -112,8 +112,8 @@ def advance(
 ) -> TrainingState:
     """The state one iteration on. The reported return was reached by the parameters before the outer step."""
     iteration, adapted_return = state.iteration + 1, report.returns[-1].mean
-    if adapted_return > state.best_return:
-        state = replace(state, best_parameters=state.parameters, best_return=adapted_return, best_iteration=iteration)
+    if adapted_return > state.best_score:
+        state = replace(state, best_parameters=state.parameters, best_score=adapted_return, best_iteration=iteration)
     return replace(
         state,
         iteration=iteration,

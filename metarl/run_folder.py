@@ -18,9 +18,11 @@ from torch.utils.tensorboard import SummaryWriter
 import metarl
 from metarl.envs.family import TaskFamily
 from metarl.image_settings import ImageSettings
+from metarl.kept_channels import kept_columns, kept_row
 from metarl.meta_training import Step, TrainingState, build_network, with_horizon
 from metarl.policies.controller import Controller
 from metarl.policies.metadata import ControllerMetadata, FieldRecord
+from metarl.policies.methods import get_method
 from metarl.settings import TrainSettings
 
 Parsed = TypeVar("Parsed")
@@ -82,7 +84,8 @@ def progress_columns(settings: TrainSettings, layer_names: tuple[str, ...]) -> l
     returns = [f"return_{number}{suffix}" for number in range(settings.inner_steps + 1) for suffix in ("", "_ci95")]
     step_sizes = [f"step_size_{layer}_{number + 1}" for layer in layer_names for number in range(settings.inner_steps)]
     search = ["kl", "loss_before", "loss_after", "line_search_trials", "step_accepted", "skipped"]
-    return ["iteration", *returns, *search, "action_std", "env_steps", *step_sizes]
+    kept = kept_columns(get_method(settings.method), layer_names, settings.inner_steps)
+    return ["iteration", *returns, *search, "action_std", "env_steps", *step_sizes, *kept]
 
 
 def progress_row(step: Step) -> dict[str, float | int]:
@@ -95,6 +98,7 @@ def progress_row(step: Step) -> dict[str, float | int]:
         row |= {f"return_{number}": interval.mean, f"return_{number}_ci95": interval.ci95}
     for layer, step_sizes in report.step_sizes.items():
         row |= {f"step_size_{layer}_{number}": alpha for number, alpha in enumerate(step_sizes, start=1)}
+    row |= kept_row(report.kept)
     return row | {
         "kl": search.measured.kl,
         "loss_before": report.loss_before,
@@ -126,17 +130,23 @@ def column(phase: str) -> str:
 
 
 class RunLog:
-    """Appends every iteration to CSV files, by the columns of each, and to TensorBoard."""
+    """Appends every iteration to CSV files, by the columns of each, and to TensorBoard.
+
+    A file that is there already keeps the columns of its header, so that a run goes on that was begun when there were
+    fewer; ValueError if it has one that is not among ``columns``, or cannot be read.
+    """
 
     def __init__(self, folder: Path, columns: Mapping[str, list[str]], start: int) -> None:
-        self.columns = columns
+        self.columns = {name: columns_of(folder / name, wanted) for name, wanted in columns.items()}
+        self.left_out = {name: set(wanted) - set(self.columns[name]) for name, wanted in columns.items()}
         self.folder = folder
         self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=start + 1 if start else None)
 
     def append(self, iteration: int, rows: Mapping[str, Row]) -> None:
         """Adds a row to each file; ValueError if that cannot be written."""
         for name, row in rows.items():
-            append_row(self.folder / name, self.columns[name], row)
+            written = {scalar: value for scalar, value in row.items() if scalar not in self.left_out[name]}
+            append_row(self.folder / name, self.columns[name], written)
             for scalar, value in row.items():
                 if scalar != "iteration" and not math.isnan(value):
                     self.board.add_scalar(scalar, value, iteration)
@@ -154,6 +164,20 @@ class RunLog:
 
     def close(self) -> None:
         self.board.close()
+
+
+def columns_of(path: Path, columns: list[str]) -> list[str]:
+    """The header of a CSV file, or ``columns`` if there is no such file; ValueError if others than these are in it."""
+    try:
+        with path.open(newline="") as file:
+            header = next(csv.reader(file), [])
+    except FileNotFoundError:
+        return columns
+    except (OSError, ValueError, csv.Error) as error:
+        raise ValueError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+    if not header or not set(header) <= set(columns):
+        raise ValueError(f"the columns of {path} are not those of this run: it was altered, so the run cannot go on")
+    return header
 
 
 def append_row(path: Path, columns: list[str], row: Mapping[str, float | int]) -> None:
@@ -191,7 +215,7 @@ def best_controller(family: TaskFamily, settings: TrainSettings, state: Training
         "seed": settings.seed,
         "iterations": state.iteration,
         "best_iteration": state.best_iteration,
-        "best_return": state.best_return,
+        "best_return": state.best_score,
         "settings": asdict(replace(settings, threads=1)),
         "metarl": metarl.__version__,
     }

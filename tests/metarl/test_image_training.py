@@ -11,6 +11,7 @@ import torch
 from coloured_images import small_settings, write_images
 
 from metarl.image_evaluation import evaluate_images
+from metarl.image_run import log_rows, progress_columns
 from metarl.image_settings import build_network
 from metarl.image_tasks import ImageTask, adapt_on_device, sample_tasks
 from metarl.image_training import (
@@ -30,6 +31,7 @@ from metarl.policies.conv4 import Conv4
 from metarl.policies.methods import METHODS, STEP_SIZES, get_method, initial_meta_parameters, trained_names
 from metarl.policies.network import Parameters
 from metarl.randomness import Purpose, generator
+from metarl.run_folder import PROGRESS
 
 NETWORK = Conv4(side=16, ways=3, width=8)
 
@@ -168,9 +170,9 @@ def test_it_learns_to_tell_colours_apart(folder: Path) -> None:
 def test_best_is_what_validates_best(folder: Path) -> None:
     settings = small_settings(folder)
     state = replace(initial_state(settings), iteration=3)
-    better = keep_best(replace(state, best_return=0.5, best_parameters={}), Interval(0.6, 0.1))
-    assert (better.best_return, better.best_iteration) == (0.6, 3) and better.best_parameters is state.parameters
-    assert keep_best(replace(state, best_return=0.7, best_parameters={}), Interval(0.6, 0.1)).best_parameters == {}
+    better = keep_best(replace(state, best_score=0.5, best_parameters={}), Interval(0.6, 0.1))
+    assert (better.best_score, better.best_iteration) == (0.6, 3) and better.best_parameters is state.parameters
+    assert keep_best(replace(state, best_score=0.7, best_parameters={}), Interval(0.6, 0.1)).best_parameters == {}
 
 
 def test_validation_follows_each_epoch(folder: Path) -> None:
@@ -178,6 +180,24 @@ def test_validation_follows_each_epoch(folder: Path) -> None:
     steps = list(train_on_images(settings, load_data(settings), initial_state(settings)))
     assert [step.validation is not None for step in steps] == [False, False, True, False, False, True]
     assert [step.state.iteration for step in steps] == [1, 2, 3, 4, 5, 6]
+
+
+def test_kept_channels_are_those_of_an_epochs_last_meta_batch(folder: Path) -> None:
+    """Scores start equal: a clip of 0.3 zeroes 1 of 3 inputs, and 10 of 32, for 9/32 < 0.3 <= 10/32."""
+    short = small_settings(folder, method="p-meta", epochs=1, tasks_per_epoch=2)
+    (step,) = train_on_images(short, load_data(short), initial_state(short))
+    layers = [f"{kind}{number}" for number in (1, 2, 3, 4) for kind in ("conv", "norm")]
+    inputs = {layer: [22 / 32, 22 / 32] for layer in layers} | {"conv1": [pytest.approx(2 / 3)] * 2}
+    assert step.report.kept == (inputs, {layer: [1.0, 1.0] for layer in layers})
+    settings = small_settings(folder, method="p-meta-bw0.3", epochs=2)
+    steps = list(train_on_images(settings, load_data(settings), initial_state(settings)))
+    assert [step.report.kept is not None for step in steps] == [False, False, True, False, False, True]
+    rows = [log_rows(settings, step)[PROGRESS] for step in steps]
+    kept = [name for name in progress_columns(settings) if name.startswith("kept_")]
+    assert kept == [f"kept_output_{layer}_{step}" for layer in layers for step in (1, 2)]
+    assert progress_columns(settings)[-len(kept) :] == kept
+    for row, step in zip(rows, steps, strict=True):
+        assert [name for name in row if name.startswith("kept_")] == (kept if step.validation else [])
 
 
 def test_numbers_that_are_not_finite_stop_it_in_the_end(folder: Path) -> None:

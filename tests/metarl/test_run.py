@@ -1,5 +1,6 @@
 """Runs in folders: what they leave, and that an interrupted one ends with the numbers of an undisturbed one."""
 
+import csv
 import json
 import threading
 import warnings
@@ -12,14 +13,18 @@ from point_family import TINY, point_family
 
 import metarl.checkpoint
 import metarl.policies.atomic
+import metarl.run_folder
 from metarl.api import resume, train
-from metarl.checkpoint import checkpoint_files, read_checkpoint
+from metarl.checkpoint import FOLDER, KIND, checkpoint_files, read_checkpoint
 from metarl.policies.controller import load
+from metarl.policies.tensor_file import write_tensors
 from metarl.run import CheckpointSettings, Hooks, exclusive
 from metarl.run_folder import CONTROLLER, PROGRESS, read_config
+from metarl.settings import TrainSettings
 
 OFTEN = CheckpointSettings(checkpoint_iterations=2)
 OUTPUTS = (PROGRESS, CONTROLLER)
+ATTENDING = replace(TINY, method="p-meta-fw0.3-bw0.3")
 
 
 class Stop(Exception):
@@ -34,8 +39,8 @@ def stop_after(iteration: int) -> Hooks:
     return Hooks(on_iteration=on_iteration)
 
 
-def run(folder: Path, **kwargs) -> None:
-    train(point_family(), settings=TINY, out=folder, checkpoints=OFTEN, **kwargs)
+def run(folder: Path, settings: TrainSettings = TINY, **kwargs) -> None:
+    train(point_family(), settings=settings, out=folder, checkpoints=OFTEN, **kwargs)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -197,9 +202,68 @@ def test_a_checkpoint_says_all(tmp_path: Path) -> None:
     checkpoint = read_checkpoint(checkpoint_files(tmp_path / "run")[0])
     last = states[-1]
     assert (checkpoint.family, checkpoint.method, checkpoint.state.iteration) == ("point", "maml", 6)
-    assert checkpoint.state.best_return == last.best_return and checkpoint.state.best_iteration == last.best_iteration
+    assert checkpoint.state.best_score == last.best_score and checkpoint.state.best_iteration == last.best_iteration
     for mine, theirs in (
         (checkpoint.state.parameters, last.parameters),
         (checkpoint.state.best_parameters, last.best_parameters),
     ):
         assert mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+def test_a_checkpoint_whose_best_score_is_called_a_return(tmp_path: Path) -> None:
+    content = {"family": "point", "method": "maml", "iteration": 7, "best_return": -2.5, "best_iteration": 4}
+    content |= {"faults_in_a_row": 0, "skipped": 1, "log_bytes": {}}
+    (tmp_path / FOLDER).mkdir()
+    tensors = {f"{group}/layer1.bias": torch.ones(2) for group in ("parameters", "best")}
+    write_tensors(tmp_path / FOLDER / "iteration-00000007.safetensors", KIND, json.dumps(content), tensors)
+    state = read_checkpoint(checkpoint_files(tmp_path)[0]).state
+    assert (state.best_score, state.best_iteration, state.iteration) == (-2.5, 4, 7)
+
+
+@pytest.fixture(scope="module")
+def attending(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    folder = tmp_path_factory.mktemp("runs") / "attending"
+    run(folder, ATTENDING)
+    return contents(folder)
+
+
+def cells(content: bytes) -> list[list[str]]:
+    return list(csv.reader(content.decode().splitlines()))
+
+
+def test_kept_channels_are_logged_in_every_iteration(attending: dict[str, bytes]) -> None:
+    """Scores start equal: of the 8 outputs a clip of 0.3 zeroes three, for 2/8 < 0.3 <= 3/8; a single input stays."""
+    header, *rows = cells(attending[PROGRESS])
+    assert header[-2:] == ["kept_input_layer1_1", "kept_output_layer1_1"] and header[-3] == "step_size_layer2_1"
+    assert rows[0][-2:] == ["1.0", "0.625"]
+    assert all(row[-2] == "1.0" and 0 < float(row[-1]) < 1 for row in rows) and len(rows) == TINY.iterations
+
+
+def test_resumed_to_the_same_kept_channels(tmp_path: Path, attending: dict[str, bytes]) -> None:
+    with pytest.raises(Stop):
+        run(tmp_path / "run", ATTENDING, hooks=stop_after(3))
+    resume(tmp_path / "run", family=point_family(), checkpoints=OFTEN)
+    assert contents(tmp_path / "run") == attending
+
+
+def test_a_log_begun_without_kept_channels_goes_on_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, attending: dict[str, bytes]
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(metarl.run_folder, "kept_columns", lambda *of: [])
+        patch.setattr(metarl.run_folder, "kept_row", lambda kept: {})
+        with pytest.raises(Stop):
+            run(tmp_path / "run", ATTENDING, hooks=stop_after(3))
+    resume(tmp_path / "run", family=point_family(), checkpoints=OFTEN)
+    assert cells((tmp_path / "run" / PROGRESS).read_bytes()) == [row[:-2] for row in cells(attending[PROGRESS])]
+    assert (tmp_path / "run" / CONTROLLER).read_bytes() == attending[CONTROLLER]
+
+
+def test_a_log_with_columns_of_another_run(tmp_path: Path) -> None:
+    run(tmp_path / "run")
+    progress = tmp_path / "run" / PROGRESS
+    progress.write_text(progress.read_text().replace("step_size_layer2_1", "step_size_layer3_1"))
+    before = contents(tmp_path / "run")
+    with pytest.raises(ValueError, match="columns of .*progress.csv are not those of this run"):
+        resume(tmp_path / "run", family=point_family())
+    assert contents(tmp_path / "run") == before
