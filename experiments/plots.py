@@ -13,11 +13,14 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from metarl.policies.atomic import write_atomically
 
 Array = NDArray[np.float64]
+
+LEARNING_CURVE = "learning_curve.png"  # in a run folder
 
 # From the palette of Okabe and Ito (2008), which colour-blind readers can tell apart.
 BEFORE, AFTER, LIMIT = "#E69F00", "#0072B2", "#000000"
@@ -60,10 +63,37 @@ def learning_curve(progress: dict[str, Array], title: str, max_kl: float) -> Fig
     return figure
 
 
+def image_learning_curve(progress: dict[str, Array], title: str) -> Figure:
+    """Accuracy after adaptation in percent, over the epochs.
+
+    On the validation tasks with its 95 % interval, and on the training tasks as the mean over each epoch.
+    """
+    done = np.isfinite(progress["accuracy_after"])
+    epochs = np.unique(progress["epoch"][done])
+    scores = [progress["accuracy_after"][done & (progress["epoch"] == epoch)] for epoch in epochs]
+    training = np.array([100 * score.mean() for score in scores])
+    validated = np.isfinite(progress["validation_accuracy"])
+    names = ("validation_accuracy", "validation_accuracy_ci95")
+    validation = {name: 100 * progress[name][validated] for name in names}
+    with rc_context(STYLE):
+        figure = Figure(figsize=(8, 4), dpi=DOTS_PER_INCH)
+        axes = figure.subplots()
+        _line(axes, epochs, training, BEFORE, "training tasks, mean over the epoch")
+        _band(axes, progress["epoch"][validated], validation, names[0], AFTER, "validation tasks")
+        axes.set(title=title, xlabel="epoch", ylabel="accuracy after adaptation (%)")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.legend(loc="best")
+    return figure
+
+
 def _band(axes: Axes, iterations: Array, progress: dict[str, Array], name: str, color: str, label: str) -> None:
     mean, half = progress[name], np.nan_to_num(progress[f"{name}_ci95"])
     axes.fill_between(iterations, mean - half, mean + half, color=color, alpha=0.25, linewidth=0)
-    axes.plot(iterations, mean, color=color, linewidth=1.5, label=label, marker="o" if len(mean) == 1 else None)
+    _line(axes, iterations, mean, color, label)
+
+
+def _line(axes: Axes, x: Array, y: Array, color: str, label: str) -> None:
+    axes.plot(x, y, color=color, linewidth=1.5, label=label, marker="o" if len(y) == 1 else None)
 
 
 Paths = tuple[Array, Array]

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from metarl.image_settings import ImageSettings
 from metarl.settings import TrainSettings
 
 COLUMNS = (
@@ -46,4 +47,48 @@ def write_run(
     header = ",".join(["iteration", *(f"{phase}_seconds" for phase in PHASES), "env_steps_per_second"])
     timings = [",".join([str(number), *[str(seconds)] * 6, "2000.0"]) for number in range(1, len(after) + 1)]
     (folder / "timings.csv").write_text("".join(f"{line}\n" for line in (header, *timings)))
+    return folder
+
+
+def write_image_run(
+    folder: Path,
+    *,
+    validation: Sequence[float] = (0.3, 0.5, 0.4),
+    seed: int = 0,
+    per_epoch: int = 2,
+    layers: Mapping[str, Sequence[float]] = {"conv1": (0.1, 0.3), "norm1": (0.0, 0.0), "fc": (0.2, 0.2)},
+    grows: bool = True,
+    kept: Mapping[str, float] = {},
+    **settings: Any,
+) -> Path:
+    """A run of 3 epochs on images, with an epoch for each accuracy in ``validation``.
+
+    Training accuracies before adaptation are 0.2, after it the iteration / 100. ``layers`` have the step sizes of two
+    inner steps after the first epoch, which then grow in proportion to the epoch, unless ``grows`` is false; ``kept``
+    has columns such as ``input_conv1``. An iteration takes 1 s, a validation 3 s.
+    """
+    folder.mkdir(parents=True)
+    chosen = ImageSettings(data=Path("/somewhere/else/letters"), epochs=3, inner_steps=2, seed=seed, **settings)
+    config = {"family": "images", "settings": asdict(chosen), "versions": {"metarl": "0.1.0"}, "machine": "x86_64"}
+    (folder / "config.json").write_text(json.dumps(config, default=str))
+    numbers = (1, 2)
+    columns = [f"step_size_{layer}_{number}" for layer in layers for number in numbers]
+    columns += [f"kept_{name}_{number}" for name in kept for number in numbers]
+    rows = [
+        "iteration,epoch,loss_before,loss_after,accuracy_before,accuracy_after,validation_accuracy,"
+        f"validation_accuracy_ci95,learning_rate,skipped,{','.join(columns)}"
+    ]
+    timings = ["iteration,sampling_seconds,meta_gradient_seconds,adam_seconds,validation_seconds"]
+    for epoch, accuracy in enumerate(validation, start=1):
+        for place in range(per_epoch):
+            iteration = (epoch - 1) * per_epoch + place + 1
+            is_last = place == per_epoch - 1
+            ends = [(epoch if grows else 1) * size for sizes in layers.values() for size in sizes]
+            ends += [share for share in kept.values() for _ in numbers]
+            after = [accuracy, 0.05] if is_last else ["", ""]
+            cells = [iteration, epoch, 2.0, 1.0, 0.2, iteration / 100, *after, 0.001, 0]
+            rows.append(",".join(map(str, [*cells, *(ends if is_last else [""] * len(ends))])))
+            timings.append(f"{iteration},0.25,0.5,0.25,{3.0 if is_last else ''}")
+    (folder / "progress.csv").write_text("".join(f"{row}\n" for row in rows))
+    (folder / "timings.csv").write_text("".join(f"{row}\n" for row in timings))
     return folder

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from metarl.experiments.report import drawing
-from metarl.experiments.report.curves import Curve, thinned
+from metarl.experiments.report.colors import ColorBar
+from metarl.experiments.report.curves import MOST_POINTS, Curve, thinned
 from metarl.experiments.report.drawing import Frame, data_range, frame
 from metarl.experiments.report.logs import Array
 
@@ -40,8 +41,22 @@ class Dot:
 
 
 @dataclass(frozen=True)
+class Row:
+    """A row of a heat map: its middle and its height in pixels, and what it tells when one points at it."""
+
+    y: float
+    height: float
+    label: str
+    title: str
+
+
+@dataclass(frozen=True)
 class Chart:
-    """All that is drawn. ``rule`` is the pixel of a horizontal line and its label."""
+    """All that is drawn. ``rule`` is the pixel of a horizontal line and its label.
+
+    A heat map has ``rows`` in place of a y axis, and ``cells``: of each colour among its ``colors``, the path of all
+    that have it.
+    """
 
     title: str
     x_label: str
@@ -49,6 +64,9 @@ class Chart:
     frame: Frame
     lines: tuple[Line, ...] = ()
     dots: tuple[Dot, ...] = ()
+    cells: tuple[tuple[str, str], ...] = ()
+    rows: tuple[Row, ...] = ()
+    colors: ColorBar | None = None
     rule: tuple[float, str] | None = None
     note: str = ""
     legend: bool = False  # of its own, where the lines are not one for each group
@@ -85,15 +103,17 @@ def line_chart(
     legend: bool = False,
     group: int | None = None,
     counts: bool = False,
+    most: int = MOST_POINTS,
     size: tuple[float, float] = (drawing.WIDTH, drawing.HEIGHT),
 ) -> list[Chart]:
     """Curves over the meta-iterations: a list of one chart, or of none if there are no curves.
 
     Without ``y_range`` the axis holds the curves, the values in ``include``, and the ``rule``;
-    ``counts`` says that they are whole numbers.
+    ``counts`` says that they are whole numbers. No curve is drawn through more than ``most`` points.
     """
     if not members:
         return []
+    members = [replace(member, curve=thinned(member.curve, most)) for member in members]
     levels = [*include, *([] if rule is None else [rule])]
     x_range = data_range([member.curve.x for member in members], margin=0.02)
     y_range = y_range or data_range(extent(members), levels)
@@ -120,7 +140,7 @@ def line_chart(
 
 def draw(member: Member, scales: Frame) -> Line:
     """The curve as paths."""
-    curve = thinned(member.curve)
+    curve = member.curve
     x = scales.x(curve.x)
     band = drawing.band_path(x, scales.y(curve.low), scales.y(curve.high))
     path = drawing.line_path(x, scales.y(curve.mean))

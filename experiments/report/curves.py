@@ -1,19 +1,19 @@
-"""Numbers over the meta-iterations of a group of runs, and the numbers that sum up one run."""
+"""Numbers over the meta-iterations of a group of runs."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from metarl import image_run, run_folder
 from metarl.experiments.report.logs import Array
-from metarl.experiments.report.runs import Group, Run
-from metarl.run_folder import PHASES, column
+from metarl.experiments.report.runs import Group
+from metarl.run_folder import column
 
-LAST = 10
+PHASES = tuple(dict.fromkeys([*run_folder.PHASES, *image_run.PHASES]))
 MOST_POINTS = 600  # more than a chart has pixels
 
 
@@ -65,73 +65,26 @@ def thinned(whole: Curve, most: int = MOST_POINTS) -> Curve:
     each = -(-len(whole.x) // most)
     if each == 1:
         return whole
+    return Curve(*(stretch_means(values, each) for values in (whole.x, whole.mean, whole.low, whole.high)))
 
-    def means(values: Array) -> Array:
-        padded = np.full(-(-len(values) // each) * each, np.nan)
-        padded[: len(values)] = values
-        rows = padded.reshape(-1, each)
-        count = np.isfinite(rows).sum(axis=1)
-        total = np.nansum(rows, axis=1)
-        return quotient(total, count)
 
-    return Curve(means(whole.x), means(whole.mean), means(whole.low), means(whole.high))
+def stretch_means(values: Array, each: int) -> Array:
+    """The mean of every ``each`` consecutive values that are finite, the last of what remains; nan of none."""
+    padded = np.full(-(-len(values) // each) * each, np.nan)
+    padded[: len(values)] = values
+    rows = padded.reshape(-1, each)
+    known = np.isfinite(rows)
+    return quotient(np.where(known, rows, 0).sum(axis=1), known.sum(axis=1))
 
 
 def phase_seconds(group: Group) -> dict[str, float]:
-    """The mean seconds of an iteration by phase, over all iterations of all runs; empty if there are no timings."""
-    seconds = {}
-    for phase in PHASES:
-        values = [log[column(phase)] for log in group.timings if column(phase) in log]
-        finite = np.concatenate(values) if values else np.array([])
-        finite = finite[np.isfinite(finite)]
-        if len(finite):
-            seconds[phase] = float(finite.mean())
-    return seconds
+    """The mean seconds of an iteration by phase, over all iterations of all runs; empty if there are no timings.
 
-
-@dataclass(frozen=True)
-class Summary:
-    """What a run came to; nan where nothing is known. Returns at the end are means over the last iterations."""
-
-    done: float = math.nan
-    best: float = math.nan
-    before: float = math.nan
-    after: float = math.nan
-    unseen_before: float = math.nan
-    unseen_after: float = math.nan
-    env_steps: float = math.nan
-    seconds: float = math.nan
-    skipped: float = math.nan
-
-
-def summarize(run: Run, unseen: tuple[float, float] = (math.nan, math.nan)) -> Summary:
-    """``unseen`` are the returns on unseen tasks before and after adaptation, where they are known."""
-    spent = [run.timings[column(phase)] for phase in PHASES if column(phase) in run.timings]
-    before, after = (finite(run.progress.get(f"return_{steps}")) for steps in (0, run.inner_steps))
-    skipped = finite(run.progress.get("skipped"))
-    return Summary(
-        done=run.done,
-        best=max(after, default=math.nan),
-        before=mean(before[-LAST:]),
-        after=mean(after[-LAST:]),
-        unseen_before=unseen[0],
-        unseen_after=unseen[1],
-        env_steps=sum(finite(run.progress.get("env_steps"))) if run.done else math.nan,
-        seconds=float(np.nansum(spent)) if spent else math.nan,
-        skipped=skipped[-1] if skipped else math.nan,
-    )
-
-
-def combine(summaries: Sequence[Summary]) -> tuple[Summary, Summary, Summary]:
-    """The mean, the lowest and the highest of each number, over the runs that have it."""
-    columns = [
-        [value for value in values if math.isfinite(value)] for values in zip(*map(astuple, summaries), strict=True)
-    ]
-    return (
-        Summary(*map(mean, columns)),
-        Summary(*(min(values, default=math.nan) for values in columns)),
-        Summary(*(max(values, default=math.nan) for values in columns)),
-    )
+    A phase that not every iteration has, as the validation after an epoch, is spread over all of them.
+    """
+    spent = {phase: [second for log in group.timings for second in finite(log.get(column(phase)))] for phase in PHASES}
+    iterations = sum(len(log.get("iteration", ())) for log in group.timings)
+    return {phase: sum(seconds) / iterations for phase, seconds in spent.items() if seconds}
 
 
 def finite(values: Array | None) -> list[float]:
@@ -141,4 +94,4 @@ def finite(values: Array | None) -> list[float]:
 
 def mean(values: Sequence[float]) -> float:
     """nan of none."""
-    return sum(values) / len(values) if values else math.nan
+    return sum(values) / len(values) if values else np.nan

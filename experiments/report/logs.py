@@ -41,9 +41,15 @@ def read_log(path: Path) -> Log:
         return Log({}, f"is damaged: {error}")
     for number, row in enumerate(cells, start=2):
         try:
-            rows.append([float(value or "nan") for _, value in zip(header, row, strict=True)])
+            rows.append([float(value) if value else np.nan for _, value in zip(header, row, strict=True)])
         except ValueError:
             damage = f"is damaged in line {number}: it was read up to there"
             break
     table = np.array(rows, np.float64).reshape(len(rows), len(header))
     return Log({name: table[:, index] for index, name in enumerate(header)}, damage)
+
+
+def rows_with(log: dict[str, Array], *names: str) -> dict[str, Array]:
+    """The rows that have a finite number in any of these columns; those that the log lacks have none."""
+    found = [np.isfinite(log[name]) for name in names if name in log]
+    return {name: values[np.logical_or.reduce(found)] for name, values in log.items()} if found else {}

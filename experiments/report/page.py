@@ -9,8 +9,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from metarl.experiments.report.curves import LAST
-from metarl.experiments.report.runs import Run, read_runs
+from metarl.experiments.report.runs import Run
 from metarl.experiments.report.section import Section, section
 from metarl.experiments.report.task_returns import TaskReturns, task_returns
 from metarl.policies.atomic import write_atomically
@@ -20,7 +19,7 @@ MARK = '<meta name="generator" content="metarl report">'
 
 
 def write_report(
-    folders: Sequence[Path],
+    runs: Sequence[Run],
     out: Path,
     tasks: int = 400,
     seed: int = 1,
@@ -28,33 +27,35 @@ def write_report(
     family: str | None = None,
     on_tasks: Callable[[int], None] = lambda done: None,
 ) -> Path:
-    """Writes a page about the runs in ``folders``, or directly inside them, and returns its path.
+    """Writes a page about the runs, and returns its path.
 
-    Each run's controller is evaluated on ``tasks`` unseen tasks drawn with ``seed``, once: its ``evaluation.csv`` keeps
+    Each policy is evaluated on ``tasks`` unseen tasks drawn with ``seed``, once: its ``evaluation.csv`` keeps
     the returns. ``tasks`` = 0 leaves that out. ``family`` must name the family of runs on one of your own
     (module:attribute) for them to be evaluated. ``on_tasks`` is told how many tasks of all runs are done.
-    ValueError names a folder that is no run, or says why the page cannot be written; what is missing or damaged in a
-    run beyond its configuration is told on the page.
+    ValueError says why the page cannot be written; what is missing or damaged in a run is told on the page.
     """
     check_out(out)
-    runs = read_runs(folders)
-    evaluated: dict[str, TaskReturns] = {}
-    remarks: dict[str, str] = {}
-    for index, run in enumerate(runs if tasks else ()):
+    evaluated: dict[Path, TaskReturns] = {}
+    remarks: dict[Path, str] = {}
+    for index, run in enumerate(run for run in runs if tasks and not run.is_about_images):
         try:
-            evaluated[run.name] = task_returns(
+            evaluated[run.folder] = task_returns(
                 run, tasks, seed, threads, family, partial(tell, on_tasks, index * tasks)
             )
         except (ValueError, FloatingPointError) as error:
-            remarks[run.name] = f"{run.name} was not evaluated: {error}"
-            warnings.warn(remarks[run.name], stacklevel=2)
+            remarks[run.folder] = f"{run.name} was not evaluated: {error}"
+            warnings.warn(remarks[run.folder], stacklevel=2)
         on_tasks((index + 1) * tasks)
-    families: dict[str, list[Run]] = {}
+    topics: dict[str, list[Run]] = {}
     for run in runs:
-        families.setdefault(run.family, []).append(run)
+        topics.setdefault(run.topic, []).append(run)
     sections = [
-        section(members, evaluated, [remarks[run.name] for run in members if run.name in remarks])
-        for members in families.values()
+        section(
+            members,
+            {run.name: evaluated[run.folder] for run in members if run.folder in evaluated},
+            [remarks[run.folder] for run in members if run.folder in remarks],
+        )
+        for members in topics.values()
     ]
     write_atomically(out, render(sections).encode())
     return out
@@ -83,4 +84,4 @@ def render(sections: Sequence[Section]) -> str:
         lstrip_blocks=True,
     )
     most_groups = max(len(section.groups) for section in sections)
-    return environment.get_template("page.html").render(sections=sections, last=LAST, most_groups=most_groups)
+    return environment.get_template("page.html").render(sections=sections, most_groups=most_groups)

@@ -6,14 +6,15 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
-from metarl import run_folder
-from metarl.experiments.report.logs import Array, Log, read_log
+from metarl import image_run, run_folder
+from metarl.experiments.report.logs import Array, Log, read_log, rows_with
 
 # What makes no other kind of run: the seed, and how many threads did the work.
 INDIFFERENT = ("seed", "threads")
+VALIDATION = image_run.VALIDATION[0]
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,30 @@ class Run:
         return int(self.settings["seed"])
 
     @property
-    def iterations(self) -> int:
-        return int(self.settings["iterations"])
+    def is_about_images(self) -> bool:
+        return self.family == image_run.FAMILY
+
+    @property
+    def topic(self) -> str:
+        """What runs must share to be compared: the task family; of images the data and the network."""
+        return f"{self.settings['data']} ({self.settings['backbone']})" if self.is_about_images else self.family
+
+    @property
+    def length(self) -> int:
+        """Iterations that were asked for; of images epochs."""
+        return int(self.settings["epochs" if self.is_about_images else "iterations"])
 
     @property
     def done(self) -> int:
-        """Iterations in the log."""
+        """Iterations in the log; of images the last epoch that has been validated."""
+        if self.is_about_images:
+            return int(max(rows_with(self.epochs, "epoch").get("epoch", ()), default=0))
         return len(self.progress.get("iteration", ()))
+
+    @property
+    def epochs(self) -> dict[str, Array]:
+        """Of images the rows of the log that have a validation, each the last of an epoch."""
+        return rows_with(self.progress, VALIDATION)
 
     @property
     def inner_steps(self) -> int:
@@ -74,6 +92,7 @@ class Group:
 def find_folders(folders: Sequence[Path]) -> list[Path]:
     """The run folders among ``folders`` and, where one is no run, directly in it; each once, in order.
 
+    Where none is directly in it, those are found that are one level further down, as filed results are.
     ValueError if there is none.
     """
     found: dict[Path, Path] = {}
@@ -84,6 +103,8 @@ def find_folders(folders: Sequence[Path]) -> list[Path]:
         if not (folder / run_folder.CONFIG).exists():
             inside = sorted(path.parent for path in folder.glob(f"*/{run_folder.CONFIG}"))
         if not inside:
+            inside = sorted(path.parent for path in folder.glob(f"*/*/{run_folder.CONFIG}"))
+        if not inside:
             raise ValueError(f"{folder} is not the folder of a run, and holds none: there is no {run_folder.CONFIG}")
         for path in inside:
             found.setdefault(path.resolve(), path)
@@ -93,8 +114,8 @@ def find_folders(folders: Sequence[Path]) -> list[Path]:
 def read_runs(folders: Sequence[Path]) -> list[Run]:
     """Reads the runs; ValueError names the folder whose configuration is damaged. Damaged logs become notes."""
     runs = [read_run(folder) for folder in find_folders(folders)]
-    shared = Counter(run.name for run in runs)
-    return [replace(run, name=str(run.folder)) if shared[run.name] > 1 else run for run in runs]
+    shared = Counter((run.topic, run.name) for run in runs)
+    return [replace(run, name=str(run.folder)) if shared[run.topic, run.name] > 1 else run for run in runs]
 
 
 def read_run(folder: Path) -> Run:
@@ -107,8 +128,8 @@ def read_run(folder: Path) -> Run:
         family=family,
         settings=settings,
         versions=versions,
-        progress=progress.columns if "iteration" in progress.columns else {},
-        timings=timings.columns if "iteration" in timings.columns else {},
+        progress=rows_with(progress.columns, "iteration"),
+        timings=rows_with(timings.columns, "iteration"),
         notes=(*remarks(folder / run_folder.PROGRESS, progress), *remarks(folder / run_folder.TIMINGS, timings)),
     )
 
@@ -134,11 +155,17 @@ def read_config(path: Path) -> tuple[str, dict[str, Any], dict[str, str]]:
         raise ValueError(f"{path} is not the configuration of a run: {error} is missing") from None
     except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"{path} is not the configuration of a run: {error}") from None
-    kinds: dict[str, tuple[object, type]] = {"family": (family, str), "method": (settings.get("method"), str)}
-    kinds |= {name: (settings.get(name), int) for name in ("seed", "iterations", "inner_steps")}
+    is_about_images = family == image_run.FAMILY
+    texts = ["method", *(["data", "backbone"] if is_about_images else [])]
+    numbers = ["seed", "inner_steps", "epochs" if is_about_images else "iterations"]
+    kinds: dict[str, tuple[object, type]] = {"family": (family, str)}
+    kinds |= {name: (settings.get(name), str) for name in texts} | {name: (settings.get(name), int) for name in numbers}
     for name, (value, kind) in kinds.items():
         if not isinstance(value, kind):
             raise ValueError(f"{path} is not the configuration of a run: {name} is {value!r}")
+    if is_about_images:
+        # The same data lie elsewhere on another machine.
+        settings["data"] = PurePath(settings["data"]).name
     return family, settings, versions
 
 

@@ -3,36 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
-from matplotlib import colormaps
-from matplotlib.colors import to_hex
 
 from metarl.experiments.progress import number
 from metarl.experiments.report import drawing
 from metarl.experiments.report.chart import Chart, Dot, Line
+from metarl.experiments.report.colors import ColorBar, color, color_bar
 from metarl.experiments.report.drawing import Frame, data_range, frame, typeset
 from metarl.experiments.report.logs import Array
 from metarl.experiments.report.runs import Group
 from metarl.experiments.report.task_returns import TaskReturns
 from metarl.policies.metadata import FieldRecord
 
-# The ends of viridis are left out: one is as dark as a dark page, the other hardly darker than a light one.
-DARKEST, LIGHTEST = 0.15, 0.95
 # A map's axes are equally long.
 MAP_WIDTH = 320.0
 MAP_HEIGHT = MAP_WIDTH - drawing.LEFT - drawing.RIGHT + drawing.TOP + drawing.BOTTOM
 APART = 0.012  # of the axis: how far dots before and after adaptation stand apart where the task has few values
-
-
-@dataclass(frozen=True)
-class ColorBar:
-    """The colours of the maps, from the lowest to the highest return."""
-
-    low: str
-    high: str
-    colors: tuple[str, ...]
 
 
 def task_charts(groups: Sequence[Group], evaluated: Mapping[int, TaskReturns]) -> tuple[list[Chart], ColorBar | None]:
@@ -54,12 +41,7 @@ def task_charts(groups: Sequence[Group], evaluated: Mapping[int, TaskReturns]) -
     if all(len(each.fields) != 2 for each in evaluated.values()):
         return charts, None
     low, high = (typeset(number(bound)) for bound in data_range(shown, margin=0))
-    return charts, ColorBar(low, high, tuple(map(color, np.linspace(0, 1, 12))))
-
-
-def color(share: float) -> str:
-    """The colour of a return at this share of the scale."""
-    return to_hex(colormaps["viridis"](DARKEST + share * (LIGHTEST - DARKEST)))
+    return charts, color_bar(low, high)
 
 
 def over_runs(found: Sequence[TaskReturns]) -> TaskReturns:

@@ -14,6 +14,7 @@ import numpy as np
 
 from metarl import api, run_folder
 from metarl.experiments.families import family_for
+from metarl.experiments.filing import controller_path
 from metarl.experiments.report.logs import Array
 from metarl.experiments.report.runs import Run
 from metarl.policies.atomic import write_atomically
@@ -43,7 +44,7 @@ def task_returns(
     named by ``family``; also if ``evaluation.csv`` is a file of another kind.
     """
     path = run.folder / EVALUATION
-    controller_file = run.folder / run_folder.CONTROLLER
+    controller_file = controller_of(run)
     controller = load(controller_file)
     digest = hashlib.sha256(controller_file.read_bytes()).hexdigest()
     columns = header(controller)
@@ -64,6 +65,15 @@ def task_returns(
     table = np.array([[float(cell) for cell in row[len(NOTED) :]] for row in rows])
     fields = controller.metadata.task_fields
     return TaskReturns(fields, table[:, : len(fields)], table[:, len(fields) :].T)
+
+
+def controller_of(run: Run) -> Path:
+    """Beside the run's logs; that of a filed result may stand among those that ship."""
+    beside = run.folder / run_folder.CONTROLLER
+    place = run.folder.resolve()
+    if beside.exists() or (place.parent.name, place.name) != (run.family, run.method):
+        return beside
+    return controller_path(place.parent.parent, run.family, run.method)
 
 
 def header(controller: Controller) -> list[str]:

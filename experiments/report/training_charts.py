@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import count, takewhile
 
-import numpy as np
-
 from metarl.experiments.report.chart import LARGE, Chart, Member, extent, line_chart, tone
 from metarl.experiments.report.curves import Curve, curve, finite
 from metarl.experiments.report.drawing import data_range
 from metarl.experiments.report.runs import Group
-
-STEP_SIZE = "step_size_"
 
 
 def return_charts(groups: Sequence[Group]) -> list[Chart]:
@@ -63,47 +59,6 @@ def optimization_charts(groups: Sequence[Group]) -> list[Chart]:
         *(line_chart("Updates skipped so far", "updates", skipped, include=[0], counts=True) if has_skipped else []),
         *line_chart("Standard deviation of the actions", "mean over actions", over_groups(groups, "action_std")),
     ]
-
-
-def step_size_charts(groups: Sequence[Group]) -> tuple[list[Chart], list[str]]:
-    """A chart for each group whose step sizes change, all on one scale; a sentence for each group where they do not."""
-    changing: dict[int, list[Member]] = {}
-    sentences = []
-    for index, group in enumerate(groups):
-        members = step_sizes_of(group, index)
-        if any(np.nanmax(member.curve.mean) > np.nanmin(member.curve.mean) for member in members):
-            changing[index] = members
-        elif members:
-            sentences.append(f"{group.label}: {fixed_step_sizes(members)}.")
-    y_range = data_range(extent([member for members in changing.values() for member in members]), include=[0])
-    charts = []
-    for index, members in changing.items():
-        title = "Step sizes" if len(groups) == 1 else f"Step sizes, {groups[index].label}"
-        charts += line_chart(title, "step size", members, y_range=y_range, legend=True, group=index)
-    return charts, sentences
-
-
-def step_sizes_of(group: Group, index: int) -> list[Member]:
-    """A group's step sizes, a colour for each layer; those of later inner steps are dashed."""
-    columns = dict.fromkeys(name for log in group.progress for name in log if name.startswith(STEP_SIZE))
-    named = {name: name.removeprefix(STEP_SIZE).rpartition("_") for name in columns}
-    layers = list(dict.fromkeys(layer for layer, _, _ in named.values()))
-    members = []
-    for name, (layer, _, step) in named.items():
-        found = curve(group.progress, name)
-        if found is not None:
-            label = layer if group.inner_steps == 1 else f"{layer}, step {step}"
-            members.append(Member(label, tone(layers.index(layer)), index, found, dashed=step != "1"))
-    return members
-
-
-def fixed_step_sizes(members: Sequence[Member]) -> str:
-    """Layers by the step size that they keep: ``0.1 in layer1, layer2; 0 in layer3``."""
-    by_size: dict[str, dict[str, None]] = {}
-    for member in members:
-        layer = member.label.partition(",")[0]
-        by_size.setdefault(f"{np.nanmean(member.curve.mean):.4g}", {})[layer] = None
-    return "; ".join(f"{size} in {', '.join(layers)}" for size, layers in by_size.items())
 
 
 def speed_chart(groups: Sequence[Group]) -> list[Chart]:

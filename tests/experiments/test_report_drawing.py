@@ -8,8 +8,12 @@ import numpy as np
 import pytest
 
 from metarl.experiments.report import drawing
-from metarl.experiments.report.curves import Curve, combine, curve, phase_seconds, summarize, thinned
+from metarl.experiments.report.curves import Curve, curve, phase_seconds, stretch_means, thinned
+from metarl.experiments.report.heat_map import cells, edges_of
+from metarl.experiments.report.layer_charts import tones_of
+from metarl.experiments.report.logs import rows_with
 from metarl.experiments.report.runs import Group, Run
+from metarl.experiments.report.summaries import combine, summarize
 from metarl.experiments.report.task_charts import over_runs, task_charts
 from metarl.experiments.report.task_returns import TaskReturns
 from metarl.policies.metadata import FieldRecord
@@ -124,9 +128,37 @@ def test_long_curves_are_thinned_by_means() -> None:
     assert thinned(whole, most=5) is whole
 
 
+def test_means_of_stretches() -> None:
+    np.testing.assert_array_equal(stretch_means(np.array([1, 3, NAN, 5, NAN, NAN, 8]), 2), [2, 5, NAN, 8])
+
+
+def test_rows_with_a_number_in_any_of_the_columns() -> None:
+    found = rows_with(log([1, 2, 3], a=[1, NAN, NAN], b=[NAN, NAN, 5]), "a", "b", "none")
+    assert found["iteration"].tolist() == [1, 3]
+    assert rows_with(log([1]), "none") == {}
+
+
+def test_columns_of_a_heat_map_reach_half_way_to_the_next() -> None:
+    assert edges_of(np.array([2.0, 4, 8])).tolist() == [1, 3, 6, 10]
+    assert edges_of(np.array([3.0])).tolist() == [2.5, 3.5]
+
+
+def test_cells_of_one_colour_are_one_piece_and_zero_has_none() -> None:
+    values = np.array([[1.0, 1, 0], [NAN, 0.5, 1]])
+    low, high = cells(values, np.array([0.0, 10, 20, 30]), [0, 12], (0.5, 1))
+    assert low[1] == "M10.0 12H20.0V24H10.0Z"
+    assert high[1] == "M0.0 0H20.0V12H0.0ZM20.0 12H30.0V24H20.0Z"
+    assert low[0] != high[0]
+
+
+def test_normalisations_have_the_colour_of_the_layer_before() -> None:
+    layers = ["conv1", "norm1", "shortcut", "shortcut_norm", "fc"]
+    assert list(tones_of(layers).values()) == ["c0", "c0", "c1", "c1", "c2"]
+
+
 def test_phase_times_are_means_over_all_iterations() -> None:
     timings = log([1, 2], sampling_seconds=[1, 3], line_search_seconds=[NAN, 4])
-    assert phase_seconds(group(log([1, 2]), log([1]), timings=timings)) == {"sampling": 2, "line search": 4}
+    assert phase_seconds(group(log([1, 2]), log([1]), timings=timings)) == {"sampling": 2, "line search": 2}
 
 
 def test_means_and_ranges_leave_out_what_is_unknown() -> None:
