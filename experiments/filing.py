@@ -7,10 +7,10 @@ ship, in ``policies/trained``; anywhere else the controller stands beside its re
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from metarl import api, run_folder
 from metarl.envs.family import TaskFamily
@@ -19,11 +19,14 @@ from metarl.evaluation import family_of
 from metarl.experiments import costs
 from metarl.experiments.commands.evaluate import returns_record
 from metarl.experiments.commands.train import plot_learning_curve
+from metarl.experiments.costs import Adaptable, adapted_layers
 from metarl.experiments.published import TABLE_3
 from metarl.policies.atomic import write_atomically
 from metarl.policies.controller import Controller, load, save
 from metarl.policies.shipped import SUFFIX, TRAINED
 from metarl.settings import TrainSettings
+
+Parsed = TypeVar("Parsed")
 
 EVALUATION = "evaluation.json"
 FILES = (run_folder.CONFIG, run_folder.PROGRESS, run_folder.TIMINGS)
@@ -97,11 +100,15 @@ def open_run(folder: Path) -> Run:
     controller = load(folder / run_folder.CONTROLLER)
     if not controller.metadata.training["iterations"]:
         raise ValueError(f"nothing was trained yet in {folder}")
+    return Run(get_family(name), settings, controller, read_files(folder, FILES))
+
+
+def read_files(folder: Path, names: Sequence[str]) -> dict[str, bytes]:
+    """What is in each of the files; ValueError says which cannot be read."""
     try:
-        files = {file: (folder / file).read_bytes() for file in FILES}
+        return {name: (folder / name).read_bytes() for name in names}
     except OSError as error:
         raise ValueError(f"cannot read {error.filename}: {error.strerror or error}") from None
-    return Run(get_family(name), settings, controller, files)
 
 
 def evaluation_record(run: Run, threads: int, on_tasks: Callable[[int], None]) -> dict[str, Any]:
@@ -120,13 +127,18 @@ def device_cost(controller: Controller, family: TaskFamily, seed: int) -> Device
     with costs.environment_episodes(controller, family_of(controller, family), seed) as record:
         taken = costs.take_steps(controller, record)
     model = costs.controller_cost(controller, taken)
-    updated = {name for step in range(len(taken)) for name in costs.adapted_layers(controller, step)}
     return DeviceCost(
-        layers=tuple(name for name in controller.network.layer_names if name in updated),
+        layers=ever_adapted(controller),
         peak_adaptation_bytes=model.peak_adaptation_bytes,
         adaptation_macs=model.adaptation_macs,
         measured_peak_adaptation_bytes=max(step.peak_bytes for step in taken),
     )
+
+
+def ever_adapted(adaptable: Adaptable) -> tuple[str, ...]:
+    """The layers that any inner step updates."""
+    updated = {name for step in range(adaptable.metadata.inner_steps) for name in adapted_layers(adaptable, step)}
+    return tuple(name for name in adaptable.network.layer_names if name in updated)
 
 
 def file_run(run: Run, record: Mapping[str, Any], results: Path) -> None:
@@ -136,34 +148,52 @@ def file_run(run: Run, record: Mapping[str, Any], results: Path) -> None:
     """
     family, method = run.family.name, run.settings.method
     folder, controller = results / family / method, controller_path(results, family, method)
-    try:
-        for place in (folder, controller.parent):
-            place.mkdir(parents=True, exist_ok=True)
-        (folder / EVALUATION).unlink(missing_ok=True)
-    except OSError as error:
-        raise ValueError(f"cannot write to {folder}: {error.strerror or error}") from None
+    begin_filing(folder, controller.parent)
     for name, content in run.files.items():
         write_atomically(folder / name, content)
     plot_learning_curve(folder, run.family, run.settings)
     save(run.controller, controller, overwrite=True)
+    write_evaluation(folder, record)
+
+
+def begin_filing(folder: Path, *others: Path) -> None:
+    """Makes the folders, the first of which has no result until all of it is there. ValueError if that cannot be."""
+    try:
+        for place in (folder, *others):
+            place.mkdir(parents=True, exist_ok=True)
+        (folder / EVALUATION).unlink(missing_ok=True)
+    except OSError as error:
+        raise ValueError(f"cannot write to {folder}: {error.strerror or error}") from None
+
+
+def write_evaluation(folder: Path, record: Mapping[str, Any]) -> None:
+    """Writes what makes a result."""
     write_atomically(folder / EVALUATION, (json.dumps(record, indent=2) + "\n").encode())
 
 
 def read_result(path: Path) -> Result:
     """Reads an ``evaluation.json``; ValueError names the file and what is wrong with it."""
-    try:
-        content = json.loads(path.read_bytes())
+
+    def parse(content: dict[str, Any]) -> Result:
         after = content["returns"][-1]
-        cost = {field.name: content[field.name] for field in fields(DeviceCost)}
-        return Result(
-            iterations=int(content["iterations"]),
-            mean_return=float(after["mean"]),
-            ci95=float(after["ci95"]),
-            cost=DeviceCost(**cost | {"layers": tuple(cost["layers"])}),
-        )
+        return Result(int(content["iterations"]), float(after["mean"]), float(after["ci95"]), device_cost_in(content))
+
+    return read_evaluation(path, parse)
+
+
+def device_cost_in(content: Mapping[str, Any]) -> DeviceCost:
+    """The cost among other fields."""
+    cost = {field.name: content[field.name] for field in fields(DeviceCost)}
+    return DeviceCost(**cost | {"layers": tuple(cost["layers"])})
+
+
+def read_evaluation(path: Path, parse: Callable[[dict[str, Any]], Parsed]) -> Parsed:
+    """What ``parse`` makes of an ``evaluation.json``; ValueError names the file and what is wrong with it."""
+    try:
+        return parse(json.loads(path.read_bytes()))
     except OSError as error:
         raise ValueError(f"cannot read {path}: {error.strerror or error}") from None
     except KeyError as error:
         raise ValueError(f"{path} is not a filed evaluation: {error} is missing") from None
-    except (ValueError, TypeError, IndexError) as error:
+    except (ValueError, TypeError, IndexError, AttributeError) as error:
         raise ValueError(f"{path} is not a filed evaluation: {error}") from None

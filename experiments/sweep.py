@@ -20,6 +20,10 @@ import numpy as np
 from metarl import run_folder
 from metarl.experiments.interrupts import Interrupted
 from metarl.experiments.report.logs import read_log
+from metarl.image_run import FAMILY as IMAGES
+from metarl.image_run import is_image_run, read_image_config
+from metarl.image_settings import ImageSettings
+from metarl.policies.classifier import load_classifier
 from metarl.policies.controller import load
 from metarl.run import CheckpointSettings
 from metarl.settings import TrainSettings
@@ -33,8 +37,12 @@ class Job:
 
     folder: Path
     family: str
-    settings: TrainSettings
+    settings: TrainSettings | ImageSettings
     checkpoints: CheckpointSettings
+
+    @property
+    def is_on_images(self) -> bool:
+        return self.family == IMAGES
 
     @property
     def name(self) -> str:
@@ -88,10 +96,10 @@ def check_folder(job: Job) -> None:
     """ValueError if the folder holds a run that was asked for something else; the threads may differ."""
     if not is_begun(job):
         return
-    family, settings = run_folder.read_config(job.folder)
-    there, wanted = ({"family": name} | asdict(each) for name, each in ((family, settings), (job.family, job.settings)))
-    for name in there.keys() - {"threads"}:
-        if there[name] != wanted[name]:
+    found = (IMAGES, read_image_config(job.folder)) if is_image_run(job.folder) else run_folder.read_config(job.folder)
+    there, wanted = ({"family": name} | asdict(each) for name, each in (found, (job.family, job.settings)))
+    for name in there:
+        if name != "threads" and there[name] != wanted[name]:
             raise ValueError(
                 f"{job.folder} holds a run with {name} {there[name]}, this sweep asks for {wanted[name]}: "
                 "choose another folder with --out"
@@ -107,11 +115,12 @@ def is_finished(job: Job) -> bool:
     """Whether the log and the controller both are those of the last iteration."""
     if not is_begun(job) or iterations_done(job) < job.settings.iterations:
         return False
+    path = job.folder / run_folder.CONTROLLER
     try:
-        controller = load(job.folder / run_folder.CONTROLLER)
+        metadata = load_classifier(path).metadata if job.is_on_images else load(path).metadata
     except ValueError:
         return False
-    return controller.metadata.training.get("iterations") == job.settings.iterations
+    return metadata.training.get("iterations") == job.settings.iterations
 
 
 def iterations_done(job: Job) -> int:
@@ -120,9 +129,13 @@ def iterations_done(job: Job) -> int:
     return max(0, path.read_bytes().count(b"\n") - 1) if path.is_file() else 0
 
 
-def returns(job: Job) -> tuple[float, float]:
-    """The last and the best return after adaptation in the log; nan where there is none."""
-    column = read_log(job.folder / run_folder.PROGRESS).columns.get(f"return_{job.settings.inner_steps}")
+def scores(job: Job) -> tuple[float, float]:
+    """The last and the best score in the log, nan where there is none.
+
+    The score is the return after adaptation; on images it is the validation's accuracy.
+    """
+    name = "validation_accuracy" if job.is_on_images else f"return_{job.settings.inner_steps}"
+    column = read_log(job.folder / run_folder.PROGRESS).columns.get(name)
     finite = [] if column is None else column[np.isfinite(column)].tolist()
     return (finite[-1], max(finite)) if finite else (math.nan, math.nan)
 
@@ -135,7 +148,7 @@ def command(job: Job) -> list[str]:
     return [*words, job.family, "--out", str(job.folder), *options(job.settings), *options(job.checkpoints)]
 
 
-def options(settings: TrainSettings | CheckpointSettings) -> list[str]:
+def options(settings: TrainSettings | ImageSettings | CheckpointSettings) -> list[str]:
     """Every setting as words of a command line."""
     words: list[str] = []
     for field in fields(settings):

@@ -1,4 +1,4 @@
-"""The paper's Table 3 with the filed results beside it, for the terminal and as Markdown."""
+"""The paper's Table 3 with the filed results beside it."""
 
 from __future__ import annotations
 
@@ -6,15 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich import box
-from rich.table import Table
-
 from metarl.experiments.filing import EVALUATION, TASKS, Result, is_filed, read_result
 from metarl.experiments.published import TABLE_3, Published
+from metarl.experiments.sheets import MISSING, Sheet
 
-# What tells such a page from other files, so that only such pages are replaced.
-MARK = "<!-- Written by metarl table rl. -->"
-MISSING = "-"
 HEADINGS = (
     "method",
     "layers",
@@ -27,7 +22,6 @@ HEADINGS = (
     "GMAC: model",
     "iterations",
 )
-NARROW = {"MB: measured": "MB\nmeas.", "iterations": "iter-\nations", ": ": "\n"}
 CAPTION = (
     f"Return: mean and 95 % interval over {TASKS} unseen tasks, after adaptation. "
     "MB (10^6 bytes) and GMAC: peak memory and operations of one inner step, by the cost model for the layers and "
@@ -88,30 +82,6 @@ def read_rows(results: Path) -> dict[str, list[Row]]:
     }
 
 
-def printed(family: str, rows: Sequence[Row]) -> Table:
-    """One family's rows within 80 columns."""
-    table = Table(title=family, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 0))
-    for number, heading in enumerate(HEADINGS):
-        for long, narrow in NARROW.items():
-            heading = heading.replace(long, narrow)
-        table.add_column(heading, justify="right" if number > 1 else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*row.cells())
-    return table
-
-
-def markdown(families: dict[str, list[Row]]) -> str:
-    """The page."""
-    parts = [MARK]
-    for family, rows in families.items():
-        lines = [HEADINGS, ["---", "---", *["---:"] * (len(HEADINGS) - 2)], *(row.cells() for row in rows)]
-        parts += [f"## {family}", "\n".join(f"| {' | '.join(line)} |" for line in lines)]
-    return "\n\n".join([*parts, CAPTION]) + "\n"
-
-
-def check_markdown(path: Path) -> None:
-    """ValueError unless the page can be written there; only an older one is replaced."""
-    if path.is_dir() or (path.exists() and not path.read_text(errors="replace").startswith(MARK)):
-        raise ValueError(f"{path} is there already and was not written by metarl table: choose another name")
-    if not path.parent.is_dir():
-        raise ValueError(f"cannot write {path}: there is no folder {path.parent}")
+def sheet(family: str, rows: Sequence[Row]) -> Sheet:
+    """One family's rows, within 80 columns."""
+    return Sheet(family, HEADINGS, [row.cells() for row in rows], words=2)

@@ -13,7 +13,7 @@ from rich.console import Console
 from metarl.experiments.parsing import parse, require_at_least
 from metarl.experiments.progress import live_progress
 from metarl.experiments.report.page import write_report
-from metarl.experiments.report.runs import find_folders
+from metarl.experiments.report.runs import read_runs
 from metarl.settings import available_threads
 
 NAME = "report.html"
@@ -23,15 +23,16 @@ NAME = "report.html"
 class Report:
     """Write one HTML page about one or several runs, finished or not; it needs no network.
 
-    Runs that differ in nothing but the seed are shown as their mean and range.
+    Policies and image networks may stand in one report. Runs that differ in nothing but the seed are shown as their
+    mean and range.
     """
 
     folders: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DIR [DIR ...]")]
-    """Run folders, or folders that hold some, as a sweep's does."""
+    """Run folders, or folders that hold some, as a sweep's or that of filed results."""
     out: Path | None = None
     """File to write; only an older report is replaced. DIR/report.html for one DIR, else report.html, if left out."""
     tasks: int = 400
-    """Unseen tasks that each controller is evaluated on, once: the returns are kept in its folder. 0 leaves it out."""
+    """Unseen tasks that each policy is evaluated on, once: the returns are kept in its folder. 0 leaves it out."""
     seed: int = 1
     """Seed of the unseen tasks and their episodes."""
     family: str | None = None
@@ -50,13 +51,14 @@ def main(arguments: Sequence[str]) -> None:
     """Runs the command; ValueError says what is wrong with its arguments."""
     command = parse(Report, arguments, "metarl report")
     out = command.out or (command.folders[0] / NAME if len(command.folders) == 1 else Path(NAME))
-    folders = find_folders(command.folders)
+    runs = read_runs(command.folders)
+    policies = sum(not run.is_about_images for run in runs)
     console = Console(highlight=False)
-    if command.tasks:
-        with live_progress(console, command.tasks * len(folders), "unseen tasks") as show:
+    if command.tasks and policies:
+        with live_progress(console, command.tasks * policies, "unseen tasks") as show:
             write_report(
-                folders, out, command.tasks, command.seed, command.threads, command.family, lambda done: show(done, "")
+                runs, out, command.tasks, command.seed, command.threads, command.family, lambda done: show(done, "")
             )
     else:
-        write_report(folders, out, tasks=0)
+        write_report(runs, out, tasks=0)
     console.print(f"Report: {out}", soft_wrap=True, markup=False)

@@ -126,15 +126,23 @@ def status_display(console: Console) -> Iterator[Callable[[dict[Job, Status]], N
 
 
 def status_table(statuses: dict[Job, Status]) -> Group:
-    """Every training with its state, its iterations and its returns after adaptation; the remarks stand below."""
+    """Every training with its state, its iterations and its scores after adaptation; the remarks stand below."""
     table = Table()
-    for heading in ("training", "state", "iterations", "last return", "best return"):
+    score = "accuracy" if any(job.is_on_images for job in statuses) else "return"
+    for heading in ("training", "state", "iterations", f"last {score}", f"best {score}"):
         table.add_column(heading, justify="left" if heading in ("training", "state") else "right")
     for job, status in statuses.items():
-        last, best = (number(value) if math.isfinite(value) else "" for value in sweep.returns(job))
+        last, best = (shown_score(job, value) for value in sweep.scores(job))
         done = f"{sweep.iterations_done(job)}/{job.settings.iterations}"
         table.add_row(job.name, status.state, done, last, best)
     return Group(table, *(Text(described(job, status)) for job, status in statuses.items() if status.remark))
+
+
+def shown_score(job: Job, score: float) -> str:
+    """A return, or an accuracy in per cent; nothing if there is none yet."""
+    if not math.isfinite(score):
+        return ""
+    return f"{score:.1%}" if job.is_on_images else number(score)
 
 
 def described(job: Job, status: Status) -> str:

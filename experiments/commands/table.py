@@ -9,15 +9,14 @@ from typing import Annotated, Literal
 
 import tyro
 from rich.console import Console
-from rich.text import Text
 
-from metarl.experiments import filing, sweep, table
-from metarl.experiments.commands.sweep import status_display
+from metarl.experiments import filing, table
+from metarl.experiments.commands import table_images
 from metarl.experiments.parsing import parse, require_at_least
 from metarl.experiments.progress import live_progress
 from metarl.experiments.published import METHODS, TABLE_3
 from metarl.experiments.sweep import Job
-from metarl.policies.atomic import write_atomically
+from metarl.experiments.table_making import check_places, check_unfiled, show, train_each
 from metarl.run import CheckpointSettings
 from metarl.settings import available_threads, preset
 
@@ -26,12 +25,14 @@ from metarl.settings import available_threads, preset
 class TableCommand:
     """Show the paper's table beside the filed results, in reinforcement learning (rl): six methods on two families.
 
+    Few-shot images have a table with options of its own: metarl table images --help.
+
     With --train what is missing is trained, evaluated on 400 unseen tasks, measured and filed, one after another. The
     same command goes on after an interruption; what is finished is not computed again.
     """
 
-    name: Annotated[Literal["rl"], tyro.conf.Positional]
-    """Which table."""
+    name: Annotated[Literal["rl", "images"], tyro.conf.Positional]
+    """Which table; images must be the first word."""
     train: bool = False
     """Train what is missing; it takes hours."""
     file: Path | None = None
@@ -56,6 +57,8 @@ class TableCommand:
     """Threads of the training and of the evaluation."""
 
     def __post_init__(self) -> None:
+        if self.name == "images":
+            raise ValueError("images must be the first word: metarl table images [OPTIONS]")
         require_at_least(0, seed=self.seed)
         require_at_least(1, iterations=self.iterations, threads=self.threads)
         for name, chosen, known in (("families", self.families, TABLE_3), ("methods", self.methods, METHODS)):
@@ -66,26 +69,21 @@ class TableCommand:
 
 def main(arguments: Sequence[str]) -> None:
     """Runs the command; ValueError says what is wrong with its arguments, or which trainings failed."""
+    if arguments[:1] == ["images"]:
+        table_images.main(arguments[1:])
+        return
     command = parse(TableCommand, arguments, "metarl table")
     results = command.results or filing.default_results()
-    if command.markdown:
-        table.check_markdown(command.markdown)
+    writes = command.train or command.file is not None
+    check_places("rl", command.markdown, results, command.results is not None, writes)
     console = Console(highlight=False)
     failures: list[str] = []
-    if command.file or command.train:
-        filing.check_writable(results, command.results is not None)
-        if command.file:
-            evaluate_and_file(command.file, results, command.replace, command.threads, console)
-        if command.train:
-            failures = train_missing(command, results, console)
-    elif not results.is_dir():
-        raise ValueError(f"there is no folder {results}")
-    families = table.read_rows(results)
-    if command.markdown:
-        write_atomically(command.markdown, table.markdown(families).encode())
-    for family, rows in families.items():
-        console.print(table.printed(family, rows))
-    console.print(Text(table.CAPTION))
+    if command.file:
+        evaluate_and_file(command.file, results, command.replace, command.threads, console)
+    if command.train:
+        failures = train_missing(command, results, console)
+    sheets = [table.sheet(family, rows) for family, rows in table.read_rows(results).items()]
+    show("rl", sheets, table.CAPTION, command.markdown, console)
     if failures:
         raise ValueError("; ".join(failures))
 
@@ -103,29 +101,17 @@ def train_missing(command: TableCommand, results: Path, console: Console) -> lis
         for method in dict.fromkeys(command.methods)
         if not filing.is_filed(results, family, method)
     ]
-    for job in todo:
-        sweep.check_folder(job)
-    failures = []
-    for job in todo:
-        console.print(f"{job.family}/{job.name}:", markup=False)
-        with status_display(console) as show:
-            status = sweep.run([job], processes=1, show=show)[job]
-        try:
-            if status.state != "done":
-                raise ValueError(status.remark)
-            evaluate_and_file(job.folder, results, replace=False, threads=command.threads, console=console)
-        except (ValueError, FloatingPointError) as error:
-            failures.append(f"{job.family}/{job.name} failed: {error}")
-    return failures
+    return train_each(
+        todo, lambda job: evaluate_and_file(job.folder, results, False, command.threads, console), console
+    )
 
 
 def evaluate_and_file(folder: Path, results: Path, replace: bool, threads: int, console: Console) -> None:
     """Files one run; ValueError if it cannot be, or if there is such a result and it shall not be replaced."""
     run = filing.open_run(folder)
     family, method = run.family.name, run.settings.method
-    if filing.is_filed(results, family, method) and not replace:
-        raise ValueError(f"{results / family / method} is filed already and is not overwritten: say --replace")
-    with live_progress(console, filing.TASKS, "unseen tasks") as show:
-        record = filing.evaluation_record(run, threads, lambda done: show(done, ""))
+    check_unfiled(results, family, method, replace)
+    with live_progress(console, filing.TASKS, "unseen tasks") as show_progress:
+        record = filing.evaluation_record(run, threads, lambda done: show_progress(done, ""))
     filing.file_run(run, record, results)
     console.print(f"{folder} is filed in {results / family / method}", soft_wrap=True, markup=False)

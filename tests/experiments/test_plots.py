@@ -51,6 +51,24 @@ def test_a_single_iteration_is_visible() -> None:
     assert all(line.get_marker() == "o" for line in returns.lines)
 
 
+def test_image_learning_curve_shows_the_validation_and_the_mean_of_each_epoch() -> None:
+    nan = np.nan
+    progress = {
+        "epoch": np.array([1.0, 1, 2, 2, 3]),
+        "accuracy_after": np.array([0.2, 0.4, 0.5, nan, nan]),
+        "validation_accuracy": np.array([nan, 0.25, nan, 0.45, nan]),
+        "validation_accuracy_ci95": np.array([nan, 0.05, nan, 0.1, nan]),
+    }
+    (axes,) = plots.image_learning_curve(progress, "title").axes
+    training, validation = axes.lines
+    np.testing.assert_allclose(training.get_xydata(), [[1, 30], [2, 50]])
+    np.testing.assert_allclose(validation.get_xydata(), [[1, 25], [2, 45]])
+    band = axes.collections[0].get_paths()[0].vertices
+    assert {tuple(vertex) for vertex in band.round(6)} >= {(1.0, 20.0), (1.0, 30.0), (2.0, 35.0), (2.0, 55.0)}
+    first = {name: values[:1] for name, values in progress.items()}
+    assert plots.image_learning_curve(first, "title").axes[0].lines[0].get_marker() == "o"
+
+
 def test_trajectories_show_every_path_and_goal(tmp_path: Path) -> None:
     goals = np.array([[0.3, 0.1], [-0.2, -0.4]])
     before = (np.zeros((2, 2)), np.ones((3, 2)) * 0.1)

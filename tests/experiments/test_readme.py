@@ -7,11 +7,13 @@ import shlex
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from command_line import TINY, succeeds
 from PIL import Image
 
+import metarl
 from metarl.envs.registry import FAMILIES
 from metarl.experiments.cli import COMMANDS
 from metarl.policies.methods import METHODS
@@ -35,7 +37,7 @@ def test_its_options_exist() -> None:
     for line in "".join(blocks("bash")).splitlines():
         words = shlex.split(line, comments=True)
         if words[:1] == ["metarl"] and "--resume" not in words:
-            command = words[1:3] if words[1:3] == ["train", "images"] else words[1:2]
+            command = words[1:3] if words[1:3] in (["train", "images"], ["table", "images"]) else words[1:2]
             described = succeeds(*command, "--help")
             assert all(word in described for word in words if word.startswith("--")), line
 
@@ -66,6 +68,25 @@ def test_its_python_example_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     names: dict[str, object] = {}
     exec(small, names)
     assert names["action"].shape == (2,)
+
+
+def test_its_classifier_adapts_to_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    example = next(block for block in blocks("python") if "metarl.load_classifier(" in block)
+    monkeypatch.chdir(tmp_path)
+    train = re.search(r"^metarl train images .*--out (\S+)$", README, re.MULTILINE)
+    assert train
+    tiny = ("--ways", 3, "--side", 16, "--queries", 2, "--epochs", 1, "--tasks-per-epoch", 4, "--validation-tasks", 1)
+    succeeds("train", "images", "--data", ROOT / "tests/fixtures/emoji", *tiny, "--out", train[1])
+    generator = np.random.default_rng(0)
+    photos, new_photos = (generator.integers(256, size=(count, 16, 16, 3), dtype=np.uint8) for count in (3, 5))
+    names: dict[str, object] = {
+        "metarl": metarl,
+        "photos": photos,
+        "new_photos": new_photos,
+        "their_labels": np.arange(3),
+    }
+    exec(example, names)
+    assert names["labels"].shape == (5,)
 
 
 def test_its_robot_loop_works() -> None:

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from metarl import run_folder
 from metarl.envs.registry import FAMILIES, get_family
-from metarl.experiments import costs, filing, sweep, table
+from metarl.experiments import costs, filing, sheets, sweep, table
 from metarl.experiments.commands import table as command
 from metarl.experiments.filing import DeviceCost, Result
 from metarl.experiments.published import METHODS, TABLE_3
@@ -96,7 +96,7 @@ def test_it_fits_80_columns() -> None:
     result = replace(RESULT, mean_return=-135.64, ci95=13.71, cost=replace(RESULT.cost, layers=("layer1",) * 3))
     rows = [Row(method, TABLE_3["half-cheetah-velocity"][method], result) for method in METHODS]
     console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    console.print(table.printed("half-cheetah-velocity", rows))
+    console.print(sheets.printed(table.sheet("half-cheetah-velocity", rows)))
     lines = console.export_text().splitlines()
     for row in rows:
         assert sum(line.split() == " ".join(row.cells()).split() for line in lines) == 1
@@ -138,7 +138,7 @@ def test_a_damaged_result_is_named(results: Path, content: str, says: str) -> No
 def test_bad_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for words, named, allowed in (
-        (["images"], "'images'", "rl"),
+        (["pictures"], "'pictures'", "'rl', 'images'"),
         (["rl", "--methods", "nonsense"], "'nonsense'", "maml, anil"),
         (["rl", "--families", "half-cheetah-direction"], "'half-cheetah-direction'", "navigation-2d"),
         (["rl", "--iterations", "0"], "--iterations", "at least 1"),
@@ -270,8 +270,9 @@ def test_one_failure_does_not_stop_the_others(tmp_path: Path, monkeypatch: pytes
 
 def test_the_repositorys_results_are_whole() -> None:
     results = ROOT / "experiments" / "results"
-    filed = [path.parent for path in results.glob("*/*/evaluation.json")]
-    assert filed == [path.parent for path in results.glob("*/*/config.json")] and filed
+    folders = [folder for family in TABLE_3 for folder in (results / family).iterdir()]
+    filed = [folder for folder in folders if (folder / "evaluation.json").is_file()]
+    assert filed == [folder for folder in folders if (folder / "config.json").is_file()] and filed
     assert {f"{folder.parent.name}/{folder.name}" for folder in filed} == set(shipped())
     for folder in filed:
         family, settings = run_folder.read_config(folder)
@@ -281,4 +282,5 @@ def test_the_repositorys_results_are_whole() -> None:
         training = load(f"{family}/{settings.method}").metadata.training
         assert (training["iterations"], training["seed"]) == (record["iterations"], settings.seed)
         assert (folder / "progress.csv").read_bytes().count(b"\n") > training["best_iteration"]
-    assert (results / "TABLE.md").read_text() == table.markdown(table.read_rows(results))
+    families = [table.sheet(family, rows) for family, rows in table.read_rows(results).items()]
+    assert (results / "TABLE.md").read_text() == sheets.page("rl", families, CAPTION)
