@@ -106,7 +106,7 @@ def _logit_gradient(device: DeviceImageNetwork, features: FloatArray, labels: ND
 
 
 def _add_last_layer(device: DeviceImageNetwork, batch: Batch, features: FloatArray, at_logits: FloatArray) -> None:
-    biases, weights = _sum(device, batch, len(device.layers) - 1, "bias"), _sum(device, batch, -1, "weight")
+    biases, weights = _sum(device, batch, -1, "bias"), _sum(device, batch, -1, "weight")
     np.add(biases, np.add.reduce(at_logits, axis=0), out=biases)
     row = device.meter.empty(features.shape[1])
     for target, of_way in zip(weights, at_logits.T, strict=True):
@@ -181,7 +181,8 @@ def _add_norm(
     device: DeviceImageNetwork, index: int, stored: Stored, sums: FloatArray, products: FloatArray, batch: Batch
 ) -> None:
     """Adds gamma_bw * gamma_fw * g(w) and gamma_bw * g(b), given the sums over positions that they are sums of."""
-    backward = _backward_scores(device, index, sums)
+    scored = "backward" in device.layers[index].clips
+    backward = batch_scores(device, index, "backward", sums) if scored else None
     biases = _sum(device, batch, index, "bias")
     weights = _sum(device, batch, index, "weight", stored.channels if batch.alone else None)
     bias_gradient, weight_gradient = np.add.reduce(sums, axis=1), np.add.reduce(products, axis=1)
@@ -199,9 +200,8 @@ def _add_norm(
 
 def _add_convolution(device: DeviceImageNetwork, index: int, gradient: Planes, batch: Batch) -> None:
     layer, stored = device.layers[index], batch.trace.stored.pop(index)
-    backward = None
-    if "backward" in layer.clips:
-        backward = _backward_scores(device, index, plane_sums(gradient.array, device.meter))
+    scored = "backward" in layer.clips
+    backward = batch_scores(device, index, "backward", plane_sums(gradient.array, device.meter)) if scored else None
     add_weight_gradient(
         _sum(device, batch, index, "weight", stored.channels if batch.alone else None),
         stored.planes.array,
@@ -211,10 +211,6 @@ def _add_convolution(device: DeviceImageNetwork, index: int, gradient: Planes, b
         None if batch.alone else stored.channels,
         (stored.scores, backward),
     )
-
-
-def _backward_scores(device: DeviceImageNetwork, index: int, sums: FloatArray) -> FloatArray | None:
-    return batch_scores(device, index, "backward", sums) if "backward" in device.layers[index].clips else None
 
 
 def _sum(

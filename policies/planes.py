@@ -1,7 +1,8 @@
 """Tensors of images that travel through a network in memory exactly as large as what is in it.
 
 They are [channel, image, height, width]: a layer that keeps height and width keeps every plane in its place, however
-many channels it adds or leaves out. What changes the size of the planes moves them within their memory.
+many channels it adds or leaves out. What changes the size of the planes moves them within their memory, which the
+allocator then lengthens or cuts off.
 """
 
 from __future__ import annotations
