@@ -15,18 +15,18 @@ from metarl.cost import Cost, cost
 from metarl.experiments.costs import TASKS as TASKS
 from metarl.experiments.costs import KeptShares, TakenStep, adapted_layers, mean_shares, step_plans
 from metarl.image_run import best_classifier
-from metarl.image_settings import Backbone, ImageNetwork, ImageSettings
+from metarl.image_settings import Backbone, ImageSettings
 from metarl.image_tasks import ImageTask
 from metarl.image_training import initial_state
 from metarl.inner_loop import ImageBatch, accumulated_step, kept_shares
 from metarl.peak import Workload
 from metarl.policies.checked_parameters import check_adaptable
 from metarl.policies.classifier import Classifier
+from metarl.policies.image_networks import ImageNetwork
 from metarl.policies.meter import Meter
 from metarl.policies.methods import get_method
-from metarl.policies.resnet12 import ResNet12
 from metarl.randomness import Purpose, generator
-from metarl.shapes import Shapes, conv4_shapes, resnet12_shapes
+from metarl.shapes import network_shapes
 
 
 def untrained(backbone: Backbone, method: str, side: int = 84, ways: int = 5, shots: int = 1) -> Classifier:
@@ -36,17 +36,6 @@ def untrained(backbone: Backbone, method: str, side: int = 84, ways: int = 5, sh
     """
     settings = ImageSettings(Path(), backbone, method, ways=ways, shots=shots, side=side)
     return best_classifier(settings, initial_state(settings))
-
-
-def network_shapes(network: ImageNetwork, side: int | None = None) -> Shapes:
-    """The network's layers, for its own side or, to tell what it would cost there, for another.
-
-    A batch norm counts as a group norm.
-    """
-    side = network.side if side is None else side
-    if isinstance(network, ResNet12):
-        return resnet12_shapes(side, network.ways, network.widths)
-    return conv4_shapes(side, network.ways, network.width, network.pooling)
 
 
 def image_workload(classifier: Classifier, images_at_once: int = 1) -> Workload:

@@ -26,7 +26,8 @@ from metarl.experiments.inspection import (
 )
 from metarl.policies.checked_parameters import check_adaptable
 from metarl.policies.classifier import Classifier
-from metarl.policies.classifier_metadata import ImageNetwork, backbone, to_json
+from metarl.policies.classifier_metadata import backbone, to_json
+from metarl.policies.image_networks import ImageNetwork
 from metarl.policies.methods import get_method
 from metarl.policies.resnet12 import ResNet12
 

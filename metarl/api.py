@@ -11,7 +11,9 @@ from metarl.envs.family import TaskFamily
 from metarl.envs.registry import FAMILIES, get_family
 from metarl.evaluation import Evaluation, adapt_to_task, evaluate_tasks, family_of, unseen_tasks
 from metarl.meta_training import build_network, initial_state, meta_train
+from metarl.policies.checked_parameters import check_adaptable
 from metarl.policies.controller import Controller, load
+from metarl.policies.methods import get_method
 from metarl.run import CheckpointSettings, Hooks, resume_run, start_run
 from metarl.run_folder import best_controller, read_config
 from metarl.settings import TrainSettings, available_threads, preset
@@ -78,11 +80,13 @@ def evaluate(
     """Returns before and after 1..K inner steps on ``tasks`` unseen tasks.
 
     ``horizon`` is the episodes' if it shall not be the training's. ``family`` is needed for a controller of a task
-    family of your own. ``on_tasks`` is told how many tasks are done.
+    family of your own. ``on_tasks`` is told how many tasks are done. ValueError if the controller cannot be adapted.
     """
     if tasks < 1:
         raise ValueError(f"the number of tasks must be at least 1, got {tasks}")
     controller = loaded(controller)
+    method = get_method(controller.metadata.method)
+    check_adaptable(controller.parameters, controller.network, method, on_device=False)
     if horizon is not None:
         controller = replace(controller, metadata=replace(controller.metadata, horizon=horizon))
     family = family_of(controller, family or trained_on(controller))

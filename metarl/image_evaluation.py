@@ -10,10 +10,10 @@ import torch
 
 from metarl.envs.images.episodes import EpisodeShape
 from metarl.envs.images.image_set import ImageSet
-from metarl.image_settings import ImageNetwork
 from metarl.image_tasks import ImageTask, Score, adapt_on_device, query_score, sample_tasks
 from metarl.meta_iteration import Interval, interval_over_tasks
 from metarl.meta_training import single_threaded_torch
+from metarl.policies.image_networks import ImageNetwork
 from metarl.policies.methods import Method
 from metarl.policies.network import Parameters
 from metarl.randomness import Purpose, generator

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from metarl.policies.conv4 import Conv4
+from metarl.policies.image_networks import ImageNetwork
 from metarl.policies.layers import Norm
 from metarl.policies.methods import get_method
 from metarl.policies.resnet12 import ResNet12
@@ -15,7 +16,6 @@ from metarl.settings import available_threads
 
 Backbone = Literal["conv4", "resnet12"]
 Pooling = Literal["max", "average"]
-ImageNetwork = Conv4 | ResNet12
 
 
 @dataclass(frozen=True)

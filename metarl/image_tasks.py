@@ -10,9 +10,9 @@ from torch import Tensor
 
 from metarl.envs.images.episodes import EpisodeShape, sample_episodes
 from metarl.envs.images.image_set import ImageSet
-from metarl.image_settings import ImageNetwork
 from metarl.inner_loop import ImageBatch, accumulated_step, as_leaves, inner_step
 from metarl.losses import cross_entropy
+from metarl.policies.image_networks import ImageNetwork
 from metarl.policies.methods import STEP_SIZES, Method
 from metarl.policies.network import Parameters
 

@@ -19,7 +19,7 @@ from metarl.clock import Clock
 from metarl.envs.images.episodes import EpisodeShape, episode_shape
 from metarl.envs.images.image_set import ImageSet, Progress, load_images
 from metarl.image_evaluation import evaluate_with
-from metarl.image_settings import ImageNetwork, ImageSettings, build_network
+from metarl.image_settings import ImageSettings, build_network
 from metarl.image_tasks import ImageTask, Score, adapt, query_score, sample_tasks, score
 from metarl.inner_loop import as_leaves
 from metarl.kept_channels import KeptChannels, kept_channels
@@ -27,6 +27,7 @@ from metarl.losses import cross_entropy
 from metarl.meta_iteration import Interval
 from metarl.meta_training import FAULTS_IN_A_ROW, TrainingState, abandon, single_threaded_torch
 from metarl.numerics import require_finite
+from metarl.policies.image_networks import ImageNetwork
 from metarl.policies.methods import (
     STEP_SIZES,
     Method,
@@ -37,7 +38,7 @@ from metarl.policies.methods import (
 )
 from metarl.policies.network import Parameters
 from metarl.randomness import Purpose, generator
-from metarl.shapes import conv4_shapes, resnet12_shapes
+from metarl.shapes import network_shapes
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,7 @@ def image_iteration(
         parameters = state.parameters | moved
         if method.step_sizes == "sparse":
             lengths = step_lengths(moments, STEP_SIZES, rate)
-            thresholds = lengths * settings.lasso * input_memory(settings)
+            thresholds = lengths * settings.lasso * input_memory(network)
             parameters[STEP_SIZES] = shrink_step_sizes(parameters[STEP_SIZES], thresholds)
     kept = None
     if (state.iteration + 1) % settings.iterations_per_epoch == 0:
@@ -244,11 +245,9 @@ def learning_rate(settings: ImageSettings, iteration: int) -> float:
     return settings.learning_rate * (1 + math.cos(math.pi * iteration / settings.iterations)) / 2
 
 
-def input_memory(settings: ImageSettings) -> Tensor:
+def input_memory(network: ImageNetwork) -> Tensor:
     """m(x_{l-1}) [layer] of p-Meta, eq. 9: the memory of each layer's input divided by the largest one."""
-    shapes_of = resnet12_shapes if settings.backbone == "resnet12" else conv4_shapes
-    shapes = shapes_of(settings.side, settings.ways)
-    memory = torch.tensor([float(layer.input_words) for layer in shapes])
+    memory = torch.tensor([float(layer.input_words) for layer in network_shapes(network)])
     return memory / memory.max()
 
 

@@ -12,6 +12,9 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
+from metarl.policies.image_networks import ImageNetwork
+from metarl.policies.resnet12 import ResNet12
+
 Pooling = Literal["max", "average"]
 
 
@@ -144,3 +147,14 @@ def _check_images(side: int, ways: int) -> None:
         raise ValueError(f"images are halved four times, so their side must be at least 16, got {side}")
     if ways < 1:
         raise ValueError(f"the number of classes (ways) must be at least 1, got {ways}")
+
+
+def network_shapes(network: ImageNetwork, side: int | None = None) -> Shapes:
+    """The network's layers, for its own side or, to tell what it would cost there, for another.
+
+    A batch norm counts as a group norm.
+    """
+    side = network.side if side is None else side
+    if isinstance(network, ResNet12):
+        return resnet12_shapes(side, network.ways, network.widths)
+    return conv4_shapes(side, network.ways, network.width, network.pooling)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from metarl.policies.attention import attention_shapes
 from metarl.policies.layers import LayeredNetwork
-from metarl.policies.methods import STEP_SIZES, Method, channel_step_size_shapes
+from metarl.policies.methods import STEP_SIZES, Method, channel_step_size_shapes, check_on_device
 from metarl.policies.mlp import GaussianMLP
 from metarl.policies.network import Parameters
 
@@ -42,8 +42,8 @@ def check_parameters(parameters: Parameters, network: AnyNetwork, inner_steps: i
 
 def check_adaptable(parameters: Parameters, network: AnyNetwork, method: Method, on_device: bool) -> None:
     """ValueError if the inner loop lacks what the method needs, or ``on_device`` if that cannot take its steps."""
-    if on_device and (method.channel_step_sizes or (method.attention and method.attention.weighs == "activations")):
-        raise ValueError(f"the controller cannot be adapted on a device: {method.name} is for comparison only")
+    if on_device:
+        check_on_device(method)
     *attended, _ = network.layer_names
     channels = {name: network.channels[name] for name in attended}
     sides = method.attention.clips() if method.attention else {}

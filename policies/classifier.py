@@ -11,9 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from metarl.policies.checked_parameters import check_adaptable, check_parameters
-from metarl.policies.classifier_metadata import ClassifierMetadata, ImageNetwork, from_json, to_json
+from metarl.policies.classifier_metadata import ClassifierMetadata, from_json, to_json
 from metarl.policies.controller_format import IMAGE_NETWORKS, KIND, network_kind, place_for
 from metarl.policies.device_images import device_image_step
+from metarl.policies.image_networks import ImageNetwork
 from metarl.policies.json_fields import from_text
 from metarl.policies.meter import Meter
 from metarl.policies.methods import get_method

@@ -8,10 +8,9 @@ from typing import Any
 from metarl.policies import json_fields as fields
 from metarl.policies.controller_format import CONV4, IMAGE_NETWORKS, POLICY, RESNET12, network_kind
 from metarl.policies.conv4 import Conv4
+from metarl.policies.image_networks import ImageNetwork
 from metarl.policies.json_fields import Reader, require
 from metarl.policies.resnet12 import ResNet12
-
-ImageNetwork = Conv4 | ResNet12
 
 
 @dataclass(frozen=True)

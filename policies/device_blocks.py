@@ -7,20 +7,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from metarl.policies.conv4 import Conv4
 from metarl.policies.device_conv import convolve
 from metarl.policies.device_network import DeviceLayer, device_layers
 from metarl.policies.device_norm import Statistics, normalise, plane_sums, scale_and_shift
 from metarl.policies.device_scores import score_channels
 from metarl.policies.device_sums import Channels
+from metarl.policies.image_networks import ImageNetwork
 from metarl.policies.in_place import Bits, FloatArray, blocked_bits, leak, rectify
 from metarl.policies.meter import Meter
-from metarl.policies.methods import Method
+from metarl.policies.methods import Method, check_on_device
 from metarl.policies.network import Parameters
 from metarl.policies.planes import Planes, Pooling, empty_planes, pool
 from metarl.policies.resnet12 import SLOPE, ResNet12
-
-ImageNetwork = Conv4 | ResNet12
 
 _FLAGS = 1024  # words of working memory for the flags of an activation
 
@@ -109,8 +107,7 @@ def device_image_network(
     """
     if network.norm != "group":
         raise ValueError("a device adapts networks with group norm, for batch norm needs all images at once")
-    if method.channel_step_sizes or (method.attention and method.attention.weighs == "activations"):
-        raise ValueError(f"the network cannot be adapted on a device: {method.name} is for comparison only")
+    check_on_device(method)
     residual = isinstance(network, ResNet12)
     layers = device_layers(network, parameters, method, step)
     units = [Unit(index, index + 1) for index in range(0, len(layers) - 1, 2)]

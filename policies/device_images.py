@@ -18,9 +18,10 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
-from metarl.policies.device_blocks import ImageNetwork, ImageTrace, device_image_network
+from metarl.policies.device_blocks import ImageTrace, device_image_network
 from metarl.policies.device_sums import Sums, updated_layer
 from metarl.policies.device_way_back import Batch, accumulate
+from metarl.policies.image_networks import ImageNetwork
 from metarl.policies.in_place import FloatArray
 from metarl.policies.meter import Meter
 from metarl.policies.methods import Method

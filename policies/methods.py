@@ -86,6 +86,12 @@ def get_method(name: str) -> Method:
     return (METHODS | ABLATIONS)[name]
 
 
+def check_on_device(method: Method) -> None:
+    """ValueError if the on-device step does not take the method's: an ablation that does more than weigh gradients."""
+    if method.channel_step_sizes or (method.attention and method.attention.weighs == "activations"):
+        raise ValueError(f"the controller cannot be adapted on a device: {method.name} is for comparison only")
+
+
 def initial_meta_parameters(
     method: Method,
     channels: dict[str, tuple[int, int]],

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 
 from metarl.policies.classifier import Classifier
-from metarl.policies.classifier_metadata import ClassifierMetadata, ImageNetwork
+from metarl.policies.classifier_metadata import ClassifierMetadata
 from metarl.policies.conv4 import Conv4
+from metarl.policies.image_networks import ImageNetwork
 from metarl.policies.methods import get_method, initial_meta_parameters
 from metarl.policies.network import Parameters
 

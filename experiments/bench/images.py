@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 
 from metarl.experiments.bench.measure import print_table, ratio_of, ratio_text, spread
-from metarl.image_settings import ImageNetwork, ImageSettings, build_network
+from metarl.image_settings import ImageSettings, build_network
 from metarl.image_tasks import ImageTask, adapt
 from metarl.image_training import initial_state, meta_gradient
 from metarl.inner_loop import ImageBatch
 from metarl.losses import cross_entropy
+from metarl.policies.image_networks import ImageNetwork
 from metarl.policies.methods import Method, get_method, trained_names
 from metarl.policies.network import Parameters
 from metarl.settings import available_threads

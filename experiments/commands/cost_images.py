@@ -15,6 +15,7 @@ from metarl.image_tasks import ImageTask
 from metarl.policies.classifier import Classifier, is_classifier, load_classifier
 from metarl.policies.classifier_metadata import backbone
 from metarl.policies.methods import get_method
+from metarl.shapes import network_shapes
 
 
 def is_about_images(command: CostCommand) -> bool:
@@ -33,7 +34,7 @@ def image_costing(command: CostCommand) -> Costing:
     taken = image_costs.take_image_steps(classifier, tasks, at_once) if attended else ()
     return Costing(
         title=f"{backbone(network)} on images of {network.side} x {network.side}, {metadata.method}",
-        shapes=image_costs.network_shapes(network),
+        shapes=network_shapes(network),
         work=work,
         result=image_costs.image_cost(classifier, taken, at_once),
         step=f"One adaptation step: {network.ways} classes with {costs.plural(metadata.shots, 'image')} each, "

@@ -72,29 +72,28 @@ def main(arguments: Sequence[str]) -> None:
     failures: list[str] = []
     if command.file:
         test_and_file(command, command.file, command.replace, results, console)
-    if command.train:
-        failures = train_missing(command, results, console)
+    if command.train and command.data:
+        failures = train_missing(command, command.data, results, console)
     found = image_filing.read_image_results(results)
     show(FAMILY, image_table.sheets(found), image_table.caption(found), command.markdown, console)
     if failures:
         raise ValueError("; ".join(failures))
 
 
-def train_missing(command: ImageTableCommand, results: Path, console: Console) -> list[str]:
+def train_missing(command: ImageTableCommand, data: Path, results: Path, console: Console) -> list[str]:
     """Trains, tests and files what has no result; returns a sentence for each that failed.
 
     ValueError, before anything is trained, if the images do not do.
     """
-    assert command.data
     cells = cells_named(command.only)
     missing = [cell for cell in cells if not filing.is_filed(results, FAMILY, cell.name)]
-    asked = {cell: command.scale.settings(cell, command.data.absolute(), command.threads) for cell in missing}
+    asked = {cell: command.scale.settings(cell, data.absolute(), command.threads) for cell in missing}
     for cell, settings in {(cell.shots, cell in MAIN): (cell, each) for cell, each in asked.items()}.values():
         load_data(settings, decoding_line(console))
-        load_trials(cell, settings, command.data, command.cross, decoding_line(console))
+        load_trials(cell, settings, data, command.cross, decoding_line(console))
     if command.cross:
         for cell in [cell for cell in cells if cell in MAIN and cell not in missing]:
-            make_up(cell, command.data, command.cross, results, command.threads, console)
+            make_up(cell, data, command.cross, results, command.threads, console)
     jobs = [Job(command.out / FAMILY / cell.name, FAMILY, settings, rarely()) for cell, settings in asked.items()]
     return train_each(jobs, lambda job: test_and_file(command, job.folder, False, results, console), console)
 

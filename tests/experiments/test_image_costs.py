@@ -13,7 +13,6 @@ from metarl.experiments.image_costs import (
     image_cost,
     image_workload,
     measured_peak,
-    network_shapes,
     random_tasks,
     take_image_steps,
     untrained,
@@ -22,11 +21,13 @@ from metarl.image_tasks import ImageTask
 from metarl.inner_loop import ImageBatch, as_leaves, inner_step, kept_shares
 from metarl.peak import SIDES, LayerUpdate
 from metarl.policies.classifier import Classifier
-from metarl.policies.classifier_metadata import ClassifierMetadata, ImageNetwork
+from metarl.policies.classifier_metadata import ClassifierMetadata
 from metarl.policies.conv4 import Conv4
+from metarl.policies.image_networks import ImageNetwork
 from metarl.policies.methods import STEP_SIZES, get_method
 from metarl.policies.network import Parameters
 from metarl.policies.resnet12 import ResNet12
+from metarl.shapes import network_shapes
 
 NETWORK = Conv4(side=16, ways=3, width=8)
 SHOTS = 2

@@ -105,3 +105,9 @@ def test_impossible_settings(change: dict, sentence: str) -> None:
 def test_no_tasks_to_evaluate_on(controller: Controller) -> None:
     with pytest.raises(ValueError, match="number of tasks must be at least 1, got 0"):
         metarl.evaluate(controller, tasks=0, family=point_family())
+
+
+def test_a_controller_that_cannot_be_adapted(controller: Controller) -> None:
+    parameters = {name: tensor for name, tensor in controller.parameters.items() if name != STEP_SIZES}
+    with pytest.raises(ValueError, match="the controller cannot be adapted: maml needs its 'step_sizes'"):
+        metarl.evaluate(replace(controller, parameters=parameters), tasks=2, family=point_family())

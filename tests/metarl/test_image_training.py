@@ -121,7 +121,9 @@ def test_the_learning_rate_follows_a_cosine() -> None:
 def test_memory_of_the_inputs() -> None:
     """Side 16: 3 * 16^2 images, then 32 channels at 16, 8, 8, 4, 4, 2 and 2 pixels, and 32 numbers before fc."""
     words = [768, 8192, 8192 / 4, 8192 / 4, 8192 / 16, 8192 / 16, 8192 / 64, 8192 / 64, 32]
-    assert input_memory(small_settings(Path())).tolist() == pytest.approx([number / 8192 for number in words])
+    assert input_memory(build_network(small_settings(Path()))).tolist() == pytest.approx(
+        [number / 8192 for number in words]
+    )
 
 
 def test_the_lasso_lands_on_zero(folder: Path) -> None:
@@ -142,7 +144,7 @@ def test_the_lasso_weighs_against_the_loss_in_the_metric_of_adam(folder: Path) -
     with ThreadPoolExecutor(1) as executor:
         gradients, _, _ = meta_gradient(network, state.parameters, method, tasks, False, executor)
     gradient, rate = gradients[STEP_SIZES], settings.learning_rate
-    expected = 0.5 - rate * gradient.sign() - rate * 0.02 * input_memory(settings) / gradient.abs()
+    expected = 0.5 - rate * gradient.sign() - rate * 0.02 * input_memory(network) / gradient.abs()
     step = next(iter(train_on_images(settings, data, state)))
     torch.testing.assert_close(step.state.parameters[STEP_SIZES], expected.clamp_min(0), rtol=0, atol=2e-5)
     assert 0 < int((expected < 0.49).sum()) < expected.numel()
