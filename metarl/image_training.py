@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from metarl.adam import adam_step, initial_moments, step_lengths
+from metarl.allocator import keep_freed_memory
 from metarl.clock import Clock
 from metarl.envs.images.episodes import EpisodeShape, episode_shape
 from metarl.envs.images.image_set import ImageSet, Progress, load_images
@@ -109,6 +110,7 @@ def train_on_images(
     An iteration whose meta-gradient is not finite is abandoned: the parameters stay, and the next one draws other
     tasks. FloatingPointError after FAULTS_IN_A_ROW such iterations.
     """
+    keep_freed_memory()
     network = build_network(settings)
     with single_threaded_torch(), ThreadPoolExecutor(settings.threads, thread_name_prefix="task") as executor:
         while state.iteration < settings.iterations:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from metarl.allocator import keep_freed_memory
 from metarl.experiments.bench.measure import print_table, ratio_of, ratio_text, spread
 from metarl.image_settings import ImageSettings, build_network
 from metarl.image_tasks import ImageTask, adapt
@@ -58,6 +59,7 @@ def show(result: dict[str, Any]) -> None:
 
 def measure(sides: Sequence[int], threads: int, repetitions: int) -> dict[str, Any]:
     """Both ways in turn, ``repetitions`` times after a warm-up. ``ratio`` is the median over the cases."""
+    keep_freed_memory()
     cases = {
         f"{method} {side}": compare(workplace(method, side), threads, repetitions)
         for method in METHODS
