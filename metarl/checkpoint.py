@@ -41,6 +41,7 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         "iteration": state.iteration,
         BEST_SCORE: state.best_score if math.isfinite(state.best_score) else None,
         "best_iteration": state.best_iteration,
+        "recent_returns": state.recent_returns,
         "faults_in_a_row": state.faults_in_a_row,
         "skipped": state.skipped,
         "log_bytes": checkpoint.log_bytes,
@@ -117,6 +118,7 @@ def _parse(content: dict[str, Any], tensors: dict[str, Any]) -> Checkpoint:
         best_parameters=group(BEST),
         best_score=-math.inf if best_score is None else float(best_score),
         best_iteration=int(content["best_iteration"]),
+        recent_returns=tuple(float(value) for value in content.get("recent_returns", ())),
         faults_in_a_row=int(content["faults_in_a_row"]),
         skipped=int(content["skipped"]),
     )

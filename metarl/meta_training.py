@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from statistics import fmean
 
 import torch
 
@@ -22,6 +23,7 @@ from metarl.sampling import Sampler
 from metarl.settings import TrainSettings
 
 FAULTS_IN_A_ROW = 5
+JUDGED_ON = 10  # iterations whose mean return says how good the newest of them is
 
 
 @dataclass(frozen=True)
@@ -32,10 +34,11 @@ class TrainingState:
     parameters: Parameters
     moments: Parameters  # Adam's, of the attention modules
     best_parameters: Parameters
-    best_score: float  # after adaptation: the mean return of one iteration's tasks, or the validation accuracy
+    best_score: float  # after adaptation: the mean return of the iterations up to it, or the validation accuracy
     best_iteration: int
     skipped: int = 0  # iterations that left the parameters as they were
     faults_in_a_row: int = 0  # the last of these that met a numerical fault
+    recent_returns: tuple[float, ...] = ()  # after adaptation, of the last JUDGED_ON iterations, newest last
 
 
 @dataclass(frozen=True)
@@ -110,13 +113,19 @@ def meta_train(
 def advance(
     state: TrainingState, parameters: Parameters, moments: Parameters, report: IterationReport
 ) -> TrainingState:
-    """The state one iteration on. The reported return was reached by the parameters before the outer step."""
-    iteration, adapted_return = state.iteration + 1, report.returns[-1].mean
-    if adapted_return > state.best_score:
-        state = replace(state, best_parameters=state.parameters, best_score=adapted_return, best_iteration=iteration)
+    """The state one iteration on. The reported return was reached by the parameters before the outer step.
+
+    An iteration's tasks may be easy ones: its return alone would keep a lucky iterate rather than a good one.
+    """
+    iteration = state.iteration + 1
+    recent = (*state.recent_returns, report.returns[-1].mean)[-JUDGED_ON:]
+    score = fmean(recent)
+    if score > state.best_score:
+        state = replace(state, best_parameters=state.parameters, best_score=score, best_iteration=iteration)
     return replace(
         state,
         iteration=iteration,
+        recent_returns=recent,
         parameters=parameters,
         moments=moments,
         skipped=state.skipped + (not report.search.accepted),

@@ -102,7 +102,8 @@ def _require(name: str, value: object, holds: bool, allowed: str) -> None:
 
 PRESETS: dict[str, dict[str, Any]] = {
     "navigation-2d": {"tasks": 20, "action_scale": 0.1, "fisher_fraction": 0.5},
-    "half-cheetah-velocity": {"tasks": 40},
+    # A meta-batch of 160,000 query observations bears ten times the usual KL limit: docs/findings.md.
+    "half-cheetah-velocity": {"tasks": 40, "action_scale": 0.1, "max_kl": 0.1},
     "half-cheetah-direction": {"tasks": 40},
 }
 

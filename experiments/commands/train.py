@@ -21,7 +21,7 @@ from metarl.experiments.interrupts import Interrupted, interruptible
 from metarl.experiments.parsing import parse
 from metarl.experiments.progress import clock_time, live_progress, number, training_line
 from metarl.image_run import is_image_run
-from metarl.meta_training import Step
+from metarl.meta_training import JUDGED_ON, Step
 from metarl.policies.controller import Controller, load
 from metarl.policies.methods import METHODS
 from metarl.randomness import Purpose, generator
@@ -172,7 +172,7 @@ def summary(controller: Controller, family: TaskFamily, folder: Path, seconds: f
     files = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
     return (
         f"Meta-trained in {clock_time(seconds)}; best in iteration {training['best_iteration']}: return "
-        f"{number(training['best_return'])} after adaptation.\n"
+        f"{number(training['best_return'])} after adaptation, a mean of up to {JUDGED_ON} iterations.\n"
         f"In {folder}: {', '.join(files)}\n\n"
         "Next:\n"
         f"  metarl evaluate {path}{own}\n"

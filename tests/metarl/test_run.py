@@ -203,6 +203,7 @@ def test_a_checkpoint_says_all(tmp_path: Path) -> None:
     last = states[-1]
     assert (checkpoint.family, checkpoint.method, checkpoint.state.iteration) == ("point", "maml", 6)
     assert checkpoint.state.best_score == last.best_score and checkpoint.state.best_iteration == last.best_iteration
+    assert checkpoint.state.recent_returns == last.recent_returns and len(last.recent_returns) == 6
     for mine, theirs in (
         (checkpoint.state.parameters, last.parameters),
         (checkpoint.state.best_parameters, last.best_parameters),
