@@ -62,10 +62,15 @@ class Adaptable(Protocol):
 
 @dataclass(frozen=True)
 class KeptShares:
-    """The share of a layer's channels that attention scores above zero, at its input and at its output."""
+    """The share of a layer's channels that attention scores above zero, at its input and at its output.
+
+    ``summed`` is that of the input channels for which gradients are added up: the on-device step of a policy leaves out
+    those that no episode keeps.
+    """
 
     forward: float = 1.0
     backward: float = 1.0
+    summed: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -155,9 +160,11 @@ def kept_shares(controller: Controller, step: int, episodes: Sequence[Episode]) 
     samples = advantages_per_episode(checked, metadata.discount, metadata.gae_lambda)
     device = device_network(network, controller.parameters, get_method(metadata.method), step, Meter())
     scores = [episode_scores(device, [each]) for each in samples]
+    kept = {key: np.array([each[key] > 0 for each in scores]) for key in scores[0]}  # [episode, channel]
     return {
         layer.name: KeptShares(
-            **{side: float(np.mean([each[index, side] > 0 for each in scores])) for side in layer.clips}
+            **{side: float(kept[index, side].mean()) for side in layer.clips},
+            summed=float(kept[index, "forward"].any(axis=0).mean()) if layer.chooses_inputs else 1.0,
         )
         for index, layer in enumerate(device.layers)
         if layer.updated and layer.clips
@@ -235,6 +242,7 @@ def mean_shares(shares: Sequence[Mapping[str, KeptShares]]) -> dict[str, KeptSha
         name: KeptShares(
             forward=float(np.mean([each[name].forward for each in shares])),
             backward=float(np.mean([each[name].backward for each in shares])),
+            summed=float(np.mean([each[name].summed for each in shares])),
         )
         for name in shares[0]
     }
@@ -245,7 +253,8 @@ def _plan(adaptable: Adaptable, step: int, shares: Mapping[str, KeptShares]) -> 
     modules = tuple(side for side in SIDES if attention and side in attention.clips())
     kept = {name: shares.get(name, KeptShares()) for name in adapted_layers(adaptable, step)}
     return {
-        name: LayerUpdate(each.forward, each.backward, modules if name != last else ()) for name, each in kept.items()
+        name: LayerUpdate(each.forward, each.backward, modules if name != last else (), each.summed)
+        for name, each in kept.items()
     }
 
 

@@ -10,8 +10,8 @@ The peak is the maximum, over the moments of one gradient step, of everything dy
   waits: the input on the way to the shortcut, the main branch's output at the sum, its gradient on the way back.
 * One bit per output of a (leaky) ReLU and two bits per output of a max-pooling, from the first updated layer on.
 * The accumulators of the updated layers' weights and biases (the paper leaves biases out; no digit it prints depends
-  on them), in full because each batch keeps other channels; or, when one batch makes the whole step, the gradient of
-  the layer just being differentiated, applied at once.
+  on them), or the share mu_sum of the weights, whose input channels some batch keeps; or, when one batch makes the
+  whole step, the gradient of the layer just being differentiated, applied at once.
 * For attention the scores of a batch of B samples, at most B * (C_I + C_O) words per layer: B * C_I of the forward
   module from the layer's forward to its backward computation, B * C_O of the backward one while it is differentiated.
 
@@ -46,15 +46,17 @@ SIDES: tuple[Side, ...] = ("forward", "backward")
 class LayerUpdate:
     """How a layer is updated: the shares of input and output channels kept, and the attention modules it runs.
 
-    The forward module scores the input channels, the backward one the output channels.
+    The forward module scores the input channels, the backward one the output channels. Batches may keep different
+    inputs; ``mu_sum`` is the share of those that one batch or another keeps.
     """
 
     mu_fw: float = 1.0
     mu_bw: float = 1.0
     attention: tuple[Side, ...] = ()
+    mu_sum: float = 1.0
 
     def __post_init__(self) -> None:
-        for name, share in (("mu_fw", self.mu_fw), ("mu_bw", self.mu_bw)):
+        for name, share in (("mu_fw", self.mu_fw), ("mu_bw", self.mu_bw), ("mu_sum", self.mu_sum)):
             if not 0 <= share <= 1:
                 raise ValueError(f"{name} is a share of channels and must lie in [0, 1], got {share:g}")
 
@@ -151,7 +153,8 @@ def adaptation_moments(shapes: Shapes, plan: Plan, workload: Workload) -> tuple[
     memories = layer_memories(shapes, plan, workload)
     accumulate = workload.batches > 1
     moments = _forward(shapes, memories) + _backward(shapes, memories, first_updated(shapes, plan), accumulate)
-    accumulators = WORD_BYTES * sum(shape.parameters for shape in shapes if shape.name in plan) if accumulate else 0
+    words = (round(plan[shape.name].mu_sum * shape.weights) + shape.biases for shape in shapes if shape.name in plan)
+    accumulators = WORD_BYTES * sum(words) if accumulate else 0
     return tuple(Moment(moment.name, moment.bytes + accumulators) for moment in moments)
 
 

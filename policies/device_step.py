@@ -31,7 +31,7 @@ from metarl.policies.device_network import (
     standardize,
 )
 from metarl.policies.device_scores import Scores, episode_score, episode_scores
-from metarl.policies.device_sums import Sums, sum_of, updated_layer
+from metarl.policies.device_sums import Sums, kept_rows, sum_of, updated_layer
 from metarl.policies.in_place import FloatArray, Travelling
 from metarl.policies.meter import Meter
 from metarl.policies.methods import Method
@@ -66,8 +66,7 @@ def device_step(
             scores = episode_scores(device, chunks)
         for samples in chunks:
             remaining -= len(samples.advantages)
-            alone = len(samples.advantages) == steps
-            for index in _accumulate(device, samples, scores, sums, alone):
+            for index in _accumulate(device, samples, scores, sums):
                 if remaining == 0:
                     layer = device.layers[index]
                     adapted |= updated_layer(sums, layer.name, layer.step_size / steps, parameters, device.meter)
@@ -79,11 +78,10 @@ def _chunks(episode: Samples, size: int) -> Iterator[Samples]:
         yield Samples(*(part[start : start + size] for part in episode))
 
 
-def _accumulate(device: DeviceNetwork, samples: Samples, scores: Scores, sums: Sums, alone: bool) -> Iterator[int]:
+def _accumulate(device: DeviceNetwork, samples: Samples, scores: Scores, sums: Sums) -> Iterator[int]:
     """Adds the gradients of some samples to ``sums``; yields each layer when the way back has passed it.
 
-    Adds to ``scores`` those that are not there, taking the samples for the whole episode. ``alone``: no other samples
-    are added, so that channels that these do not keep need no room in the sums.
+    Adds to ``scores`` those that are not there, taking the samples for the whole episode.
     """
     first = min(index for index, layer in enumerate(device.layers) if layer.updated)
     whole = {index for index, layer in enumerate(device.layers) if layer.updated and not layer.chooses_inputs}
@@ -102,7 +100,7 @@ def _accumulate(device: DeviceNetwork, samples: Samples, scores: Scores, sums: S
     travelling = output_gradient(device, travelling, samples.advantages)
     for index in reversed(range(first, len(device.layers))):
         if device.layers[index].updated:
-            _add_gradients(device, index, travelling, trace, scores, sums, alone)
+            _add_gradients(device, index, travelling, trace, scores, sums)
         if index > first:
             travelling = input_gradient(device, index, travelling, trace)
         yield index
@@ -128,31 +126,33 @@ def _add_log_std_gradient(device: DeviceNetwork, standardized: Travelling, advan
 
 
 def _add_gradients(
-    device: DeviceNetwork, index: int, gradient: Travelling, trace: Trace, scores: Scores, sums: Sums, alone: bool
+    device: DeviceNetwork, index: int, gradient: Travelling, trace: Trace, scores: Scores, sums: Sums
 ) -> None:
-    """Adds gamma_bw[o] * gamma_fw[c] * g(w)[o, c], one output channel after the other, and gamma_bw * g(b)."""
+    """Adds gamma_bw[o] * gamma_fw[c] * g(w)[o, c], one row after the other, and gamma_bw * g(b)."""
     layer, at_output = device.layers[index], gradient.matrix
     gammas = episode_score(device, index, "backward", gradient, scores) if "backward" in layer.clips else None
     biases = sum_of(sums, f"{layer.name}.bias", device.parameters, device.meter)
-    bias_gradient = np.add.reduce(at_output, axis=0, out=device.row[: gradient.width])
+    outputs = device.row[: gradient.width]
+    np.add.reduce(at_output, axis=0, out=outputs)
     if gammas is not None:
-        np.multiply(bias_gradient, gammas, out=bias_gradient)
-    np.add(biases, bias_gradient, out=biases)
+        np.multiply(outputs, gammas, out=outputs)
+    np.add(biases, outputs, out=biases)
 
-    kept = trace.kept.pop(index, None)
-    inputs, channels = (trace.whole[index].matrix, None) if kept is None else kept
-    name, compact = f"{layer.name}.weight", channels if alone else None
-    weights = sum_of(sums, name, device.parameters, device.meter, compact)
+    name, kept = f"{layer.name}.weight", trace.kept.pop(index, None)
+    if kept is not None:
+        rows = kept_rows(sums, name, kept.channels, gradient.width, device.meter)
+        for channel, target in zip(kept.inputs.T, rows, strict=True):
+            np.matmul(channel, at_output, out=outputs)
+            if gammas is not None:
+                np.multiply(outputs, gammas, out=outputs)
+            np.add(target, outputs, out=target)
+        return
+    inputs = trace.whole[index].matrix
     row = device.row[: inputs.shape[1]]
-    selected = device.meter.empty(0 if channels is None or alone else len(channels))
-    for output, target in enumerate(weights):
+    for output, target in enumerate(sum_of(sums, name, device.parameters, device.meter)):
         if gammas is not None and gammas[output] == 0:
             continue
         np.matmul(at_output[:, output], inputs, out=row)
         if gammas is not None:
             np.multiply(row, gammas[output], out=row)
-        if channels is None or alone:
-            np.add(target, row, out=target)
-        else:
-            np.take(target, channels, out=selected, mode="clip")
-            target[channels] = np.add(selected, row, out=selected)
+        np.add(target, row, out=target)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +23,14 @@ class Sum(NamedTuple):
     channels: Channels | None  # the input channels it is for, where only one batch is added up; None: all
 
 
-Sums = dict[str, Sum]  # by the name of the parameter
+class KeptSum(NamedTuple):
+    """The same for the weights of a fully-connected layer, of those input channels alone that some batch has kept."""
+
+    total: FloatArray  # [channel, output] in one row, so that it grows in place
+    channels: Channels  # in the order in which they came
+
+
+Sums = dict[str, Sum | KeptSum]  # by the name of the parameter
 
 
 def sum_of(
@@ -41,14 +48,37 @@ def sum_of(
     return sums[name].total
 
 
+def kept_rows(sums: Sums, name: str, channels: Channels, outputs: int, meter: Meter) -> Iterator[FloatArray]:
+    """The weights' sum so far [output] for each of ``channels``; no batch before may have been added by ``sum_of``."""
+    if name not in sums:
+        sums[name] = KeptSum(meter.empty(0), meter.count(np.empty(0, channels.dtype)))
+    total, known = sums[name].total, sums[name].channels
+    assert known is not None
+    first_kept = np.setdiff1d(channels, known)
+    if len(first_kept):
+        count = len(known)
+        meter.resize(known, count + len(first_kept))
+        known[count:] = first_kept
+        meter.resize(total, len(known) * outputs)
+        total[count * outputs :] = 0
+    for channel in channels:
+        place = int(np.flatnonzero(known == channel)[0])
+        yield total[place * outputs : (place + 1) * outputs]
+
+
 def updated_layer(sums: Sums, layer: str, step_size: float, parameters: Parameters, meter: Meter) -> Parameters:
     """The layer's new parameters, which take the place of the old ones; its sums are gone."""
     updated: Parameters = {}
     for name in [name for name in sums if layer_of(name) == layer]:
-        total, channels = sums.pop(name)
+        change = sums.pop(name)
+        total, channels = change
         np.multiply(total, step_size, out=total)
         new = parameters[name].detach().numpy()
-        if channels is None:
+        if isinstance(change, KeptSum):
+            new = new.copy()
+            for channel, row in zip(change.channels, total.reshape(-1, len(new)), strict=True):
+                new[:, channel] -= row
+        elif channels is None:
             new = np.subtract(new, total, out=total)
             meter.hand_over(new)
         else:
@@ -56,7 +86,7 @@ def updated_layer(sums: Sums, layer: str, step_size: float, parameters: Paramete
             if new.ndim == 1:
                 new[channels] -= total
             else:
-                for row, change in zip(new, total, strict=True):
-                    row[channels] -= change
+                for row, subtracted in zip(new, total, strict=True):
+                    row[channels] -= subtracted
         updated[name] = torch.from_numpy(new)
     return updated

@@ -37,7 +37,7 @@ class Meter:
         self._finalizers[id(array)] = weakref.finalize(array, self._shrink, id(array), array.nbytes)
         return array
 
-    def resize(self, array: NDArray[np.float32], words: int) -> None:
+    def resize(self, array: NDArray[Any], words: int) -> None:
         """Gives a counted vector another length where it stands; there must be no views of it."""
         self._finalizers.pop(id(array)).detach()
         self.alive -= array.nbytes
