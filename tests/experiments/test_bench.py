@@ -79,9 +79,11 @@ def test_sampling_result(capsys):
     assert f"{result['ratio']:.2f}" in capsys.readouterr().out
 
 
-def test_what_is_replayed_is_what_the_sampler_does():
+@pytest.mark.parametrize("scale", [0.5, 1.0])
+def test_what_is_replayed_is_what_the_sampler_does(scale):
     """States and controls against the episodes of a sampler with two threads, and those against the bounds."""
     job = sampling_job(TINY, threads=2)
+    job = replace(job, settings=replace(job.settings, action_scale=scale))
     with job.sampler() as sampler:
         episodes = job.sample(sampler)
     recorder = sampling.record(job)
@@ -91,9 +93,9 @@ def test_what_is_replayed_is_what_the_sampler_does():
     observations = episodes.observations.flatten(0, 1).transpose(0, 1).numpy()
     np.testing.assert_array_equal(states[:-1, :, 2:].astype(np.float32), observations[..., :17])
     actions = episodes.actions.flatten(0, 1).transpose(0, 1).numpy()
-    np.testing.assert_array_equal(controls, np.clip(actions.astype(np.float64), -1, 1))
+    np.testing.assert_array_equal(controls, np.clip(scale * actions.astype(np.float64), -1, 1))
     assert (controls == 1).any()
-    assert (np.abs(actions) > 1).any()
+    assert (np.abs(scale * actions) > 1).any()
 
 
 @pytest.mark.parametrize("threads", [1, 2])
