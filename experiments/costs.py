@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -238,14 +238,7 @@ def plural(count: int, noun: str) -> str:
 
 def mean_shares(shares: Sequence[Mapping[str, KeptShares]]) -> dict[str, KeptShares]:
     """The mean over tasks, of each layer."""
-    return {
-        name: KeptShares(
-            forward=float(np.mean([each[name].forward for each in shares])),
-            backward=float(np.mean([each[name].backward for each in shares])),
-            summed=float(np.mean([each[name].summed for each in shares])),
-        )
-        for name in shares[0]
-    }
+    return {name: KeptShares(*np.mean([astuple(each[name]) for each in shares], axis=0).tolist()) for name in shares[0]}
 
 
 def _plan(adaptable: Adaptable, step: int, shares: Mapping[str, KeptShares]) -> Plan:

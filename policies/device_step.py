@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import torch
 
 from metarl.policies.device_network import (
     DeviceNetwork,
@@ -57,6 +58,9 @@ def device_step(
     adapted = dict(parameters)
     if not any(layer.updated for layer in device.layers):
         return adapted
+    # A device changes these weights where they stand. Here a copy does that for them: the old ones stay as they are.
+    for name in (f"{layer.name}.weight" for layer in device.layers if layer.chooses_inputs):
+        adapted[name] = torch.from_numpy(parameters[name].detach().numpy().copy())
     sums: Sums = {}
     steps = remaining = sum(len(episode.advantages) for episode in episodes)
     for episode in episodes:
@@ -69,7 +73,7 @@ def device_step(
             for index in _accumulate(device, samples, scores, sums):
                 if remaining == 0:
                     layer = device.layers[index]
-                    adapted |= updated_layer(sums, layer.name, layer.step_size / steps, parameters, device.meter)
+                    adapted |= updated_layer(sums, layer.name, layer.step_size / steps, adapted, device.meter)
     return adapted
 
 
@@ -128,31 +132,35 @@ def _add_log_std_gradient(device: DeviceNetwork, standardized: Travelling, advan
 def _add_gradients(
     device: DeviceNetwork, index: int, gradient: Travelling, trace: Trace, scores: Scores, sums: Sums
 ) -> None:
-    """Adds gamma_bw[o] * gamma_fw[c] * g(w)[o, c], one row after the other, and gamma_bw * g(b)."""
-    layer, at_output = device.layers[index], gradient.matrix
+    """Adds gamma_bw[o] * gamma_fw[c] * g(w)[o, c] and gamma_bw[o] * g(b)[o]."""
+    layer = device.layers[index]
     gammas = episode_score(device, index, "backward", gradient, scores) if "backward" in layer.clips else None
     biases = sum_of(sums, f"{layer.name}.bias", device.parameters, device.meter)
     outputs = device.row[: gradient.width]
-    np.add.reduce(at_output, axis=0, out=outputs)
-    if gammas is not None:
-        np.multiply(outputs, gammas, out=outputs)
-    np.add(biases, outputs, out=biases)
+    np.add.reduce(gradient.matrix, axis=0, out=outputs)
+    np.add(biases, _weighed(outputs, gammas), out=biases)
 
     name, kept = f"{layer.name}.weight", trace.kept.pop(index, None)
-    if kept is not None:
-        rows = kept_rows(sums, name, kept.channels, gradient.width, device.meter)
-        for channel, target in zip(kept.inputs.T, rows, strict=True):
-            np.matmul(channel, at_output, out=outputs)
-            if gammas is not None:
-                np.multiply(outputs, gammas, out=outputs)
-            np.add(target, outputs, out=target)
+    if kept is None:
+        weights = sum_of(sums, name, device.parameters, device.meter)
+        _add_by_output(weights, trace.whole[index].matrix, gradient.matrix, gammas, device.row)
         return
-    inputs = trace.whole[index].matrix
-    row = device.row[: inputs.shape[1]]
-    for output, target in enumerate(sum_of(sums, name, device.parameters, device.meter)):
-        if gammas is not None and gammas[output] == 0:
-            continue
-        np.matmul(at_output[:, output], inputs, out=row)
-        if gammas is not None:
-            np.multiply(row, gammas[output], out=row)
-        np.add(target, row, out=target)
+    rows = kept_rows(sums, name, kept.channels, gradient.width, device.meter)
+    for channel, target in zip(kept.inputs.T, rows, strict=True):
+        np.matmul(channel, gradient.matrix, out=outputs)
+        np.add(target, _weighed(outputs, gammas), out=target)
+
+
+def _add_by_output(
+    weights: FloatArray, inputs: FloatArray, at_output: FloatArray, gammas: FloatArray | None, row: FloatArray
+) -> None:
+    row = row[: inputs.shape[1]]
+    for output, target in enumerate(weights):
+        gamma = 1.0 if gammas is None else gammas[output]
+        if gamma != 0:
+            np.matmul(at_output[:, output], inputs, out=row)
+            np.add(target, np.multiply(row, gamma, out=row), out=target)
+
+
+def _weighed(outputs: FloatArray, gammas: FloatArray | None) -> FloatArray:
+    return outputs if gammas is None else np.multiply(outputs, gammas, out=outputs)

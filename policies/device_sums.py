@@ -49,14 +49,14 @@ def sum_of(
 
 
 def kept_rows(sums: Sums, name: str, channels: Channels, outputs: int, meter: Meter) -> Iterator[FloatArray]:
-    """The weights' sum so far [output] for each of ``channels``; no batch before may have been added by ``sum_of``."""
+    """The weights' sum so far [output] for each of ``channels``; those that no batch has kept before start at zero."""
     if name not in sums:
-        sums[name] = KeptSum(meter.empty(0), meter.count(np.empty(0, channels.dtype)))
-    total, known = sums[name].total, sums[name].channels
-    assert known is not None
-    first_kept = np.setdiff1d(channels, known)
+        sums[name] = KeptSum(meter.empty(0), meter.count(np.empty(0, np.intp)))
+    kept = sums[name]
+    assert isinstance(kept, KeptSum)
+    total, known = kept
+    count, first_kept = len(known), np.setdiff1d(channels, known)
     if len(first_kept):
-        count = len(known)
         meter.resize(known, count + len(first_kept))
         known[count:] = first_kept
         meter.resize(total, len(known) * outputs)
@@ -67,7 +67,10 @@ def kept_rows(sums: Sums, name: str, channels: Channels, outputs: int, meter: Me
 
 
 def updated_layer(sums: Sums, layer: str, step_size: float, parameters: Parameters, meter: Meter) -> Parameters:
-    """The layer's new parameters, which take the place of the old ones; its sums are gone."""
+    """The layer's new parameters, which take the place of the old ones; its sums are gone.
+
+    Weights with a ``KeptSum`` are changed where they stand.
+    """
     updated: Parameters = {}
     for name in [name for name in sums if layer_of(name) == layer]:
         change = sums.pop(name)
@@ -75,7 +78,6 @@ def updated_layer(sums: Sums, layer: str, step_size: float, parameters: Paramete
         np.multiply(total, step_size, out=total)
         new = parameters[name].detach().numpy()
         if isinstance(change, KeptSum):
-            new = new.copy()
             for channel, row in zip(change.channels, total.reshape(-1, len(new)), strict=True):
                 new[:, channel] -= row
         elif channels is None:
