@@ -23,6 +23,7 @@ from metarl.experiments.report.logs import read_log
 from metarl.image_run import FAMILY as IMAGES
 from metarl.image_run import is_image_run, read_image_config
 from metarl.image_settings import ImageSettings
+from metarl.meta_training import judged_returns
 from metarl.policies.classifier import load_classifier
 from metarl.policies.controller import load
 from metarl.run import CheckpointSettings
@@ -132,12 +133,14 @@ def iterations_done(job: Job) -> int:
 def scores(job: Job) -> tuple[float, float]:
     """The last and the best score in the log, nan where there is none.
 
-    The score is the return after adaptation; on images it is the validation's accuracy.
+    The score is the return after adaptation, the best one a mean as training judges by it; on images it is the
+    validation's accuracy.
     """
     name = "validation_accuracy" if job.is_on_images else f"return_{job.settings.inner_steps}"
     column = read_log(job.folder / run_folder.PROGRESS).columns.get(name)
     finite = [] if column is None else column[np.isfinite(column)].tolist()
-    return (finite[-1], max(finite)) if finite else (math.nan, math.nan)
+    judged = finite if job.is_on_images else judged_returns(finite)
+    return (finite[-1], max(judged)) if finite else (math.nan, math.nan)
 
 
 def command(job: Job) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -131,6 +131,11 @@ def advance(
         skipped=state.skipped + (not report.search.accepted),
         faults_in_a_row=0,
     )
+
+
+def judged_returns(returns: Sequence[float]) -> list[float]:
+    """By what ``advance`` judges each iteration: the mean return of up to JUDGED_ON, of which it is the newest."""
+    return [fmean(returns[max(0, end - JUDGED_ON) : end]) for end in range(1, len(returns) + 1)]
 
 
 def abandon(state: TrainingState) -> TrainingState:

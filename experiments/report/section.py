@@ -16,6 +16,7 @@ from metarl.experiments.report.summaries import LAST
 from metarl.experiments.report.task_charts import over_runs, task_charts
 from metarl.experiments.report.task_returns import TaskReturns
 from metarl.experiments.report.training_charts import optimization_charts, return_charts, speed_chart
+from metarl.meta_training import JUDGED_ON
 
 
 @dataclass(frozen=True)
@@ -100,8 +101,8 @@ def legend(unseen: int) -> str:
     """What the table's returns are."""
     known = f" Unseen tasks: {unseen} that the controller was not trained on." if unseen else ""
     return (
-        f"Returns before and after adaptation are means over the last {LAST} iterations; the best return is that of "
-        f"one iteration, after adaptation.{known}"
+        f"Returns before and after adaptation are means over the last {LAST} iterations. The best return is the "
+        f"highest mean of {JUDGED_ON} iterations in a row after adaptation: by it the controller is chosen.{known}"
     )
 
 

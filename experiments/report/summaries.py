@@ -11,6 +11,7 @@ import numpy as np
 
 from metarl.experiments.report.curves import PHASES, finite, mean
 from metarl.experiments.report.runs import VALIDATION, Run
+from metarl.meta_training import judged_returns
 from metarl.run_folder import column
 
 LAST = 10
@@ -37,7 +38,7 @@ def summarize(run: Run, unseen: tuple[float, float] = (math.nan, math.nan)) -> S
     skipped = finite(run.progress.get("skipped"))
     return Summary(
         done=run.done,
-        best=max(after, default=math.nan),
+        best=max(judged_returns(after), default=math.nan),
         before=mean(before[-LAST:]),
         after=mean(after[-LAST:]),
         unseen_before=unseen[0],

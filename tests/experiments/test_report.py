@@ -72,7 +72,7 @@ def test_the_table_of_one_run(tmp_path: Path) -> None:
         "method": "maml",
         "seed": "0",
         "iterations": "3",
-        "best return": "−10.00",
+        "best return": "−20.00",
         "return before": "−40.00",
         "return after": "−20.00",
         "env steps": "3 k",
@@ -83,7 +83,8 @@ def test_the_table_of_one_run(tmp_path: Path) -> None:
 
 def test_returns_at_the_end_are_those_of_the_last_ten_iterations(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", after=[-1000.0, *[-2.0] * 9, -3.0], settings={"iterations": 11})
-    assert Page(report(folder)).row("run")["return after"] == "−2.10"
+    row = Page(report(folder)).row("run")
+    assert row["return after"] == row["best return"] == "−2.10"
 
 
 def test_seeds_are_one_kind_of_run_with_mean_and_range(tmp_path: Path) -> None:
@@ -92,7 +93,7 @@ def test_seeds_are_one_kind_of_run_with_mean_and_range(tmp_path: Path) -> None:
     text = report(tmp_path / "b", tmp_path / "a")
     row = Page(text).row("maml")
     assert (row["seed"], row["iterations"], row["env steps"]) == ("mean", "3", "3 k")
-    assert row["best return"] == "−15.00|−20.00 … −10.00"
+    assert row["best return"] == "−25.00|−30.00 … −20.00"
     assert row["return after"] == "−25.00|−30.00 … −20.00"
     assert row["time"] == "0:18|0:09 … 0:27"
     assert [cells[0] for cells in Page(text).cells if cells[0] in ("a", "b")] == ["a", "b"]
@@ -195,7 +196,7 @@ def test_a_run_without_an_iteration(content: str | None, tmp_path: Path) -> None
     assert (row["iterations"], row["best return"], row["env steps"]) == ("0 of 3", "", "")
     assert "progress.csv" in text and charts(text) == {}
     row = Page(report(folder, tmp_path / "other")).row("maml")
-    assert row["best return"] == "−10.00"
+    assert row["best return"] == "−20.00"
 
 
 @pytest.mark.parametrize("damage", ["2,x", "2," + "1," * 40, "2", "\0\0"])

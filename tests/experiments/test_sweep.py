@@ -99,8 +99,8 @@ def test_finished_means_that_log_and_controller_both_are(run: Path, tmp_path: Pa
 
 
 def test_last_and_best_return(tmp_path: Path) -> None:
-    job = Job(write_run(tmp_path / "run", after=(-3.0, -1.0, -2.0)), FAMILY, SMALL, OFTEN)
-    assert sweep.scores(job) == (-2, -1)
+    job = Job(write_run(tmp_path / "run", after=(-3.0, -1.0, -5.0)), FAMILY, SMALL, OFTEN)
+    assert sweep.scores(job) == (-5, -2)
     (job.folder / "progress.csv").unlink()
     assert all(value != value for value in sweep.scores(job)) and sweep.iterations_done(job) == 0
 
