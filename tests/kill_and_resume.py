@@ -118,8 +118,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         outcome = kill_and_resume(Path(folder), arguments.kills, arguments.seed)
     print(
-        f"{outcome.kills} kills in {outcome.runs} runs, {outcome.resumes} resumes, "
-        f"{outcome.identical} of {outcome.runs} runs byte-identical to the undisturbed one"
+        f"{outcome.kills} kills, {outcome.resumes} resumes; "
+        f"runs byte-identical to the undisturbed one: {outcome.identical} of {outcome.runs}"
     )
     sys.exit(outcome.identical != outcome.runs)
 
