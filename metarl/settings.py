@@ -103,13 +103,13 @@ def _require(name: str, value: object, holds: bool, allowed: str) -> None:
 PRESETS: dict[str, dict[str, Any]] = {
     "navigation-2d": {"tasks": 20, "action_scale": 0.1, "fisher_fraction": 0.5},
     # A meta-batch of 160,000 query observations bears ten times the usual KL limit. Fewer and longer steps go with a
-    # larger Lasso, and with attention that changes slowly: docs/findings.md.
+    # larger Lasso, and with attention that learns slowly: docs/findings.md.
     "half-cheetah-velocity": {
         "tasks": 40,
         "action_scale": 0.1,
         "max_kl": 0.1,
         "lasso": 0.003,
-        "adam_rate": 0.001,
+        "adam_rate": 0.0005,
     },
     "half-cheetah-direction": {"tasks": 40},
 }
