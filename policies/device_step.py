@@ -145,7 +145,7 @@ def _add_gradients(
         weights = sum_of(sums, name, device.parameters, device.meter)
         _add_by_output(weights, trace.whole[index].matrix, gradient.matrix, gammas, device.row)
         return
-    rows = kept_rows(sums, name, kept.channels, gradient.width, device.meter)
+    rows = kept_rows(sums, name, kept.channels, device.parameters, device.meter)
     for channel, target in zip(kept.inputs.T, rows, strict=True):
         np.matmul(channel, gradient.matrix, out=outputs)
         np.add(target, _weighed(outputs, gammas), out=target)

@@ -26,8 +26,8 @@ class Sum(NamedTuple):
 class KeptSum(NamedTuple):
     """The same for the weights of a fully-connected layer, of those input channels alone that some batch has kept."""
 
-    total: FloatArray  # [channel, output] in one row, so that it grows in place
-    channels: Channels  # in the order in which they came
+    total: FloatArray  # [place, output] in one row, so that it grows in place
+    places: NDArray[np.int32]  # of every input channel; those that were never kept are at -1
 
 
 Sums = dict[str, Sum | KeptSum]  # by the name of the parameter
@@ -48,22 +48,27 @@ def sum_of(
     return sums[name].total
 
 
-def kept_rows(sums: Sums, name: str, channels: Channels, outputs: int, meter: Meter) -> Iterator[FloatArray]:
+def kept_rows(
+    sums: Sums, name: str, channels: Channels, parameters: Mapping[str, torch.Tensor], meter: Meter
+) -> Iterator[FloatArray]:
     """The weights' sum so far [output] for each of ``channels``; those that no batch has kept before start at zero."""
+    outputs, inputs = parameters[name].shape
     if name not in sums:
-        sums[name] = KeptSum(meter.empty(0), meter.count(np.empty(0, np.intp)))
+        sums[name] = KeptSum(meter.empty(0), meter.count(np.full(inputs, -1, np.int32)))
     kept = sums[name]
     assert isinstance(kept, KeptSum)
-    total, known = kept
-    count, first_kept = len(known), np.setdiff1d(channels, known)
-    if len(first_kept):
-        meter.resize(known, count + len(first_kept))
-        known[count:] = first_kept
-        meter.resize(total, len(known) * outputs)
-        total[count * outputs :] = 0
+    total, places = kept
+    known = count = len(total) // outputs
     for channel in channels:
-        place = int(np.flatnonzero(known == channel)[0])
-        yield total[place * outputs : (place + 1) * outputs]
+        if places[channel] < 0:
+            places[channel] = count
+            count += 1
+    if count > known:
+        meter.resize(total, count * outputs)
+        total[known * outputs :] = 0
+    for channel in channels:
+        start = int(places[channel]) * outputs
+        yield total[start : start + outputs]
 
 
 def updated_layer(sums: Sums, layer: str, step_size: float, parameters: Parameters, meter: Meter) -> Parameters:
@@ -74,21 +79,23 @@ def updated_layer(sums: Sums, layer: str, step_size: float, parameters: Paramete
     updated: Parameters = {}
     for name in [name for name in sums if layer_of(name) == layer]:
         change = sums.pop(name)
-        total, channels = change
+        total = change.total
         np.multiply(total, step_size, out=total)
         new = parameters[name].detach().numpy()
         if isinstance(change, KeptSum):
-            for channel, row in zip(change.channels, total.reshape(-1, len(new)), strict=True):
-                new[:, channel] -= row
-        elif channels is None:
+            rows = total.reshape(-1, len(new))
+            for channel, place in enumerate(change.places):
+                if place >= 0:
+                    new[:, channel] -= rows[place]
+        elif change.channels is None:
             new = np.subtract(new, total, out=total)
             meter.hand_over(new)
         else:
             new = new.copy()
             if new.ndim == 1:
-                new[channels] -= total
+                new[change.channels] -= total
             else:
                 for row, subtracted in zip(new, total, strict=True):
-                    row[channels] -= subtracted
+                    row[change.channels] -= subtracted
         updated[name] = torch.from_numpy(new)
     return updated

@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -22,7 +23,7 @@ class Meter:
     def __init__(self) -> None:
         self.alive = 0
         self.peak = 0
-        self._finalizers: dict[int, weakref.finalize[Any, Any]] = {}
+        self._references: dict[int, weakref.ref[Any]] = {}
 
     def zeros(self, *shape: int) -> NDArray[np.float32]:
         return self.count(np.zeros(shape, np.float32))
@@ -34,19 +35,18 @@ class Meter:
         """The same array, which must own its memory, counted from now on."""
         assert array.base is None, "a view keeps alive more than its own bytes"
         self._grow(array.nbytes)
-        self._finalizers[id(array)] = weakref.finalize(array, self._shrink, id(array), array.nbytes)
+        self._references[id(array)] = weakref.ref(array, partial(self._shrink, id(array), array.nbytes))
         return array
 
     def resize(self, array: NDArray[Any], words: int) -> None:
         """Gives a counted vector another length where it stands; there must be no views of it."""
-        self._finalizers.pop(id(array)).detach()
-        self.alive -= array.nbytes
+        self.hand_over(array)
         array.resize(words, refcheck=False)
         self.count(array)
 
     def hand_over(self, array: NDArray[Any]) -> None:
         """Counts an array no longer, because it outlives the step in the place of another that was there before."""
-        self._finalizers[id(array)]()
+        self._shrink(id(array), array.nbytes)
 
     @contextmanager
     def reserve(self, count: int) -> Iterator[None]:
@@ -59,6 +59,6 @@ class Meter:
         self.alive += count
         self.peak = max(self.peak, self.alive)
 
-    def _shrink(self, identity: int, count: int) -> None:
-        del self._finalizers[identity]
+    def _shrink(self, identity: int, count: int, _: object = None) -> None:
+        del self._references[identity]
         self.alive -= count
