@@ -111,7 +111,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "lasso": 0.003,
         "adam_rate": 0.0005,
     },
-    "half-cheetah-direction": {"tasks": 40},
+    "half-cheetah-direction": {"tasks": 40, "action_scale": 0.1, "max_kl": 0.1},
 }
 
 
