@@ -119,7 +119,7 @@ def advance(
     """
     iteration = state.iteration + 1
     recent = (*state.recent_returns, report.returns[-1].mean)[-JUDGED_ON:]
-    score = fmean(recent)
+    score = judged_return(recent)
     if score > state.best_score:
         state = replace(state, best_parameters=state.parameters, best_score=score, best_iteration=iteration)
     return replace(
@@ -133,9 +133,14 @@ def advance(
     )
 
 
+def judged_return(returns: Sequence[float]) -> float:
+    """By what the newest of these iterations is judged: the mean return of up to JUDGED_ON."""
+    return fmean(returns[-JUDGED_ON:])
+
+
 def judged_returns(returns: Sequence[float]) -> list[float]:
-    """By what ``advance`` judges each iteration: the mean return of up to JUDGED_ON, of which it is the newest."""
-    return [fmean(returns[max(0, end - JUDGED_ON) : end]) for end in range(1, len(returns) + 1)]
+    """The same for each of the iterations."""
+    return [judged_return(returns[:end]) for end in range(1, len(returns) + 1)]
 
 
 def abandon(state: TrainingState) -> TrainingState:

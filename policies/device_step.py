@@ -156,11 +156,11 @@ def _add_by_output(
 ) -> None:
     row = row[: inputs.shape[1]]
     for output, target in enumerate(weights):
-        gamma = 1.0 if gammas is None else gammas[output]
+        gamma = None if gammas is None else gammas[output]
         if gamma != 0:
             np.matmul(at_output[:, output], inputs, out=row)
-            np.add(target, np.multiply(row, gamma, out=row), out=target)
+            np.add(target, _weighed(row, gamma), out=target)
 
 
-def _weighed(outputs: FloatArray, gammas: FloatArray | None) -> FloatArray:
-    return outputs if gammas is None else np.multiply(outputs, gammas, out=outputs)
+def _weighed(gradient: FloatArray, gamma: FloatArray | np.float32 | None) -> FloatArray:
+    return gradient if gamma is None else np.multiply(gradient, gamma, out=gradient)
