@@ -231,11 +231,6 @@ def giga(count: int) -> str:
     return f"{count / 1e9:.4f}"
 
 
-def plural(count: int, noun: str) -> str:
-    """``1 episode``, ``2 episodes``."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
 def mean_shares(shares: Sequence[Mapping[str, KeptShares]]) -> dict[str, KeptShares]:
     """The mean over tasks, of each layer."""
     return {name: KeptShares(*np.mean([astuple(each[name]) for each in shares], axis=0).tolist()) for name in shares[0]}

@@ -12,7 +12,6 @@ from rich.table import Table
 
 from metarl.envs.images.image_set import Progress
 from metarl.experiments import image_costs
-from metarl.experiments.costs import plural
 from metarl.experiments.image_evaluation import few_tasks
 from metarl.experiments.inspection import (
     Report,
@@ -24,6 +23,7 @@ from metarl.experiments.inspection import (
     report_record,
     shown,
 )
+from metarl.experiments.progress import plural
 from metarl.policies.checked_parameters import check_adaptable
 from metarl.policies.classifier import Classifier
 from metarl.policies.classifier_metadata import backbone, to_json

@@ -92,6 +92,11 @@ def join(*parts: str) -> str:
     return "  ".join(part for part in parts if part)
 
 
+def plural(count: int, noun: str) -> str:
+    """``1 episode``, ``2 episodes``."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def clock_time(seconds: float) -> str:
     """``3:05`` for 185 seconds, ``1:00:05`` for an hour and five seconds."""
     minutes, rest = divmod(round(seconds), 60)

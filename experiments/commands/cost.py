@@ -18,6 +18,7 @@ from metarl.experiments.commands.cost_images import image_costing, is_about_imag
 from metarl.experiments.costing import OF_IMAGES, CostCommand, Costing, caption, chosen_layers, cost_table, record
 from metarl.experiments.families import family_by_name
 from metarl.experiments.parsing import check_new_file, parse, refuse
+from metarl.experiments.progress import plural
 from metarl.policies.atomic import write_atomically
 from metarl.policies.controller import Controller, load
 from metarl.policies.methods import get_method
@@ -55,14 +56,14 @@ def policy_costing(command: CostCommand) -> Costing:
     if attended or command.measure:
         with recording(controller, family, command.seed) as episodes:
             taken = costs.take_steps(controller, episodes, chunk=command.chunk)
-    unit = "one episode" if work.chunk is None else costs.plural(work.chunk, "observation")
+    unit = "one episode" if work.chunk is None else plural(work.chunk, "observation")
     return Costing(
         title=f"{controller.metadata.family}, {controller.metadata.method}",
         shapes=mlp_shapes(controller.network.sizes),
         work=work,
         result=costs.controller_cost(controller, taken, command.chunk),
-        step=f"One adaptation step: {costs.plural(work.episodes, 'episode')} of "
-        f"{costs.plural(work.horizon, 'observation')}, {unit} at a time, their gradients added up.",
+        step=f"One adaptation step: {plural(work.episodes, 'episode')} of "
+        f"{plural(work.horizon, 'observation')}, {unit} at a time, their gradients added up.",
         data=f"{costs.TASKS} tasks of {family.name}" if family else "random episodes",
         attended=attended,
         measured=max(step.peak_bytes for step in taken) if command.measure else None,

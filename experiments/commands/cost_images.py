@@ -10,7 +10,7 @@ from metarl.experiments import costs, image_costs
 from metarl.experiments.costing import OF_POLICIES, CostCommand, Costing, chosen_layers
 from metarl.experiments.image_evaluation import few_tasks
 from metarl.experiments.parsing import refuse
-from metarl.experiments.progress import decoding_line
+from metarl.experiments.progress import decoding_line, plural
 from metarl.image_tasks import ImageTask
 from metarl.policies.classifier import Classifier, is_classifier, load_classifier
 from metarl.policies.classifier_metadata import backbone
@@ -37,8 +37,8 @@ def image_costing(command: CostCommand) -> Costing:
         shapes=network_shapes(network),
         work=work,
         result=image_costs.image_cost(classifier, taken, at_once),
-        step=f"One adaptation step: {network.ways} classes with {costs.plural(metadata.shots, 'image')} each, "
-        f"{costs.plural(at_once, 'image')} at a time, their gradients added up.",
+        step=f"One adaptation step: {network.ways} classes with {plural(metadata.shots, 'image')} each, "
+        f"{plural(at_once, 'image')} at a time, their gradients added up.",
         data="random images" if command.data is None else f"tasks of {command.data}",
         attended=attended,
         measured=image_costs.measured_peak(classifier, tasks[0].support, at_once) if command.measure else None,

@@ -36,7 +36,7 @@ from metarl.experiments.inspection import (
     shown,
 )
 from metarl.experiments.parsing import check_new_file, parse, refuse, require_at_least
-from metarl.experiments.progress import decoding_line
+from metarl.experiments.progress import decoding_line, plural
 from metarl.policies.atomic import write_atomically
 from metarl.policies.classifier import is_classifier, load_classifier
 from metarl.policies.controller import Controller, load
@@ -119,9 +119,7 @@ def inspected_policy(controller: Controller, family: TaskFamily | None, seed: in
 def policy_facts(name: str, controller: Controller, report: Report) -> Table:
     """What the controller is, a line each."""
     metadata = controller.metadata
-    steps = (
-        f"{costs.plural(metadata.inner_steps, 'step')}, each on {costs.plural(metadata.episodes_per_step, 'episode')}"
-    )
+    steps = f"{plural(metadata.inner_steps, 'step')}, each on {plural(metadata.episodes_per_step, 'episode')}"
     adapted_to = " ".join(f"{field}={value:g}" for field, value in (metadata.adapted_to or {}).items())
     actions = space(metadata.action_low, metadata.action_high)
     scale = "" if metadata.action_scale == 1 else f", the policy's own times {metadata.action_scale:g}"
@@ -134,7 +132,7 @@ def policy_facts(name: str, controller: Controller, report: Report) -> Table:
         "observations": space(metadata.observation_low, metadata.observation_high),
         "actions": f"{actions}{scale}",
         "action std": " ".join(f"{std:.3g}" for std in action_std(controller)),
-        "horizon": costs.plural(metadata.horizon, "time step"),
+        "horizon": plural(metadata.horizon, "time step"),
         "adaptation": f"{steps}, discount {metadata.discount:g}, lambda {metadata.gae_lambda:g}",
     }
     return facts_table(facts, metadata.training, report)
@@ -178,9 +176,9 @@ def space(low: Sequence[float], high: Sequence[float]) -> str:
     """How many numbers, and their bounds: those of all, or those of each."""
     bounds = dict.fromkeys(zip(low, high, strict=True))
     if all(math.isinf(number) for number in (*low, *high)):
-        return f"{costs.plural(len(low), 'number')} without bounds"
+        return f"{plural(len(low), 'number')} without bounds"
     each = bounds if len(bounds) == 1 else list(zip(low, high, strict=True))
-    return f"{costs.plural(len(low), 'number')} in " + ", ".join(f"[{least:g}, {most:g}]" for least, most in each)
+    return f"{plural(len(low), 'number')} in " + ", ".join(f"[{least:g}, {most:g}]" for least, most in each)
 
 
 def percentages(shares: Sequence[float | None]) -> str:
