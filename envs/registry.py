@@ -39,7 +39,7 @@ def _half_cheetah(
     sample_tasks: Callable[[int, np.random.Generator], Array],
 ) -> TaskFamily:
     def make_simulator(threads: int) -> Simulator:
-        made: Simulator = getattr(import_module("metarl.envs.half_cheetah"), simulator)(threads)
+        made: Simulator = getattr(import_module("metarl.envs.mujoco.half_cheetah"), simulator)(threads)
         return made
 
     return TaskFamily(

@@ -9,8 +9,8 @@ import warnings
 from collections.abc import Sequence
 from importlib import import_module
 
-from metarl import __version__
-from metarl.experiments.interrupts import Interrupted
+from metarl.core.version import __version__
+from metarl.experiments.console.interrupts import Interrupted
 
 # Each is a module of metarl.experiments.commands with a function main(arguments). It is imported when it is called
 # for, because torch, mujoco and matplotlib take a while.

@@ -11,9 +11,12 @@ What most users need is loaded on first use, so that ``import metarl`` stays lig
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from metarl.core.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from metarl.api import adapt, evaluate, resume, train
@@ -22,14 +25,8 @@ if TYPE_CHECKING:
     from metarl.policies.recorder import Recorder
 
 __all__ = ["Classifier", "Recorder", "adapt", "evaluate", "load", "load_classifier", "resume", "train"]
-__version__ = "0.1.0"
 
-# In a checkout the rooms envs/, policies/ and experiments/ stand beside this folder; a wheel holds them inside it.
-_checkout = Path(__file__).resolve().parent.parent
-if (_checkout / "pyproject.toml").is_file() and (_checkout / "envs").is_dir():
-    __path__.append(str(_checkout))
-
-_HOME = {
+_MODULES = {
     "adapt": "metarl.api",
     "evaluate": "metarl.api",
     "resume": "metarl.api",
@@ -40,8 +37,18 @@ _HOME = {
     "Recorder": "metarl.policies.recorder",
 }
 
+# In a checkout three rooms stand beside this folder; a wheel holds them inside it.
+if not (Path(__file__).parent / "envs").is_dir():
+    from metarl.core.checkout import RoomFinder
+
+    sys.meta_path.append(RoomFinder(Path(__file__).resolve().parent.parent))
+
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name not in _MODULES:
         raise AttributeError(f"module 'metarl' has no attribute '{name}'")
-    return getattr(import_module(_HOME[name]), name)
+    return getattr(import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

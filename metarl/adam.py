@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from metarl.policies.network import Parameters
+from metarl.policies.networks.network import Parameters
 
 FIRST, SECOND, COUNT = "first/", "second/", "count"
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8

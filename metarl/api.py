@@ -7,16 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from metarl.core.threads import available_threads
 from metarl.envs.family import TaskFamily
 from metarl.envs.registry import FAMILIES, get_family
-from metarl.evaluation import Evaluation, adapt_to_task, evaluate_tasks, family_of, unseen_tasks
-from metarl.meta_training import build_network, initial_state, meta_train
-from metarl.policies.checked_parameters import check_adaptable
 from metarl.policies.controller import Controller, load
+from metarl.policies.files.checks import check_adaptable
 from metarl.policies.methods import get_method
-from metarl.run import CheckpointSettings, Hooks, resume_run, start_run
-from metarl.run_folder import best_controller, read_config
-from metarl.settings import TrainSettings, available_threads, preset
+from metarl.rl.evaluation import Evaluation, adapt_to_task, evaluate_tasks, family_of, unseen_tasks
+from metarl.rl.settings import TrainSettings, preset
+from metarl.rl.training import build_network, initial_state, meta_train
+from metarl.runs.folder import best_controller, read_config
+from metarl.runs.run import CheckpointSettings, Hooks, resume_run, start_run
 
 DEFAULT_CHECKPOINTS = CheckpointSettings()
 NO_HOOKS = Hooks()

@@ -9,15 +9,10 @@ import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
-from metarl.episodes import Episodes
-from metarl.losses import cross_entropy, log_probability, policy_gradient_loss
-from metarl.numerics import require_finite
-from metarl.policies.advantages import estimate_advantages
 from metarl.policies.attention import Samples, attention_scores, summarize, weigh_channels
-from metarl.policies.layers import parameter_gradients
 from metarl.policies.methods import CHANNEL_STEP_SIZES, STEP_SIZES, Method
-from metarl.policies.mlp import GaussianMLP
-from metarl.policies.network import LayerTrace, Network, Operation, Parameters, layer_of, run_layer
+from metarl.policies.networks.layers import parameter_gradients
+from metarl.policies.networks.network import LayerTrace, Network, Operation, Parameters, layer_of, run_layer
 
 AnyNetwork = TypeVar("AnyNetwork", bound=Network)
 NetworkIn = TypeVar("NetworkIn", bound=Network, contravariant=True)
@@ -35,72 +30,6 @@ class SupportBatch(Protocol[NetworkIn]):
     def loss(self, network: NetworkIn, parameters: Parameters, outputs: Tensor) -> Tensor:
         """A mean over all positions of the samples, or over the samples."""
         ...
-
-
-class Batch(NamedTuple):
-    """The time steps of one task's episodes, one after the other, with their advantages."""
-
-    observations: Tensor  # [sample, observation]
-    actions: Tensor  # [sample, action]
-    advantages: Tensor  # [sample]
-    valid: Tensor  # [sample], bool
-    episodes: int  # which follow each other, each as long as the horizon
-
-    @property
-    def inputs(self) -> Tensor:
-        return self.observations
-
-    @property
-    def samples(self) -> Samples:
-        """One episode is one, and its valid time steps are averaged like spatial positions."""
-        return Samples(self.episodes, self.valid)
-
-    def loss(self, network: GaussianMLP, parameters: Parameters, outputs: Tensor) -> Tensor:
-        """The vanilla policy gradient's."""
-        log_probabilities = log_probability(outputs, network.log_std(parameters), self.actions)
-        return policy_gradient_loss(log_probabilities, self.advantages, self.valid)
-
-
-class ImageBatch(NamedTuple):
-    """One task's images with their labels.
-
-    ``together`` images in a row share their attention scores: 1 if a device takes one at a time, all of them if it
-    takes them as one batch.
-    """
-
-    images: Tensor  # [image, 3, side, side]
-    labels: Tensor  # [image], int64
-    together: int = 1
-
-    @property
-    def inputs(self) -> Tensor:
-        return self.images
-
-    @property
-    def samples(self) -> Samples:
-        """An image is one."""
-        return Samples(len(self.images), together=self.together)
-
-    def loss(self, network: Network, parameters: Parameters, outputs: Tensor) -> Tensor:
-        """The cross-entropy."""
-        return cross_entropy(outputs, self.labels)
-
-
-def prepare_batch(episodes: Episodes, task: int, discount: float, gae_lambda: float) -> Batch:
-    """The batch of one task, with advantages on a baseline fitted to that task's episodes.
-
-    FloatingPointError if they are not finite.
-    """
-    observations, valid = episodes.observations[task], episodes.valid[task]
-    advantages = estimate_advantages(observations, episodes.rewards[task], valid, discount, gae_lambda)
-    require_finite("the advantages are", advantages)
-    return Batch(
-        observations.flatten(0, 1),
-        episodes.actions[task].flatten(0, 1),
-        advantages.flatten(),
-        valid.flatten(),
-        len(valid),
-    )
 
 
 class LayerGradient(NamedTuple):
@@ -223,26 +152,6 @@ def kept_shares(
 
 def _kept_share(scores: Tensor | None) -> float:
     return 1.0 if scores is None else float((scores != 0).double().mean())
-
-
-def accumulated_step(
-    network: Network, parameters: Parameters, method: Method, step: int, batch: ImageBatch, size: int
-) -> Parameters:
-    """The inner step, without history, as a device takes it that has room for ``size`` images (p-Meta, Sec. 3.5.1).
-
-    Their gradients add up, so that the result is the mean of the steps on ``size`` images at a time. With group norm
-    this is the step on all of them whose scores are shared by ``size`` images; with batch norm it is not.
-    """
-    parts = [
-        ImageBatch(images, labels, together=size)
-        for images, labels in zip(batch.images.split(size), batch.labels.split(size), strict=True)
-    ]
-    total = {name: torch.zeros_like(tensor) for name, tensor in parameters.items()}
-    for part in parts:
-        adapted = inner_step(network, as_leaves(parameters), method, step, part, second_order=False)
-        for name, tensor in adapted.items():
-            total[name] += len(part.images) / len(batch.images) * tensor.detach()
-    return total
 
 
 def as_leaves(parameters: Parameters, trained: tuple[str, ...] | None = None) -> Parameters:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from metarl.inner_loop import AnyNetwork, SupportBatch, as_leaves, inner_step, kept_shares
 from metarl.policies.methods import Method
-from metarl.policies.network import Parameters
+from metarl.policies.networks.network import Parameters
 
 TASKS = 4  # of a meta-batch, at most: a mean over a few is steady, and costs next to nothing
 SIDES = ("input", "output")

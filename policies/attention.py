@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from metarl.policies.network import Parameters
+from metarl.policies.networks.network import Parameters
 
 PREFIX = "attention."
 

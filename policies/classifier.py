@@ -10,16 +10,16 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from metarl.policies.checked_parameters import check_adaptable, check_parameters
-from metarl.policies.classifier_metadata import ClassifierMetadata, from_json, to_json
-from metarl.policies.controller_format import IMAGE_NETWORKS, KIND, network_kind, place_for
-from metarl.policies.device_images import device_image_step
-from metarl.policies.image_networks import ImageNetwork
-from metarl.policies.json_fields import from_text
-from metarl.policies.meter import Meter
+from metarl.policies.device.images.step import device_image_step
+from metarl.policies.device.meter import Meter
+from metarl.policies.files.checks import check_adaptable, check_parameters
+from metarl.policies.files.classifier_metadata import ClassifierMetadata, from_json, to_json
+from metarl.policies.files.controller_format import IMAGE_NETWORKS, KIND, network_kind, place_for
+from metarl.policies.files.json_fields import from_text
+from metarl.policies.files.tensor_file import read_content, read_tensors, write_tensors
 from metarl.policies.methods import get_method
-from metarl.policies.network import Parameters
-from metarl.policies.tensor_file import read_content, read_tensors, write_tensors
+from metarl.policies.networks.image_networks import ImageNetwork
+from metarl.policies.networks.network import Parameters
 
 
 @dataclass(frozen=True, eq=False)

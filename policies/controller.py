@@ -12,17 +12,17 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from metarl.policies.checked_parameters import check_adaptable, check_parameters
-from metarl.policies.controller_format import KIND, place_for
-from metarl.policies.device_step import device_step
-from metarl.policies.metadata import ControllerMetadata, from_json, to_json
-from metarl.policies.meter import Meter
+from metarl.policies.device.episodes import Episode, advantages_per_episode, checked_episodes
+from metarl.policies.device.meter import Meter
+from metarl.policies.device.step import device_step
+from metarl.policies.files.checks import check_adaptable, check_parameters
+from metarl.policies.files.controller_format import KIND, place_for
+from metarl.policies.files.metadata import ControllerMetadata, from_json, to_json
+from metarl.policies.files.pretrained import controller_file
+from metarl.policies.files.tensor_file import read_tensors, write_tensors
 from metarl.policies.methods import get_method
-from metarl.policies.mlp import GaussianMLP
-from metarl.policies.network import Parameters
-from metarl.policies.recorded import Episode, advantages_per_episode, checked_episodes
-from metarl.policies.shipped import controller_file
-from metarl.policies.tensor_file import read_tensors, write_tensors
+from metarl.policies.networks.mlp import GaussianMLP
+from metarl.policies.networks.network import Parameters
 
 
 @dataclass(frozen=True, eq=False)

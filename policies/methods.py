@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from metarl.policies.attention import Attention, initial_attention
-from metarl.policies.network import Parameters, layer_of
+from metarl.policies.networks.network import Parameters, layer_of
 
 STEP_SIZES = "step_sizes"
 CHANNEL_STEP_SIZES = "channel_step_sizes."

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from metarl.policies.controller import Controller
-from metarl.policies.recorded import Episode
+from metarl.policies.device.episodes import Episode
 
 
 class Recorder:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from metarl.image_settings import ImageSettings
+from metarl.images.settings import ImageSettings
 
 
 def write_images(root: Path, classes: int = 8, images: int = 5, side: int = 16, seed: int = 0) -> Path:

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 import torch
 
-from metarl.inner_loop import Batch
 from metarl.policies.controller import Controller
-from metarl.policies.device_network import Samples
-from metarl.policies.metadata import ControllerMetadata
+from metarl.policies.device.network import Samples
+from metarl.policies.files.metadata import ControllerMetadata
 from metarl.policies.methods import STEP_SIZES, get_method, initial_meta_parameters
-from metarl.policies.mlp import GaussianMLP
-from metarl.policies.network import Parameters
+from metarl.policies.networks.mlp import GaussianMLP
+from metarl.policies.networks.network import Parameters
+from metarl.rl.batch import Batch
 
 
 def device_parameters(

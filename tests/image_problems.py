@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from metarl.policies.conv4 import Conv4
 from metarl.policies.methods import STEP_SIZES, get_method, initial_meta_parameters
-from metarl.policies.network import Parameters
-from metarl.policies.resnet12 import ResNet12
+from metarl.policies.networks.conv4 import Conv4
+from metarl.policies.networks.network import Parameters
+from metarl.policies.networks.resnet12 import ResNet12
 
 
 def image_parameters(

@@ -9,9 +9,9 @@ from typing import Any
 
 from command_line import Outcome, metarl
 
-from metarl.experiments.filing import DeviceCost
-from metarl.experiments.image_cells import Scale
-from metarl.experiments.image_filing import Accuracy, ImageCost, ImageResult
+from metarl.experiments.paper.filing import DeviceCost
+from metarl.experiments.paper.image_cells import Scale
+from metarl.experiments.paper.image_filing import Accuracy, ImageCost, ImageResult
 
 
 def trial(mean: float, ci95: float, data: str = "emoji", **other: Any) -> dict[str, Any]:

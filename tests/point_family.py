@@ -6,7 +6,7 @@ import gymnasium
 import numpy as np
 
 from metarl.envs.family import TaskFamily, TaskField, Transition
-from metarl.settings import TrainSettings
+from metarl.rl.settings import TrainSettings
 
 TINY = TrainSettings(
     iterations=6,

@@ -8,8 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from metarl.image_settings import ImageSettings
-from metarl.settings import TrainSettings
+from metarl.images.settings import ImageSettings
+from metarl.rl.settings import TrainSettings
 
 COLUMNS = (
     "iteration,return_0,return_0_ci95,return_1,return_1_ci95,kl,loss_before,loss_after,line_search_trials,"

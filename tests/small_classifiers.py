@@ -7,11 +7,11 @@ from typing import Any
 import torch
 
 from metarl.policies.classifier import Classifier
-from metarl.policies.classifier_metadata import ClassifierMetadata
-from metarl.policies.conv4 import Conv4
-from metarl.policies.image_networks import ImageNetwork
+from metarl.policies.files.classifier_metadata import ClassifierMetadata
 from metarl.policies.methods import get_method, initial_meta_parameters
-from metarl.policies.network import Parameters
+from metarl.policies.networks.conv4 import Conv4
+from metarl.policies.networks.image_networks import ImageNetwork
+from metarl.policies.networks.network import Parameters
 
 NETWORK = Conv4(side=16, ways=3, width=8)
 

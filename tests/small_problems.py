@@ -4,11 +4,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
-from metarl.inner_loop import Batch
-from metarl.meta_objective import MetaObjective, TaskData
 from metarl.policies.methods import get_method, initial_meta_parameters, trained_names
-from metarl.policies.mlp import GaussianMLP
-from metarl.policies.network import Parameters
+from metarl.policies.networks.mlp import GaussianMLP
+from metarl.policies.networks.network import Parameters
+from metarl.rl.batch import Batch
+from metarl.rl.objective import MetaObjective, TaskData
 
 NETWORK = GaussianMLP(observation_size=3, hidden_sizes=(4, 5), action_size=2, initial_std=0.7)
 

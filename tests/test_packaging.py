@@ -1,9 +1,11 @@
 """The four rooms install whole, under one name, and import each other in one direction only."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from importlib.metadata import entry_points, version
 from pathlib import Path, PurePosixPath
 
@@ -16,17 +18,52 @@ PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
 SETUPTOOLS = PROJECT["tool"]["setuptools"]
 ROOMS = {"metarl": "metarl", "metarl.envs": "envs", "metarl.policies": "policies", "metarl.experiments": "experiments"}
 INSTALLED = Path(metarl.__file__).parent
-# What each room may import of the others.
-ALLOWED = {
-    "metarl.policies": set(),
-    "metarl.envs": set(),
-    "metarl": {"metarl.policies", "metarl.envs"},
-    "metarl.experiments": {"metarl", "metarl.policies", "metarl.envs"},
+# What each module of a room's top level, and each sub-package, may import of the others; ``ROOM.*`` stands for all of a
+# room's. A lower floor never imports a higher one, and within a floor there are no circles.
+ARROWS = {
+    "metarl.core": "",
+    "metarl.policies.networks": "core",
+    "metarl.policies.attention": "core policies.networks",
+    "metarl.policies.methods": "core policies.networks policies.attention",
+    "metarl.policies.advantages": "core",
+    "metarl.policies.files": "core policies.networks policies.attention policies.methods",
+    "metarl.policies.device": "core policies.networks policies.attention policies.methods policies.advantages",
+    "metarl.policies.controller": "core policies.networks policies.methods policies.files policies.device",
+    "metarl.policies.classifier": "core policies.networks policies.methods policies.files policies.device",
+    "metarl.policies.recorder": "core policies.device policies.controller",
+    "metarl.envs": "",
+    "metarl.envs.family": "core",
+    "metarl.envs.drawing": "core envs.family",
+    "metarl.envs.navigation": "core envs.family envs.drawing",
+    "metarl.envs.mujoco": "core envs.family envs.drawing",
+    "metarl.envs.task_env": "core envs.family",
+    "metarl.envs.from_gymnasium": "core envs.family",
+    "metarl.envs.registry": "core envs.family envs.navigation envs.mujoco envs.task_env envs.from_gymnasium",
+    "metarl.envs.images": "core",
+    "metarl.losses": "",
+    "metarl.adam": "policies.networks",
+    "metarl.inner_loop": "core losses policies.*",
+    "metarl.kept_channels": "core inner_loop policies.*",
+    "metarl.cost": "core policies.*",
+    "metarl.runs": "core policies.networks policies.files",
+    "metarl.rl": "core losses adam inner_loop kept_channels cost runs policies.* envs.*",
+    "metarl.images": "core losses adam inner_loop kept_channels cost runs policies.* envs.images",
+    "metarl.api": "core rl images runs policies.* envs.*",
+    "metarl": "core api policies.*",
+    "metarl.experiments.console": "core envs.* policies.* runs",
+    "metarl.experiments.datasets": "core envs.images",
+    "metarl.experiments.analysis": "metarl.* policies.* envs.* experiments.console",
+    "metarl.experiments.bench": "metarl.* policies.* envs.* experiments.console",
+    "metarl.experiments.paper": "metarl.* policies.* envs.* experiments.console experiments.analysis",
+    "metarl.experiments.report": "metarl.* policies.* envs.* experiments.console experiments.analysis",
+    "metarl.experiments.commands": "metarl.* policies.* envs.* experiments.*",
+    "metarl.experiments.cli": "core experiments.console",
 }
 
 
+@cache
 def modules() -> dict[str, Path]:
-    """Every module of the checkout by its dotted name, e.g. ``metarl.envs.family``."""
+    """Return every module of the checkout by its dotted name, e.g. ``metarl.envs.family``."""
     found = {}
     for name, folder in ROOMS.items():
         for file in (CHECKOUT / folder).rglob("*.py"):
@@ -36,48 +73,109 @@ def modules() -> dict[str, Path]:
 
 
 def room(module: str) -> str:
-    """The room that a module stands in: the longest of the rooms' names that it begins with."""
+    """Return the room of a module: the longest of the rooms' names that it begins with."""
     return max((name for name in ROOMS if f"{module}.".startswith(f"{name}.")), key=len)
 
 
+def node(module: str) -> str:
+    """Return the sub-package, or the module at a room's top level, that a module belongs to."""
+    inside = module.removeprefix(room(module)).strip(".").partition(".")[0]
+    return f"{room(module)}.{inside}" if inside else room(module)
+
+
 def imports(module: str, source: str) -> set[str]:
-    """The modules of metarl that a module imports, wherever in it."""
+    """Return the modules of metarl that a module imports, wherever in it."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{module}: imports are absolute"
-            is_top = node.module == "metarl"
-            found |= {f"metarl.{alias.name}" for alias in node.names} if is_top else {node.module or ""}
+    for statement in ast.walk(ast.parse(source)):
+        if isinstance(statement, ast.Import):
+            found |= {alias.name for alias in statement.names}
+        elif isinstance(statement, ast.ImportFrom):
+            assert statement.level == 0, f"{module}: imports are absolute"
+            for alias in statement.names:
+                name = f"{statement.module}.{alias.name}"
+                found.add(name if name in modules() else statement.module or "")
     return {name for name in found if name.split(".")[0] == "metarl"}
 
 
+def allowed(name: str) -> set[str]:
+    """Return the nodes that a node may import."""
+    nodes: set[str] = set()
+    for word in ARROWS[name].split():
+        if word == "metarl.*":
+            nodes |= {other for other in ARROWS if room(other) == "metarl"}
+        elif word.endswith(".*"):
+            nodes |= {other for other in ARROWS if room(other) == f"metarl.{word.removesuffix('.*')}"}
+        else:
+            nodes.add(f"metarl.{word}")
+    return nodes
+
+
 def forbidden(module: str, source: str) -> set[str]:
-    allowed = ALLOWED[room(module)] | {room(module)}
-    return {name for name in imports(module, source) if room(name) not in allowed}
+    """Return what a module imports although its node may not."""
+    return {name for name in imports(module, source) if node(name) not in allowed(node(module)) | {node(module)}}
 
 
-def test_rooms_import_in_one_direction():
-    assert len(modules()) > 20
+def test_rooms_import_along_the_arrows_alone():
+    assert len(modules()) > 100
     violations = {module: forbidden(module, file.read_text()) for module, file in modules().items()}
     assert {module: names for module, names in violations.items() if names} == {}
+
+
+def test_every_arrow_starts_and_ends_at_a_place_that_exists():
+    nodes = {node(module) for module in modules()} - {"metarl.policies", "metarl.experiments"}
+    assert set(ARROWS) == nodes
+    assert {target for name in ARROWS for target in allowed(name)} <= nodes
+
+
+def test_there_are_no_cycles():
+    order = list(graphlib.TopologicalSorter(module_graph()).static_order())
+    assert len(order) == len(modules())
+
+
+def module_graph() -> dict[str, set[str]]:
+    """Return the modules that each module imports when it is imported itself.
+
+    The package's ``__init__`` loads its API on first use only, so its imports do not count.
+    """
+    graph = {}
+    for module, file in modules().items():
+        tree = ast.parse(file.read_text())
+        tree.body = [statement for statement in tree.body if not is_type_checking(statement)]
+        graph[module] = imports(module, ast.unparse(tree)) - {module}
+    return graph
+
+
+def is_type_checking(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.If) and ast.unparse(statement.test) == "TYPE_CHECKING"
 
 
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("metarl.policies.mlp", "from metarl.envs.family import TaskFamily"),
-        ("metarl.policies.mlp", "import metarl.losses"),
-        ("metarl.policies.mlp", "from metarl import envs"),
-        ("metarl.policies.mlp", "import metarl"),
+        ("metarl.policies.networks.mlp", "from metarl.envs.family import TaskFamily"),
+        ("metarl.policies.networks.mlp", "import metarl.losses"),
+        ("metarl.policies.networks.mlp", "from metarl import envs"),
+        ("metarl.policies.networks.mlp", "import metarl"),
+        ("metarl.policies.networks.mlp", "from metarl.policies import methods"),
         ("metarl.envs.family", "def f():\n    from metarl import policies"),
-        ("metarl.envs.family", "from metarl.settings import Settings"),
+        ("metarl.envs.family", "from metarl.rl.settings import TrainSettings"),
         ("metarl.losses", "import metarl.experiments.cli as cli"),
+        ("metarl.runs.folder", "from metarl.rl.settings import TrainSettings"),
+        ("metarl.runs.folder", "from metarl.images.settings import ImageSettings"),
+        ("metarl.core.clock", "from metarl.policies.networks.network import Parameters"),
+        ("metarl.experiments.paper.filing", "from metarl.experiments.commands.evaluate import returns_record"),
     ],
 )
 def test_a_wrong_direction_is_noticed(module, source):
     assert forbidden(module, source)
+
+
+@pytest.mark.parametrize("name", ["metarl.tests", "metarl.metarl", "metarl.docs", "metarl.pyproject"])
+def test_a_checkout_exposes_its_rooms_alone(name):
+    code = f"import metarl.envs, metarl.policies, metarl.experiments; import {name}"
+    done = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert f"No module named '{name}'" in done.stderr
 
 
 def test_importing_metarl_is_light():

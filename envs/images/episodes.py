@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from metarl.core.text import plural
 from metarl.envs.images.decoding import Pixels
 from metarl.envs.images.image_set import ImageSet
 
@@ -52,7 +53,7 @@ def episode_shape(images: ImageSet, ways: int, shots: int, queries: int) -> Epis
     left = int(counts[smallest]) - shots
     if left < 1:
         raise ValueError(
-            f"the class '{images.classes[smallest]}' of {images.name} has {_plural(int(counts[smallest]), 'image')}: "
+            f"the class '{images.classes[smallest]}' of {images.name} has {plural(int(counts[smallest]), 'image')}: "
             f"{shots}-shot episodes need at least {shots + 1}, one of them for the query set"
         )
     if left < queries:
@@ -95,7 +96,3 @@ def normalise(pixels: Pixels) -> Images:
     scaled /= np.float32(127.5)
     scaled -= np.float32(1)
     return scaled
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -6,7 +6,7 @@ from typing import Any
 
 import gymnasium
 
-from metarl.envs.half_cheetah import load_model
+from metarl.envs.mujoco.half_cheetah import load_model
 
 ENVIRONMENT = "HalfCheetah-v5"
 

@@ -14,17 +14,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metarl.allocator import keep_freed_memory
+from metarl.core.threads import available_threads
 from metarl.experiments.bench.measure import print_table, ratio_of, ratio_text, spread
-from metarl.image_settings import ImageSettings, build_network
-from metarl.image_tasks import ImageTask, adapt
-from metarl.image_training import initial_state, meta_gradient
-from metarl.inner_loop import ImageBatch
+from metarl.experiments.console.allocator import keep_freed_memory
+from metarl.images.batch import ImageBatch
+from metarl.images.settings import ImageSettings, build_network
+from metarl.images.tasks import ImageTask, adapt
+from metarl.images.training import initial_state, meta_gradient
 from metarl.losses import cross_entropy
-from metarl.policies.image_networks import ImageNetwork
 from metarl.policies.methods import Method, get_method, trained_names
-from metarl.policies.network import Parameters
-from metarl.settings import available_threads
+from metarl.policies.networks.image_networks import ImageNetwork
+from metarl.policies.networks.network import Parameters
 
 SIDES = (32, 84)
 METHODS = ("maml", "p-meta")

@@ -10,13 +10,13 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from typing import Any
 
-from metarl.clock import Clock
+from metarl.core.clock import Clock
+from metarl.core.randomness import Purpose, generator
+from metarl.core.threads import available_threads, single_threaded_torch
 from metarl.experiments.bench.measure import FULL_SCALE, Scale, print_table, ratio_of, ratio_text, spread
-from metarl.meta_iteration import meta_iteration
-from metarl.meta_training import build_network, initial_state, single_threaded_torch
-from metarl.randomness import Purpose, generator
-from metarl.sampling import Sampler
-from metarl.settings import available_threads
+from metarl.rl.iteration import meta_iteration
+from metarl.rl.sampling import Sampler
+from metarl.rl.training import build_network, initial_state
 
 TARGET = 1.35
 TARGET_MIB = 4096

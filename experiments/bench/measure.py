@@ -13,14 +13,14 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from metarl.adaptation import stack
 from metarl.envs.family import TaskFamily
 from metarl.envs.registry import get_family
-from metarl.episodes import Episodes
-from metarl.meta_training import build_network, with_horizon
-from metarl.policies.network import Parameters
-from metarl.sampling import Sampler
-from metarl.settings import TrainSettings, preset
+from metarl.policies.networks.network import Parameters
+from metarl.rl.adaptation import stack
+from metarl.rl.episodes import Episodes
+from metarl.rl.sampling import Sampler
+from metarl.rl.settings import TrainSettings, preset
+from metarl.rl.training import build_network, with_horizon
 
 FAMILY = "half-cheetah-velocity"
 

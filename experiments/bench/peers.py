@@ -10,6 +10,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
 
+from metarl.core.threads import available_threads, single_threaded_torch
 from metarl.experiments.bench.cheetah import ENVIRONMENT
 from metarl.experiments.bench.measure import (
     FULL_SCALE,
@@ -23,8 +24,6 @@ from metarl.experiments.bench.measure import (
     spread,
 )
 from metarl.experiments.bench.vector_environments import PEERS, Peer, Round
-from metarl.meta_training import single_threaded_torch
-from metarl.settings import available_threads
 
 OURS = "metarl"
 

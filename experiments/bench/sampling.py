@@ -11,8 +11,9 @@ import torch
 from mujoco import rollout
 from numpy.typing import NDArray
 
+from metarl.core.threads import available_threads, single_threaded_torch
 from metarl.envs.family import Array, Transition
-from metarl.envs.half_cheetah import FRAME_SKIP, HalfCheetahSimulator
+from metarl.envs.mujoco.half_cheetah import FRAME_SKIP, HalfCheetahSimulator
 from metarl.experiments.bench.measure import (
     FULL_SCALE,
     SamplingJob,
@@ -25,8 +26,6 @@ from metarl.experiments.bench.measure import (
     sampling_job,
     spread,
 )
-from metarl.meta_training import single_threaded_torch
-from metarl.settings import available_threads
 
 TARGET = 0.85
 # The physics is chaotic, and one long rollout starts its solver from its own last solution: after some steps the

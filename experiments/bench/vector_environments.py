@@ -21,7 +21,7 @@ from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 from numpy.typing import NDArray
 
 from metarl.experiments.bench.cheetah import ENVIRONMENT, make_cheetah
-from metarl.policies.mlp import GaussianMLP
+from metarl.policies.networks.mlp import GaussianMLP
 
 Policy = Callable[[NDArray[np.float64]], NDArray[np.float64]]  # [environment, observation] -> [environment, action]
 Round = Callable[[], int]  # an episode in every environment; returns the number of steps

@@ -10,12 +10,12 @@ from typing import Annotated
 import tyro
 
 from metarl import api
-from metarl.experiments.families import family_for
-from metarl.experiments.parsing import check_new_file, parse, parse_task, require_at_least
-from metarl.experiments.progress import number
+from metarl.core.threads import available_threads
+from metarl.experiments.console.families import family_for
+from metarl.experiments.console.parsing import check_new_file, parse, parse_task, require_at_least
+from metarl.experiments.console.progress import number
 from metarl.policies.controller import load, save
-from metarl.policies.shipped import SUFFIX
-from metarl.settings import available_threads
+from metarl.policies.files.pretrained import SUFFIX
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from metarl.experiments.parsing import check_new_file, parse, require_at_least
-from metarl.policies.atomic import write_atomically
-from metarl.settings import available_threads
+from metarl.core.atomic import write_atomically
+from metarl.core.threads import available_threads
+from metarl.experiments.console.parsing import check_new_file, parse, require_at_least
 
 
 @dataclass(frozen=True)

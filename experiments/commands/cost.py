@@ -10,19 +10,27 @@ from dataclasses import replace
 from rich.console import Console
 from rich.text import Text
 
+from metarl.core.atomic import write_atomically
+from metarl.core.text import plural
+from metarl.cost.shapes import mlp_shapes
 from metarl.envs.family import TaskFamily
 from metarl.envs.registry import FAMILIES, get_family
-from metarl.evaluation import family_of
-from metarl.experiments import costs
+from metarl.experiments.analysis import costs
+from metarl.experiments.analysis.costing import (
+    OF_IMAGES,
+    CostCommand,
+    Costing,
+    caption,
+    chosen_layers,
+    cost_table,
+    record,
+)
 from metarl.experiments.commands.cost_images import image_costing, is_about_images
-from metarl.experiments.costing import OF_IMAGES, CostCommand, Costing, caption, chosen_layers, cost_table, record
-from metarl.experiments.families import family_by_name
-from metarl.experiments.parsing import check_new_file, parse, refuse
-from metarl.experiments.progress import plural
-from metarl.policies.atomic import write_atomically
+from metarl.experiments.console.families import family_by_name
+from metarl.experiments.console.parsing import check_new_file, parse, refuse
 from metarl.policies.controller import Controller, load
 from metarl.policies.methods import get_method
-from metarl.shapes import mlp_shapes
+from metarl.rl.evaluation import family_of
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -6,16 +6,17 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from metarl.experiments import costs, image_costs
-from metarl.experiments.costing import OF_POLICIES, CostCommand, Costing, chosen_layers
-from metarl.experiments.image_evaluation import few_tasks
-from metarl.experiments.parsing import refuse
-from metarl.experiments.progress import decoding_line, plural
-from metarl.image_tasks import ImageTask
+from metarl.core.text import plural
+from metarl.cost.shapes import network_shapes
+from metarl.experiments.analysis import costs, image_costs
+from metarl.experiments.analysis.costing import OF_POLICIES, CostCommand, Costing, chosen_layers
+from metarl.experiments.analysis.image_evaluation import few_tasks
+from metarl.experiments.console.parsing import refuse
+from metarl.experiments.console.progress import decoding_line
+from metarl.images.tasks import ImageTask
 from metarl.policies.classifier import Classifier, is_classifier, load_classifier
-from metarl.policies.classifier_metadata import backbone
+from metarl.policies.files.classifier_metadata import backbone
 from metarl.policies.methods import get_method
-from metarl.shapes import network_shapes
 
 
 def is_about_images(command: CostCommand) -> bool:

@@ -12,12 +12,12 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from metarl.experiments.image_data.build import choose, pictures, write
-from metarl.experiments.image_data.notice import notice
-from metarl.experiments.image_data.package import PACKAGE, Drawing
-from metarl.experiments.interrupts import interruptible
-from metarl.experiments.parsing import check_new_file, parse, require_at_least
-from metarl.experiments.progress import live_progress
+from metarl.experiments.console.interrupts import interruptible
+from metarl.experiments.console.parsing import check_new_file, parse, require_at_least
+from metarl.experiments.console.progress import live_progress
+from metarl.experiments.datasets.build import choose, pictures, write
+from metarl.experiments.datasets.notice import notice
+from metarl.experiments.datasets.package import PACKAGE, Drawing
 
 
 @dataclass(frozen=True)

@@ -16,23 +16,24 @@ from gymnasium import Env
 from rich.console import Console
 from rich.table import Table
 
-from metarl import api, run_folder
+from metarl import api
+from metarl.core.randomness import Purpose, generator
 from metarl.envs.family import Array, TaskFamily
 from metarl.envs.registry import get_family
-from metarl.evaluation import family_of
-from metarl.experiments import plots
+from metarl.experiments.analysis import plots
+from metarl.experiments.analysis.rendering import play, write_gif
 from metarl.experiments.commands.evaluate import returns_table
 from metarl.experiments.commands.render import filmed, values
 from metarl.experiments.commands.train import example_task, train_into
-from metarl.experiments.parsing import parse, require_at_least
-from metarl.experiments.progress import live_progress, number
-from metarl.experiments.rendering import play, write_gif
+from metarl.experiments.console.parsing import parse, require_at_least
+from metarl.experiments.console.progress import live_progress, number
 from metarl.policies.controller import Controller, load
-from metarl.policies.meter import Meter
+from metarl.policies.device.meter import Meter
+from metarl.policies.files.pretrained import shipped
 from metarl.policies.recorder import Recorder
-from metarl.policies.shipped import shipped
-from metarl.randomness import Purpose, generator
-from metarl.settings import preset
+from metarl.rl.evaluation import family_of
+from metarl.rl.settings import preset
+from metarl.runs import folder as run_folder
 
 FAMILY = "navigation-2d"
 GOALS = ((0.42, 0.28), (-0.12, 0.44), (-0.43, 0.15), (-0.31, -0.36), (0.12, -0.45), (0.4, -0.2))

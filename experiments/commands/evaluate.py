@@ -13,16 +13,21 @@ from rich.console import Console
 from rich.table import Table
 
 from metarl import api
-from metarl.evaluation import Evaluation
-from metarl.experiments.families import family_for
-from metarl.experiments.image_evaluation import accuracies_record, accuracies_table, evaluate_classifier, task_source
-from metarl.experiments.intervals import Intervals, interval_records, interval_table
-from metarl.experiments.parsing import check_new_file, parse, refuse, require_at_least
-from metarl.experiments.progress import decoding_line, live_progress, number
-from metarl.policies.atomic import write_atomically
+from metarl.core.atomic import write_atomically
+from metarl.core.threads import available_threads
+from metarl.experiments.analysis.image_evaluation import (
+    accuracies_record,
+    accuracies_table,
+    evaluate_classifier,
+    task_source,
+)
+from metarl.experiments.console.families import family_for
+from metarl.experiments.console.intervals import Intervals, interval_records, interval_table
+from metarl.experiments.console.parsing import check_new_file, parse, refuse, require_at_least
+from metarl.experiments.console.progress import decoding_line, live_progress, number
 from metarl.policies.classifier import is_classifier, load_classifier
 from metarl.policies.controller import load
-from metarl.settings import available_threads
+from metarl.rl.evaluation import Evaluation
 
 POLICY_TASKS = 400
 IMAGE_TASKS = 5000

@@ -14,18 +14,18 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from metarl.core.atomic import write_atomically
+from metarl.core.text import plural
 from metarl.envs.family import TaskFamily
 from metarl.envs.registry import FAMILIES
-from metarl.evaluation import family_of
-from metarl.experiments import costs
-from metarl.experiments.families import family_for
-from metarl.experiments.image_inspection import (
+from metarl.experiments.analysis import costs
+from metarl.experiments.analysis.image_inspection import (
     classifier_facts,
     classifier_layers,
     classifier_record,
     inspected_classifier,
 )
-from metarl.experiments.inspection import (
+from metarl.experiments.analysis.inspection import (
     Report,
     Taken,
     attended,
@@ -35,12 +35,13 @@ from metarl.experiments.inspection import (
     report_record,
     shown,
 )
-from metarl.experiments.parsing import check_new_file, parse, refuse, require_at_least
-from metarl.experiments.progress import decoding_line, plural
-from metarl.policies.atomic import write_atomically
+from metarl.experiments.console.families import family_for
+from metarl.experiments.console.parsing import check_new_file, parse, refuse, require_at_least
+from metarl.experiments.console.progress import decoding_line
 from metarl.policies.classifier import is_classifier, load_classifier
 from metarl.policies.controller import Controller, load
-from metarl.policies.metadata import FieldRecord, to_json
+from metarl.policies.files.metadata import FieldRecord, to_json
+from metarl.rl.evaluation import family_of
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,12 @@ from gymnasium.error import Error
 
 from metarl import api
 from metarl.envs.family import TaskFamily
-from metarl.evaluation import family_of
-from metarl.experiments.families import family_for
-from metarl.experiments.parsing import check_new_file, parse, parse_task, require_at_least
-from metarl.experiments.progress import number
-from metarl.experiments.rendering import Moment, play, write_gif
+from metarl.experiments.analysis.rendering import Moment, play, write_gif
+from metarl.experiments.console.families import family_for
+from metarl.experiments.console.parsing import check_new_file, parse, parse_task, require_at_least
+from metarl.experiments.console.progress import number
 from metarl.policies.controller import Controller, load
+from metarl.rl.evaluation import family_of
 
 FRAMES_PER_SECOND = 20  # of an environment that does not say
 

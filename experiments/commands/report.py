@@ -10,11 +10,11 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from metarl.experiments.parsing import parse, require_at_least
-from metarl.experiments.progress import live_progress
+from metarl.core.threads import available_threads
+from metarl.experiments.console.parsing import parse, require_at_least
+from metarl.experiments.console.progress import live_progress
 from metarl.experiments.report.page import write_report
 from metarl.experiments.report.runs import read_runs
-from metarl.settings import available_threads
 
 NAME = "report.html"
 

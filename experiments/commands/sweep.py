@@ -17,14 +17,14 @@ from rich.table import Table
 from rich.text import Text
 
 from metarl.envs.registry import FAMILIES
-from metarl.experiments import sweep
-from metarl.experiments.families import family_by_name
-from metarl.experiments.parsing import parse
-from metarl.experiments.progress import number
-from metarl.experiments.sweep import Job, Status
+from metarl.experiments.analysis import sweep
+from metarl.experiments.analysis.sweep import Job, Status
+from metarl.experiments.console.families import family_by_name
+from metarl.experiments.console.parsing import parse
+from metarl.experiments.console.progress import number
 from metarl.policies.methods import METHODS
-from metarl.run import CheckpointSettings
-from metarl.settings import TrainSettings, preset
+from metarl.rl.settings import TrainSettings, preset
+from metarl.runs.run import CheckpointSettings
 
 SECONDS_BETWEEN_TABLES = 1.0
 

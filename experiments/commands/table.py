@@ -10,15 +10,16 @@ from typing import Annotated, Literal
 import tyro
 from rich.console import Console
 
-from metarl.experiments import filing, table
+from metarl.core.threads import available_threads
+from metarl.experiments.analysis.sweep import Job
 from metarl.experiments.commands import table_images
-from metarl.experiments.parsing import parse, require_at_least
-from metarl.experiments.progress import live_progress
-from metarl.experiments.published import METHODS, TABLE_3
-from metarl.experiments.sweep import Job
-from metarl.experiments.table_making import check_places, check_unfiled, show, train_each
-from metarl.run import CheckpointSettings
-from metarl.settings import available_threads, preset
+from metarl.experiments.console.parsing import parse, require_at_least
+from metarl.experiments.console.progress import live_progress
+from metarl.experiments.paper import filing, table
+from metarl.experiments.paper.published import METHODS, TABLE_3
+from metarl.experiments.paper.table_making import check_places, check_unfiled, show, train_each
+from metarl.rl.settings import preset
+from metarl.runs.run import CheckpointSettings
 
 
 @dataclass(frozen=True)

@@ -10,17 +10,17 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 
-from metarl.experiments import filing, image_filing, image_table
+from metarl.core.threads import available_threads
+from metarl.experiments.analysis.sweep import Job
 from metarl.experiments.commands.train_images import rarely
-from metarl.experiments.image_cells import MAIN, Cell, Scale, cells_named
-from metarl.experiments.image_filing import CROSS_DOMAIN, ImageRun, Trial, load_trials
-from metarl.experiments.parsing import parse, require_at_least
-from metarl.experiments.progress import decoding_line, live_progress
-from metarl.experiments.sweep import Job
-from metarl.experiments.table_making import check_places, check_unfiled, show, train_each
-from metarl.image_run import FAMILY
-from metarl.image_training import load_data
-from metarl.settings import available_threads
+from metarl.experiments.console.parsing import parse, require_at_least
+from metarl.experiments.console.progress import decoding_line, live_progress
+from metarl.experiments.paper import filing, image_filing, image_table
+from metarl.experiments.paper.image_cells import MAIN, Cell, Scale, cells_named
+from metarl.experiments.paper.image_filing import CROSS_DOMAIN, ImageRun, Trial, load_trials
+from metarl.experiments.paper.table_making import check_places, check_unfiled, show, train_each
+from metarl.images.run import FAMILY
+from metarl.images.training import load_data
 
 
 @dataclass(frozen=True)

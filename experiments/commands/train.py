@@ -11,22 +11,23 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from metarl import api, run_folder
+from metarl import api
+from metarl.core.randomness import Purpose, generator
 from metarl.envs.family import TaskFamily
 from metarl.envs.registry import FAMILIES
-from metarl.experiments import plots
+from metarl.experiments.analysis import plots
 from metarl.experiments.commands import train_images
-from metarl.experiments.families import family_by_name
-from metarl.experiments.interrupts import Interrupted, interruptible
-from metarl.experiments.parsing import parse
-from metarl.experiments.progress import clock_time, live_progress, number, training_line
-from metarl.image_run import is_image_run
-from metarl.meta_training import JUDGED_ON, Step
+from metarl.experiments.console.families import family_by_name
+from metarl.experiments.console.interrupts import Interrupted, interruptible
+from metarl.experiments.console.parsing import parse
+from metarl.experiments.console.progress import clock_time, live_progress, number, training_line
+from metarl.images.run import is_image_run
 from metarl.policies.controller import Controller, load
 from metarl.policies.methods import METHODS
-from metarl.randomness import Purpose, generator
-from metarl.run import CheckpointSettings, Hooks
-from metarl.settings import TrainSettings, preset
+from metarl.rl.settings import TrainSettings, preset
+from metarl.rl.training import JUDGED_ON, Step
+from metarl.runs import folder as run_folder
+from metarl.runs.run import CheckpointSettings, Hooks
 
 
 @dataclass(frozen=True)

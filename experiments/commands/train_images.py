@@ -11,17 +11,17 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from metarl.experiments import plots
-from metarl.experiments.interrupts import Interrupted, interruptible
-from metarl.experiments.parsing import parse
-from metarl.experiments.progress import clock_time, decoding_line, join, live_progress
-from metarl.image_run import read_image_config, resume_image_run, start_image_run
-from metarl.image_settings import ImageSettings
-from metarl.image_training import ImageStep, load_data
+from metarl.experiments.analysis import plots
+from metarl.experiments.console.interrupts import Interrupted, interruptible
+from metarl.experiments.console.parsing import parse
+from metarl.experiments.console.progress import clock_time, decoding_line, join, live_progress
+from metarl.images.run import read_image_config, resume_image_run, start_image_run
+from metarl.images.settings import ImageSettings
+from metarl.images.training import ImageStep, load_data
 from metarl.policies.classifier import Classifier, load_classifier
 from metarl.policies.methods import METHODS
-from metarl.run import CheckpointSettings
-from metarl.run_folder import CONTROLLER, PROGRESS
+from metarl.runs.folder import CONTROLLER, PROGRESS
+from metarl.runs.run import CheckpointSettings
 
 DESCRIPTION = (
     "Meta-train a network on few-shot images and keep the one of the best epoch.\n\n"

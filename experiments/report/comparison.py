@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from metarl.experiments.progress import clock_time, number
+from metarl.experiments.console.progress import clock_time, number
 from metarl.experiments.report.drawing import typeset
 from metarl.experiments.report.runs import Group, Run
 from metarl.experiments.report.summaries import AnySummary, ImageSummary, Summary, combine, summarize, summarize_images

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from metarl import image_run, run_folder
 from metarl.experiments.report.logs import Array
 from metarl.experiments.report.runs import Group
-from metarl.run_folder import column
+from metarl.images import run as image_run
+from metarl.runs import folder as run_folder
+from metarl.runs.folder import column
 
 PHASES = tuple(dict.fromkeys([*run_folder.PHASES, *image_run.PHASES]))
 MOST_POINTS = 600  # more than a chart has pixels

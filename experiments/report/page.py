@@ -9,10 +9,10 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from metarl.core.atomic import write_atomically
 from metarl.experiments.report.runs import Run
 from metarl.experiments.report.section import Section, section
 from metarl.experiments.report.task_returns import TaskReturns, task_returns
-from metarl.policies.atomic import write_atomically
 
 # What tells a report from other files, so that only reports are replaced.
 MARK = '<meta name="generator" content="metarl report">'

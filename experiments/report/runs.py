@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any
 
-from metarl import image_run, run_folder
 from metarl.experiments.report.logs import Array, Log, read_log, rows_with
+from metarl.images import run as image_run
+from metarl.runs import folder as run_folder
 
 # What makes no other kind of run: the seed, and how many threads did the work.
 INDIFFERENT = ("seed", "threads")

@@ -16,7 +16,7 @@ from metarl.experiments.report.summaries import LAST
 from metarl.experiments.report.task_charts import over_runs, task_charts
 from metarl.experiments.report.task_returns import TaskReturns
 from metarl.experiments.report.training_charts import optimization_charts, return_charts, speed_chart
-from metarl.meta_training import JUDGED_ON
+from metarl.rl.training import JUDGED_ON
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import numpy as np
 
 from metarl.experiments.report.curves import PHASES, finite, mean
 from metarl.experiments.report.runs import VALIDATION, Run
-from metarl.meta_training import judged_returns
-from metarl.run_folder import column
+from metarl.rl.training import judged_returns
+from metarl.runs.folder import column
 
 LAST = 10
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from metarl.experiments.progress import number
+from metarl.experiments.console.progress import number
 from metarl.experiments.report import drawing
 from metarl.experiments.report.chart import Chart, Dot, Line
 from metarl.experiments.report.colors import ColorBar, color, color_bar
@@ -14,7 +14,7 @@ from metarl.experiments.report.drawing import Frame, data_range, frame, typeset
 from metarl.experiments.report.logs import Array
 from metarl.experiments.report.runs import Group
 from metarl.experiments.report.task_returns import TaskReturns
-from metarl.policies.metadata import FieldRecord
+from metarl.policies.files.metadata import FieldRecord
 
 # A map's axes are equally long.
 MAP_WIDTH = 320.0

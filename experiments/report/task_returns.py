@@ -12,14 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
-from metarl import api, run_folder
-from metarl.experiments.families import family_for
-from metarl.experiments.filing import controller_path
+from metarl import api
+from metarl.core.atomic import write_atomically
+from metarl.experiments.console.families import family_for
+from metarl.experiments.paper.filing import controller_path
 from metarl.experiments.report.logs import Array
 from metarl.experiments.report.runs import Run
-from metarl.policies.atomic import write_atomically
 from metarl.policies.controller import Controller, load
-from metarl.policies.metadata import FieldRecord
+from metarl.policies.files.metadata import FieldRecord
+from metarl.runs import folder as run_folder
 
 EVALUATION = "evaluation.csv"
 # What the tasks of a row were drawn with, and whose returns they are.

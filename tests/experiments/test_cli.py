@@ -16,7 +16,7 @@ from command_line import FAMILY, TINY, fails, succeeds
 from PIL import Image
 
 from metarl.policies.controller import load, save
-from metarl.settings import preset
+from metarl.rl.settings import preset
 
 ROOT = Path(__file__).resolve().parents[2]
 TASK = ("goal_x=0.3", "goal_y=-0.2")

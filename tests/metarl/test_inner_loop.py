@@ -12,10 +12,9 @@ from torch.distributions import Independent, Normal
 from torch.func import functional_call, grad
 from torch.nn import functional
 
-from metarl.inner_loop import Batch, ImageBatch, accumulated_step, as_leaves, inner_step, kept_shares
+from metarl.images.batch import ImageBatch, accumulated_step
+from metarl.inner_loop import as_leaves, inner_step, kept_shares
 from metarl.policies.attention import Attention, attention_scores
-from metarl.policies.conv4 import Conv4
-from metarl.policies.layers import operation
 from metarl.policies.methods import (
     ABLATIONS,
     METHODS,
@@ -25,9 +24,12 @@ from metarl.policies.methods import (
     initial_meta_parameters,
     policy_parameters,
 )
-from metarl.policies.mlp import GaussianMLP
-from metarl.policies.network import Parameters, layer_of, run_layer
-from metarl.policies.resnet12 import ResNet12
+from metarl.policies.networks.conv4 import Conv4
+from metarl.policies.networks.layers import operation
+from metarl.policies.networks.mlp import GaussianMLP
+from metarl.policies.networks.network import Parameters, layer_of, run_layer
+from metarl.policies.networks.resnet12 import ResNet12
+from metarl.rl.batch import Batch
 
 MODULE = torch.nn.Sequential(
     torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 5), torch.nn.ReLU(), torch.nn.Linear(5, 2)

@@ -11,17 +11,18 @@ import torch
 from point_family import TINY, point_family
 from torch import Tensor
 
-from metarl.adaptation import adapt_to_tasks
-from metarl.clock import Clock
-from metarl.inner_loop import Batch, kept_shares
+from metarl.core.clock import Clock
+from metarl.inner_loop import kept_shares
 from metarl.kept_channels import KeptChannels, attended_layers, kept_channels, kept_columns, kept_row
-from metarl.meta_iteration import adaptation_settings, meta_iteration
-from metarl.meta_training import build_network, initial_state
 from metarl.policies.attention import Attention
 from metarl.policies.methods import METHODS, STEP_SIZES, get_method
-from metarl.policies.mlp import GaussianMLP
-from metarl.policies.network import Parameters
-from metarl.sampling import Sampler
+from metarl.policies.networks.mlp import GaussianMLP
+from metarl.policies.networks.network import Parameters
+from metarl.rl.adaptation import adapt_to_tasks
+from metarl.rl.batch import Batch
+from metarl.rl.iteration import adaptation_settings, meta_iteration
+from metarl.rl.sampling import Sampler
+from metarl.rl.training import build_network, initial_state
 
 LAYERS = ("layer1", "layer2", "layer3")
 

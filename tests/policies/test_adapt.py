@@ -10,11 +10,11 @@ from device_problems import device_controller, device_parameters, training_batch
 
 from metarl.inner_loop import as_leaves, inner_step
 from metarl.policies.controller import Controller
-from metarl.policies.device_step import device_step
-from metarl.policies.meter import Meter
+from metarl.policies.device.episodes import advantages_per_episode, checked_episodes
+from metarl.policies.device.meter import Meter
+from metarl.policies.device.step import device_step
 from metarl.policies.methods import ABLATIONS, STEP_SIZES, get_method
-from metarl.policies.mlp import GaussianMLP
-from metarl.policies.recorded import advantages_per_episode, checked_episodes
+from metarl.policies.networks.mlp import GaussianMLP
 
 NETWORK = GaussianMLP(observation_size=3, hidden_sizes=(6, 5), action_size=2)
 

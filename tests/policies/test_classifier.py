@@ -10,11 +10,12 @@ import torch
 from small_classifiers import NETWORK, small_classifier
 
 from metarl.envs.images.episodes import normalise
-from metarl.inner_loop import ImageBatch, as_leaves, inner_step
+from metarl.images.batch import ImageBatch
+from metarl.inner_loop import as_leaves, inner_step
 from metarl.policies.classifier import Classifier
-from metarl.policies.meter import Meter
+from metarl.policies.device.meter import Meter
 from metarl.policies.methods import ABLATIONS, METHODS, get_method
-from metarl.policies.resnet12 import ResNet12
+from metarl.policies.networks.resnet12 import ResNet12
 
 RANDOM = np.random.default_rng(5)
 PIXELS = RANDOM.integers(0, 256, (6, 16, 16, 3), dtype=np.uint8)

@@ -8,8 +8,8 @@ import torch
 from stable_baselines3.common.evaluation import evaluate_policy
 
 from metarl.policies.controller import Controller, check_spaces
-from metarl.policies.metadata import ControllerMetadata, FieldRecord
-from metarl.policies.mlp import GaussianMLP
+from metarl.policies.files.metadata import ControllerMetadata, FieldRecord
+from metarl.policies.networks.mlp import GaussianMLP
 
 
 def make_controller(network: GaussianMLP, scale: float = 0.5, bound: float = 1.0) -> Controller:

@@ -9,7 +9,7 @@ import torch
 from device_problems import device_controller, device_parameters
 
 import metarl.envs  # noqa: F401  (registers the environments)
-from metarl.policies.mlp import GaussianMLP
+from metarl.policies.networks.mlp import GaussianMLP
 from metarl.policies.recorder import Recorder
 
 

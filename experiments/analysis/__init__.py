@@ -1,0 +1,1 @@
+"""What a controller does and costs: costs, inspections, evaluations, plots, animations, sweeps."""

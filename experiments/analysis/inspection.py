@@ -1,0 +1,165 @@
+"""What there is to tell of any controller: its layers, what an adaptation does to them, its training, its cost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from metarl.cost.memory import Workload
+from metarl.cost.operations import Cost
+from metarl.experiments.analysis import costs
+from metarl.policies.attention import PREFIX
+from metarl.policies.methods import STEP_SIZES, get_method
+
+Taken = tuple[costs.TakenStep, ...]
+Notes = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """A layer, and what each inner step does to it; a kept share is None where it is unknown or nothing is updated."""
+
+    name: str
+    inputs: int
+    outputs: int
+    adapts: tuple[bool, ...]
+    step_sizes: tuple[float, ...]
+    kept_inputs: tuple[float | None, ...]
+    kept_outputs: tuple[float | None, ...]
+
+    @property
+    def adapting_steps(self) -> str:
+        """Whether it adapts, and in which inner steps if not in all or none."""
+        if len(set(self.adapts)) > 1:
+            return "step " + ", ".join(str(step) for step, each in enumerate(self.adapts, start=1) if each)
+        return "yes" if all(self.adapts) else "no"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What there is to tell beside the metadata; ``notes`` are sentences on what could not be found out."""
+
+    parameters: int
+    attention_parameters: int
+    layers: tuple[LayerReport, ...]
+    cost: Cost | None
+    notes: Notes
+
+
+def inspected(
+    adaptable: costs.Adaptable, take: Callable[[], Taken] | None, why_not: str, cost_of: Callable[[Taken], Cost]
+) -> Report:
+    """Finds out what an adaptation does.
+
+    ``take`` takes the inner steps on a few tasks, for attention judges their data; where it is None, ``why_not`` says
+    why. ``cost_of`` gives the cost of such steps.
+    """
+    parameters = adaptable.parameters
+    taken, notes = judged(adaptable, take, why_not)
+    modules = sum(tensor.numel() for name, tensor in parameters.items() if name.startswith(PREFIX))
+    steps = parameters[STEP_SIZES].numel() if STEP_SIZES in parameters else 0
+    return Report(
+        parameters=sum(tensor.numel() for tensor in parameters.values()) - modules - steps,
+        attention_parameters=modules,
+        layers=tuple(layer_reports(adaptable, taken, known=not notes)),
+        cost=cost_of(taken) if STEP_SIZES in parameters else None,
+        notes=notes,
+    )
+
+
+def judged(adaptable: costs.Adaptable, take: Callable[[], Taken] | None, why_not: str) -> tuple[Taken, Notes]:
+    """The inner steps on a few tasks, if attention plays a part in them, or a sentence why they were not taken."""
+    if STEP_SIZES not in adaptable.parameters:
+        return (), (f"The controller has no '{STEP_SIZES}': it acts, but cannot be adapted.",)
+    if not attended(adaptable):
+        return (), ()
+    try:
+        if take is not None:
+            return take(), ()
+    except (ValueError, FloatingPointError) as error:
+        why_not = str(error)
+    return (), (f"Which channels attention keeps is left out: {why_not}. The cost counts all channels.",)
+
+
+def attended(adaptable: costs.Adaptable) -> bool:
+    """Whether its method has attention."""
+    return get_method(adaptable.metadata.method).attention is not None
+
+
+def layer_reports(adaptable: costs.Adaptable, taken: Taken, known: bool) -> Iterator[LayerReport]:
+    """Every layer; ``known``: the inner steps of ``taken``, if there are any, tell all kept shares."""
+    steps = range(adaptable.metadata.inner_steps)
+    sizes = adaptable.parameters.get(STEP_SIZES)
+    adapted = [costs.adapted_layers(adaptable, step) if sizes is not None else () for step in steps]
+    for index, (name, (inputs, outputs)) in enumerate(adaptable.network.channels.items()):
+        shares = [
+            (taken[step].shares if taken else {}).get(name, costs.KeptShares())
+            if name in adapted[step] and known
+            else None
+            for step in steps
+        ]
+        yield LayerReport(
+            name=name,
+            inputs=inputs,
+            outputs=outputs,
+            adapts=tuple(name in each for each in adapted),
+            step_sizes=tuple(sizes[:, index].tolist()) if sizes is not None else (),
+            kept_inputs=tuple(each.forward if each else None for each in shares),
+            kept_outputs=tuple(each.backward if each else None for each in shares),
+        )
+
+
+def facts_table(facts: Mapping[str, str], training: Mapping[str, Any], report: Report) -> Table:
+    """What a controller is, a line for each fact that there is; then its parameters, training and cost."""
+    modules = f" and {report.attention_parameters} of attention" if report.attention_parameters else ""
+    cost = [("cost", cost_line(report.cost))] if report.cost else []
+    table = Table.grid(padding=(0, 2, 0, 0))
+    parameters = ("parameters", f"{report.parameters}{modules}")
+    for label, fact in (*facts.items(), parameters, *training_facts(training), *cost):
+        if fact:
+            table.add_row(Text(label, style="bold"), Text(fact, overflow="fold"))
+    return table
+
+
+def method_fact(name: str) -> str:
+    """A method's name and source."""
+    return f"{name} ({get_method(name).source})"
+
+
+def training_facts(training: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The training record: its numbers and words in one line, and a line for each list or group of values in it."""
+    groups = {name: value for name, value in training.items() if isinstance(value, dict | list)}
+    single = ", ".join(f"{shown(name)} {shown(value)}" for name, value in training.items() if name not in groups)
+    return [("training", single), *((f"training {shown(name)}", shown(value)) for name, value in groups.items())]
+
+
+def shown(value: Any, depth: int = 3) -> str:
+    """A value of a file that may come from a stranger: nothing in it moves a terminal's cursor, nor nests for ever."""
+    if isinstance(value, dict | list | tuple) and not depth:
+        return "..."
+    if isinstance(value, dict):
+        return " ".join(f"{shown(name)}={shown(item, depth - 1)}" for name, item in value.items())
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(shown(item, depth - 1) for item in value) + "]"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return value if isinstance(value, str) and value.isprintable() else json.dumps(value)
+
+
+def cost_line(cost: Cost) -> str:
+    """Peak memory and operations of an adaptation step, and what the weights take."""
+    return (
+        f"{costs.megabytes(cost.peak_adaptation_bytes)} MB at the peak of a step and "
+        f"{costs.giga(cost.adaptation_macs)} GMAC, beside {costs.megabytes(cost.static_bytes)} MB of weights"
+    )
+
+
+def report_record(metadata: str, report: Report, work: Workload) -> dict[str, Any]:
+    """What ``--json`` writes: the ``metadata`` as it stands in the controller's file, and what was found out."""
+    cost = costs.cost_record(report.cost, work, None) if report.cost else None
+    return {**json.loads(metadata), **asdict(report), "cost": cost}

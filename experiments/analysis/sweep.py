@@ -1,0 +1,255 @@
+"""Several methods x seeds, each a training in a process of its own; what is finished is never computed again."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from types import FrameType
+
+import numpy as np
+
+from metarl.experiments.console.interrupts import Interrupted
+from metarl.experiments.report.logs import read_log
+from metarl.images.run import FAMILY as IMAGES
+from metarl.images.run import is_image_run, read_image_config
+from metarl.images.settings import ImageSettings
+from metarl.policies.classifier import load_classifier
+from metarl.policies.controller import load
+from metarl.rl.settings import TrainSettings
+from metarl.rl.training import judged_returns
+from metarl.runs import folder as run_folder
+from metarl.runs.run import CheckpointSettings
+
+SECONDS_BETWEEN_LOOKS = 0.2
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training of a sweep, and its place."""
+
+    folder: Path
+    family: str
+    settings: TrainSettings | ImageSettings
+    checkpoints: CheckpointSettings
+
+    @property
+    def is_on_images(self) -> bool:
+        return self.family == IMAGES
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def log(self) -> Path:
+        return self.folder.with_name(f"{self.name}.log")
+
+
+@dataclass(frozen=True)
+class Status:
+    """Where a training of a sweep stands: waiting, training, stopping, stopped, done or failed, and a remark on it."""
+
+    state: str
+    remark: str = ""
+
+
+STOPPING = Status("stopping", "after this phase; once more stops it at once")
+
+
+def jobs(
+    out: Path,
+    family: str,
+    methods: Sequence[str],
+    seeds: Sequence[int],
+    settings: TrainSettings,
+    checkpoints: CheckpointSettings,
+    processes: int,
+) -> list[Job]:
+    """The trainings of a sweep, one folder METHOD-seedS each; ``settings.threads`` are shared among the processes.
+
+    ValueError says what is impossible, or which folder holds a run that was asked for something else.
+    """
+    if not methods or not seeds:
+        raise ValueError("a sweep needs at least one method and one seed")
+    if not 1 <= processes <= settings.threads:
+        raise ValueError(f"--processes must be at least 1 and at most {settings.threads} (--threads), got {processes}")
+    each = replace(settings, threads=settings.threads // processes)
+    found = [
+        Job(out / f"{method}-seed{seed}", family, replace(each, method=method, seed=seed), checkpoints)
+        for method in dict.fromkeys(methods)
+        for seed in dict.fromkeys(seeds)
+    ]
+    for job in found:
+        check_folder(job)
+    return found
+
+
+def check_folder(job: Job) -> None:
+    """ValueError if the folder holds a run that was asked for something else; the threads may differ."""
+    if not is_begun(job):
+        return
+    found = (IMAGES, read_image_config(job.folder)) if is_image_run(job.folder) else run_folder.read_config(job.folder)
+    there, wanted = ({"family": name} | asdict(each) for name, each in (found, (job.family, job.settings)))
+    for name in there:
+        if name != "threads" and there[name] != wanted[name]:
+            raise ValueError(
+                f"{job.folder} holds a run with {name} {there[name]}, this sweep asks for {wanted[name]}: "
+                "choose another folder with --out"
+            )
+
+
+def is_begun(job: Job) -> bool:
+    """Whether there is anything to go on with."""
+    return job.folder.is_dir() and any(job.folder.iterdir())
+
+
+def is_finished(job: Job) -> bool:
+    """Whether the log and the controller both are those of the last iteration."""
+    if not is_begun(job) or iterations_done(job) < job.settings.iterations:
+        return False
+    path = job.folder / run_folder.CONTROLLER
+    try:
+        metadata = load_classifier(path).metadata if job.is_on_images else load(path).metadata
+    except ValueError:
+        return False
+    return metadata.training.get("iterations") == job.settings.iterations
+
+
+def iterations_done(job: Job) -> int:
+    """How far the log goes."""
+    path = job.folder / run_folder.PROGRESS
+    return max(0, path.read_bytes().count(b"\n") - 1) if path.is_file() else 0
+
+
+def scores(job: Job) -> tuple[float, float]:
+    """The last and the best score in the log, nan where there is none.
+
+    The score is the return after adaptation, the best one a mean as training judges by it; on images it is the
+    validation's accuracy.
+    """
+    name = "validation_accuracy" if job.is_on_images else f"return_{job.settings.inner_steps}"
+    column = read_log(job.folder / run_folder.PROGRESS).columns.get(name)
+    finite = [] if column is None else column[np.isfinite(column)].tolist()
+    judged = finite if job.is_on_images else judged_returns(finite)
+    return (finite[-1], max(judged)) if finite else (math.nan, math.nan)
+
+
+def command(job: Job) -> list[str]:
+    """The command line that begins the training, or goes on with it."""
+    words = [sys.executable, "-m", "metarl.experiments.cli", "train"]
+    if is_begun(job):
+        return [*words, "--resume", str(job.folder), *options(job.checkpoints)]
+    return [*words, job.family, "--out", str(job.folder), *options(job.settings), *options(job.checkpoints)]
+
+
+def options(settings: TrainSettings | ImageSettings | CheckpointSettings) -> list[str]:
+    """Every setting as words of a command line."""
+    words: list[str] = []
+    for field in fields(settings):
+        value, name = getattr(settings, field.name), field.name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{name}" if value else f"--no-{name}")
+        elif isinstance(value, tuple):
+            words += [f"--{name}", *map(str, value)]
+        else:
+            words += [f"--{name}", str(value)]
+    return words
+
+
+def run(
+    todo: Sequence[Job], processes: int, show: Callable[[dict[Job, Status]], None] = lambda statuses: None
+) -> dict[Job, Status]:
+    """Trains until every job is done or has failed; ``show`` is called again and again with how it stands.
+
+    SIGINT, SIGTERM and SIGHUP are passed on to the trainings, which save themselves; Interrupted when they have.
+    """
+    statuses = {job: Status("done" if is_finished(job) else "waiting") for job in todo}
+    waiting = deque(job for job in todo if statuses[job].state == "waiting")
+    running: dict[Job, subprocess.Popen[bytes]] = {}
+    with noted_signals() as arrived:
+        passed_on = 0
+        try:
+            while running or (waiting and not arrived):
+                while waiting and not arrived and len(running) < processes:
+                    job = waiting.popleft()
+                    running[job] = start(job)
+                    statuses[job] = Status("training")
+                for number in arrived[passed_on:]:
+                    passed_on += 1
+                    for job, process in running.items():
+                        process.send_signal(signal.SIGTERM if number == signal.SIGHUP else number)
+                        statuses[job] = STOPPING
+                show(statuses)
+                time.sleep(SECONDS_BETWEEN_LOOKS)
+                for job in [job for job, process in running.items() if process.poll() is not None]:
+                    statuses[job] = outcome(job, running.pop(job).returncode, bool(arrived))
+        finally:
+            stop(running.values())
+        show(statuses)
+    if arrived:
+        raise Interrupted(arrived[0], "interrupted; the same command goes on")
+    return statuses
+
+
+def stop(processes: Collection[subprocess.Popen[bytes]]) -> None:
+    """Ends trainings that nobody looks after any more; they save themselves."""
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.wait()
+
+
+def start(job: Job) -> subprocess.Popen[bytes]:
+    """The training's process. It is in a process group of its own: a Ctrl-C reaches it once, passed on by ``run``."""
+    words = command(job)
+    # One thread in every BLAS and OpenMP pool: the training's own threads fill the cores that it was given.
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    try:
+        job.folder.parent.mkdir(parents=True, exist_ok=True)
+        with job.log.open("ab") as log:
+            return subprocess.Popen(
+                words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, process_group=0
+            )
+    except OSError as error:
+        raise ValueError(f"cannot write {job.log}: {error.strerror or error}") from None
+
+
+def outcome(job: Job, code: int, interrupted: bool) -> Status:
+    """What became of a training that has ended."""
+    if code == 0 and is_finished(job):
+        return Status("done")
+    if interrupted:
+        return Status("stopped")
+    lines = job.log.read_text(errors="replace").strip().splitlines()
+    why = lines[-1].removeprefix("metarl: ") if lines and code > 0 else f"it ended with code {code}"
+    return Status("failed", why)
+
+
+@contextmanager
+def noted_signals() -> Iterator[list[int]]:
+    """Inside, SIGINT, SIGTERM and SIGHUP are appended to the list and do nothing else; those ignored stay ignored."""
+    arrived: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        arrived.append(number)
+
+    numbers = [
+        number
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is not signal.SIG_IGN
+    ]
+    previous = {number: signal.signal(number, note) for number in numbers}
+    try:
+        yield arrived
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

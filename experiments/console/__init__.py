@@ -1,0 +1,1 @@
+"""What the commands share: parsing, progress, interrupts and tables of the terminal."""

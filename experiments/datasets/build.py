@@ -1,0 +1,112 @@
+"""A data set of drawings as a folder: chosen, rendered, put in place as a whole."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from metarl.core.threads import available_threads
+from metarl.experiments.datasets import emoji, icons
+from metarl.experiments.datasets.package import Drawing, Json, read_package
+from metarl.experiments.datasets.rendering import blank, render_all
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A rendered drawing."""
+
+    drawing: Drawing
+    png: bytes
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The drawings of a data set, before rendering."""
+
+    drawings: list[Drawing]
+    collections: Json
+    least: int  # images of a class
+
+
+def choose(name: str, tarball: Path | None, styles: Sequence[str], classes: int | None, side: int) -> Choice:
+    """The drawings of ``emoji`` or ``icons``, by some styles or all, of some classes or all.
+
+    ValueError names an unknown style, or the package if it cannot be had.
+    """
+    styles = tuple(dict.fromkeys(styles))
+    if name == "emoji":
+        check_styles(styles, emoji.STYLES)
+        collections, icon_sets = read_package(tarball, emoji.STYLES)
+        chosen = styles or emoji.STYLES
+        drawings = list(emoji.emoji_drawings(icon_sets, chosen, side))
+        least = min(emoji.LEAST_STYLES, len(chosen))
+    else:
+        collections, icon_sets = read_package(tarball)
+        permitted = icons.permitted_sets(collections)
+        check_styles(styles, permitted)
+        drawings = list(icons.icon_drawings(icon_sets, styles or permitted, side))
+        least = icons.LEAST_STYLES
+    return Choice(spread(drawings, classes) if classes else drawings, collections, least)
+
+
+def check_styles(styles: Sequence[str], known: Sequence[str]) -> None:
+    """ValueError names the first style that is none."""
+    for style in styles:
+        if style not in known:
+            raise ValueError(f"unknown style '{style}': choose from {', '.join(known)}")
+
+
+def spread(drawings: Sequence[Drawing], classes: int) -> list[Drawing]:
+    """The drawings of so many classes, evenly spread over splits and alphabet. ValueError if there are fewer."""
+    names = sorted({(drawing.split, drawing.concept) for drawing in drawings})
+    if classes > len(names):
+        raise ValueError(f"--classes must be at most the {len(names)} classes that there are, got {classes}")
+    kept = {names[number * len(names) // classes] for number in range(classes)}
+    return [drawing for drawing in drawings if (drawing.split, drawing.concept) in kept]
+
+
+def pictures(choice: Choice, side: int, progress: Progress) -> list[Picture]:
+    """The rendered drawings.
+
+    What is blank, because it is white or appears only when animated, is left out, and so is what is the same, pixel by
+    pixel, as an earlier picture of its class: it would give the answer away. Classes that have too few pictures then
+    are left out as well.
+    """
+    seen: set[tuple[str, str]] = {(drawing.concept, blank(side)) for drawing in choice.drawings}
+    kept: list[Picture] = []
+    done = 0
+    with closing(render_all([drawing.svg for drawing in choice.drawings], available_threads())) as blocks:
+        for block in blocks:
+            for png, digest in block:
+                drawing = choice.drawings[done]
+                if (drawing.concept, digest) not in seen:
+                    kept.append(Picture(drawing, png))
+                seen.add((drawing.concept, digest))
+                done += 1
+            progress(done, len(choice.drawings))
+    counts = Counter(picture.drawing.concept for picture in kept)
+    return [picture for picture in kept if counts[picture.drawing.concept] >= choice.least]
+
+
+def write(pictures: Iterable[Picture], out: Path, text: str) -> None:
+    """Writes SPLIT/CLASS/STYLE.png and NOTICE into the new folder ``out``, which appears at once or not at all."""
+    temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        for picture in pictures:
+            path = temporary / picture.drawing.path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(picture.png)
+        (temporary / "NOTICE").write_text(text, encoding="utf-8")
+        temporary.chmod(0o755)
+        temporary.rename(out)
+    except OSError as error:
+        raise ValueError(f"cannot write {out}: {error.strerror or error}") from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,230 @@
+"""The memory of one adaptation step, moment by moment (p-Meta, Qu et al., KDD 2022, Sec. 2 and Appendix A).
+
+The peak is the maximum, over the moments of one gradient step, of everything dynamic that is alive at that moment.
+(Eq. 16 of the paper adds maxima that never meet, and does not give the numbers of its tables; this walk does.)
+
+* The input of every updated layer, from its forward to its backward computation, or the share mu_fw of its channels
+  (eq. 17); of a group norm the normalised input. Each layer keeps its own, also where two branches read one tensor.
+* The tensor that travels forward, and the gradient that travels back, layer by layer, to the first updated one. Input
+  and output of a layer share memory unless the input is kept: max(m(x), m(y)). In a residual block a second tensor
+  waits: the input on the way to the shortcut, the main branch's output at the sum, its gradient on the way back.
+* One bit per output of a (leaky) ReLU and two bits per output of a max-pooling, from the first updated layer on.
+* The accumulators of the updated layers' weights and biases (the paper leaves biases out; no digit it prints depends
+  on them), or the share mu_sum of the weights, whose input channels some batch keeps; or, when one batch makes the
+  whole step, the gradient of the layer just being differentiated, applied at once.
+* For attention the scores of a batch of B samples, at most B * (C_I + C_O) words per layer: B * C_I of the forward
+  module from the layer's forward to its backward computation, B * C_O of the backward one while it is differentiated.
+
+The way back through a group norm needs its normalised input also where that is not kept, or not all of its channels.
+The paper counts neither that tensor nor the operations of computing it again, and neither do we.
+
+What the paper's tables print and this walk does not:
+
+* ResNet12's 370.44 MB for one batch of 25 images (Table 1) is the moment when the first block's sum is differentiated.
+  That is not the peak: at the last block's sum all blocks' inputs are alive, 567.54 MB, and Table 2's 54.69 MB does
+  contain that larger moment. The timeline has both.
+* ResNet12 with MAML: 54.70 for the printed 54.69 MB. BOIL, printed alike and met, lacks only fc's accumulators, 0.01024
+  MB, more than two numbers that round to 54.69 can differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Literal
+
+from metarl.cost.shapes import LayerShape, Shapes
+
+WORD_BYTES = 4
+
+Side = Literal["forward", "backward"]
+SIDES: tuple[Side, ...] = ("forward", "backward")
+
+
+@dataclass(frozen=True)
+class LayerUpdate:
+    """How a layer is updated: the shares of input and output channels kept, and the attention modules it runs.
+
+    The forward module scores the input channels, the backward one the output channels. Batches may keep different
+    inputs; ``mu_sum`` is the share of those that one batch or another keeps.
+    """
+
+    mu_fw: float = 1.0
+    mu_bw: float = 1.0
+    attention: tuple[Side, ...] = ()
+    mu_sum: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name, share in (("mu_fw", self.mu_fw), ("mu_bw", self.mu_bw), ("mu_sum", self.mu_sum)):
+            if not 0 <= share <= 1:
+                raise ValueError(f"{name} is a share of channels and must lie in [0, 1], got {share:g}")
+
+
+Plan = Mapping[str, LayerUpdate]  # the updated layers of one inner step
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One step's data: ``episodes`` of ``horizon`` observations, in batches of ``chunk`` (default: an episode).
+
+    Images are episodes of one observation. A chunk never holds parts of two episodes, unless it is larger than one.
+    """
+
+    horizon: int = 200
+    episodes: int = 20
+    chunk: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.horizon < 1 or self.episodes < 1:
+            raise ValueError(
+                f"horizon and episodes must be at least 1, got horizon {self.horizon} and {self.episodes} episodes"
+            )
+        if self.chunk is not None and not 1 <= self.chunk <= self.observations:
+            raise ValueError(f"a chunk has 1 to {self.observations} (all) observations, got {self.chunk}")
+
+    @property
+    def observations(self) -> int:
+        return self.horizon * self.episodes
+
+    @property
+    def batch(self) -> int:
+        """Observations per accumulated batch."""
+        return self.horizon if self.chunk is None else self.chunk
+
+    @property
+    def batches(self) -> int:
+        if self.batch <= self.horizon:
+            return self.episodes * ceil(self.horizon / self.batch)
+        return ceil(self.observations / self.batch)
+
+    @property
+    def batch_samples(self) -> int:
+        """What attention takes for one sample, per batch: an episode, or as much of one as the batch holds."""
+        return ceil(self.batch / self.horizon)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What is alive while a layer is computed ("forward NAME") or differentiated ("backward NAME: ...")."""
+
+    name: str
+    bytes: int
+
+    @property
+    def layer(self) -> str:
+        """The layer that is computed or differentiated."""
+        return self.name.partition(" ")[2].partition(":")[0]
+
+
+@dataclass(frozen=True)
+class LayerMemory:
+    """A layer's tensors in bytes, for one batch: those that pass through it and those it keeps for its gradient."""
+
+    input: int
+    output: int
+    stored_input: int
+    bits: int
+    weight_gradient: int
+    input_scores: int
+    output_scores: int
+
+
+def layer_memories(shapes: Shapes, plan: Plan, workload: Workload) -> list[LayerMemory]:
+    """Every layer's tensors when the layers of ``plan`` are updated; without any, those of inference."""
+    first = first_updated(shapes, plan)
+    return [_memory(shape, plan.get(shape.name), workload, index >= first) for index, shape in enumerate(shapes)]
+
+
+def first_updated(shapes: Shapes, plan: Plan) -> int:
+    """The index of the first updated layer, l_min; the number of layers if none is."""
+    return next((index for index, shape in enumerate(shapes) if shape.name in plan), len(shapes))
+
+
+def inference_moments(shapes: Shapes, workload: Workload) -> tuple[Moment, ...]:
+    """The forward pass of one batch that keeps nothing."""
+    return tuple(_forward(shapes, layer_memories(shapes, {}, workload)))
+
+
+def adaptation_moments(shapes: Shapes, plan: Plan, workload: Workload) -> tuple[Moment, ...]:
+    """One batch forward and backward, beside the accumulators. No moments if nothing is updated: there is no step."""
+    if not plan:
+        return ()
+    memories = layer_memories(shapes, plan, workload)
+    accumulate = workload.batches > 1
+    moments = _forward(shapes, memories) + _backward(shapes, memories, first_updated(shapes, plan), accumulate)
+    words = (round(plan[shape.name].mu_sum * shape.weights) + shape.biases for shape in shapes if shape.name in plan)
+    accumulators = WORD_BYTES * sum(words) if accumulate else 0
+    return tuple(Moment(moment.name, moment.bytes + accumulators) for moment in moments)
+
+
+def peak(moments: Sequence[Moment]) -> Moment:
+    """The moment at which most is alive, the last of equals."""
+    return max(reversed(moments), key=lambda moment: moment.bytes, default=Moment("no step", 0))
+
+
+def _memory(shape: LayerShape, update: LayerUpdate | None, workload: Workload, reached: bool) -> LayerMemory:
+    """``reached``: the gradient travels back to the layer's output, so the bits behind it are needed."""
+    batch = workload.batch
+    mu_fw, mu_bw = (update.mu_fw, update.mu_bw) if update else (0.0, 0.0)
+    gradient_words = round(mu_fw * mu_bw * shape.weights) + round(mu_bw * shape.biases)
+    bits = (shape.output_words if shape.activation else 0, 2 * shape.pooled_words if shape.pooling == "max" else 0)
+    modules = update.attention if update else ()
+    return LayerMemory(
+        input=WORD_BYTES * batch * shape.input_words,
+        output=WORD_BYTES * batch * shape.output_words,
+        stored_input=round(mu_fw * WORD_BYTES * batch * shape.input_words),
+        bits=sum(ceil(batch * each / 8) for each in bits) if reached else 0,
+        weight_gradient=WORD_BYTES * gradient_words,
+        input_scores=WORD_BYTES * workload.batch_samples * shape.channels_in if "forward" in modules else 0,
+        output_scores=WORD_BYTES * workload.batch_samples * shape.channels_out if "backward" in modules else 0,
+    )
+
+
+def _forward(shapes: Shapes, memories: Sequence[LayerMemory]) -> list[Moment]:
+    moments: list[Moment] = []
+    kept = waiting = previous_output = 0
+    for shape, memory in zip(shapes, memories, strict=True):
+        if shape.branch == "fork":
+            waiting += memory.input
+        elif shape.branch == "shortcut":
+            waiting += previous_output - memory.input
+        # Either the output overwrites the input, whose stored share has been copied, or it lies beside the whole input.
+        overwriting = max(memory.input, memory.output) + memory.stored_input
+        passing = min(overwriting, memory.input + memory.output)
+        kept += memory.bits + memory.input_scores
+        moments.append(Moment(f"forward {shape.name}", kept + waiting + passing))
+        kept += memory.stored_input
+        if shape.branch == "join":
+            waiting -= memory.output
+        previous_output = memory.output
+    return moments
+
+
+def _backward(shapes: Shapes, memories: Sequence[LayerMemory], first: int, accumulate: bool) -> list[Moment]:
+    """From the last layer back to ``first``; without accumulators each layer's own gradient is alive at its turn."""
+    moments: list[Moment] = []
+    kept = sum(memory.stored_input + memory.bits + memory.input_scores for memory in memories)
+    waiting = 0
+    for index in range(len(shapes) - 1, first - 1, -1):
+        shape, memory = shapes[index], memories[index]
+        if shape.branch == "join" and _latest(shapes, index, "shortcut") > first:
+            waiting += memory.output  # the main branch's copy of the gradient
+        turn = waiting + memory.output_scores + (0 if accumulate else memory.weight_gradient)
+        moments.append(Moment(f"backward {shape.name}: weight gradient", kept + turn + memory.output))
+        kept -= memory.stored_input
+        if index > first:
+            travelling = max(memory.input, memory.output)
+            moments.append(Moment(f"backward {shape.name}: input gradient", kept + turn + travelling))
+        kept -= memory.bits + memory.input_scores
+        if shape.branch == "shortcut" and index > first:
+            waiting -= memory.output  # now the main branch's gradient travels, and the shortcut's waits for the fork
+            waiting += memory.input if _latest(shapes, index, "fork") > first else 0
+        elif shape.branch == "fork" and index > first:
+            waiting -= memory.input
+    return moments
+
+
+def _latest(shapes: Shapes, index: int, branch: str) -> int:
+    """The nearest layer before ``index`` that is marked ``branch``; every residual block has one."""
+    return next(position for position in range(index - 1, -1, -1) if shapes[position].branch == branch)

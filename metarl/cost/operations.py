@@ -1,0 +1,245 @@
+"""What a network costs on a device: memory, and operations (p-Meta, Qu et al., KDD 2022, Sec. 2 and Appendix A).
+
+Memory is the peak of the walk in ``memory``. Operations are multiply-accumulates (eq. 18): m(w) per position
+forward, again for the gradient that is passed to the input, and mu_fw * mu_bw * m(w) for the weight gradient, for every
+layer from the first updated one on. Whether that first one passes on a gradient is told twice: not so in the text of
+Sec. A.2, which the image tables follow, but so in eq. 18, which the tables' MLP rows follow. Hence a fully-connected
+layer is charged for it and a convolution is not.
+
+The paper leaves open what to count outside of matrix products (under 5 % of 4Conv's total, 1 % of ResNet12's). These
+counts are fitted to the totals of Tables 1 and 2 and give all of them; others may, too. Per element of a group norm
+4 forward (mean, square, normalise, scale), and backward 2 for its parameters and 2 for its input; 1 per output of a
+LeakyReLU, a residual sum or a max-pooling, and per element of a mean over positions (average-pooling among them).
+Selecting by bits (ReLU, and the way back through activations and pooling) costs nothing; nor do biases.
+
+The paper's batches hold whole episodes, which attention scores on the way. Where batches are smaller, an episode's
+scores need a pass of their own over all of its batches first: forward and, for the backward modules, back to the first
+of their layers' outputs without weight gradients. It is counted as ``metarl.policies.device.step`` runs it, without
+eq. 18's extra product.
+
+Table 2's rows of MAML, ANIL, BOIL and MAML++ come out to the printed digit, with operations per inner step on the whole
+support set, one image at a time; but for ResNet12's 54.69 MB with MAML and MAML++ (see ``memory``). The rows of
+p-Meta are means over five inner steps, whose layers and channels are not published. No layers of 4Conv that all steps
+share give its row without attention, neither for 1 nor for 5 shots; 1.00 MB for 1 shot is not even a peak of any. Many
+choices that differ from step to step do: for 1 shot, conv3, conv4 and fc in three steps, conv2 besides in a fourth and
+nothing in the fifth, with the memory as the mean over the steps that update something.
+
+One cell of Table 3 is out of reach: 2D navigation, layers 1 and 3, gives 0.0848 GMAC where 0.09 is printed. MAML there
+costs 0.04 more, the weight gradient of the 100x100 layer; as it rounds to the printed 0.12, this one rounds to 0.08.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from metarl.cost.memory import (
+    SIDES,
+    WORD_BYTES,
+    LayerMemory,
+    LayerUpdate,
+    Moment,
+    Plan,
+    Side,
+    Workload,
+    adaptation_moments,
+    first_updated,
+    inference_moments,
+    layer_memories,
+    peak,
+)
+from metarl.cost.shapes import LayerShape, Shapes
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """One layer's part in a step: bytes per batch, multiply-accumulates over all observations."""
+
+    name: str
+    updated: bool
+    parameter_bytes: int
+    stored_input_bytes: int
+    bit_bytes: int
+    weight_gradient_bytes: int
+    forward_macs: int
+    input_gradient_macs: int
+    weight_gradient_macs: int
+    attention_macs: int  # the modules, and the means over an episode or over positions that they look at
+    scoring_macs: int  # the pass that finds the scores of episodes larger than a batch
+
+    @property
+    def adaptation_macs(self) -> int:
+        return (
+            self.forward_macs
+            + self.input_gradient_macs
+            + self.weight_gradient_macs
+            + self.attention_macs
+            + self.scoring_macs
+        )
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """One inner step, moment by moment and layer by layer. A step that updates nothing is skipped and costs nothing."""
+
+    layers: tuple[LayerCost, ...]
+    timeline: tuple[Moment, ...]
+
+    @property
+    def peak(self) -> Moment:
+        """The moment at which most is alive (the last of equals)."""
+        return peak(self.timeline)
+
+    @property
+    def macs(self) -> int:
+        return sum(layer.adaptation_macs for layer in self.layers)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The cost of a network on a device.
+
+    ``static_bytes`` are all weights and biases, ``attention_bytes`` the parameters of the attention modules beside
+    them. Inference takes one batch in memory; ``inference_macs`` are those of all observations of a step.
+    """
+
+    static_bytes: int
+    attention_bytes: int
+    peak_inference_bytes: int
+    inference_macs: int
+    steps: tuple[StepCost, ...]
+
+    @property
+    def peak_step(self) -> StepCost:
+        """The inner step that takes the most memory."""
+        return max(self.steps, key=lambda step: step.peak.bytes)
+
+    @property
+    def peak_adaptation_bytes(self) -> int:
+        return self.peak_step.peak.bytes
+
+    @property
+    def adaptation_macs(self) -> int:
+        """Per inner step, the mean over the steps (as the paper's tables count)."""
+        return self.total_adaptation_macs // len(self.steps)
+
+    @property
+    def total_adaptation_macs(self) -> int:
+        return sum(step.macs for step in self.steps)
+
+
+def plan_updates(
+    shapes: Shapes, names: Sequence[str], mu_fw: float = 1.0, mu_bw: float = 1.0, attention: tuple[Side, ...] = ()
+) -> Plan:
+    """The plan that updates the layers ``names``, all with the same shares and attention modules.
+
+    Attention never acts on the network's last layer (p-Meta, Sec. 4.1), whose shares are therefore 1 then.
+    """
+    attended = LayerUpdate(mu_fw, mu_bw, attention)
+    return {name: LayerUpdate() if attention and name == shapes[-1].name else attended for name in names}
+
+
+def sample_bytes(shapes: Shapes, observations: int, value_bytes: int = WORD_BYTES) -> int:
+    """Bytes that hold the network's input for so many observations (``value_bytes`` = 1 for 8-bit images)."""
+    return shapes[0].input_words * observations * value_bytes
+
+
+def cost(shapes: Shapes, steps: Sequence[Plan], workload: Workload) -> Cost:
+    """The cost of inference and of ``steps``, one plan per inner step, each on a workload of fresh data.
+
+    Raises ValueError for a plan that names a layer the network does not have, and without any step.
+    """
+    names = [shape.name for shape in shapes]
+    if not steps:
+        raise ValueError("an adaptation has at least one inner step, got none")
+    for name in (name for plan in steps for name in plan):
+        if name not in names:
+            raise ValueError(f"unknown layer '{name}': this network has {', '.join(names)}")
+    modules = {(name, side) for plan in steps for name, update in plan.items() for side in update.attention}
+    by_name = {shape.name: shape for shape in shapes}
+    return Cost(
+        static_bytes=WORD_BYTES * sum(shape.parameters for shape in shapes),
+        attention_bytes=WORD_BYTES * sum(_module_parameters(by_name[name], side) for name, side in modules),
+        peak_inference_bytes=peak(inference_moments(shapes, workload)).bytes,
+        inference_macs=workload.observations * sum(forward_macs(shape) for shape in shapes),
+        steps=tuple(_step_cost(shapes, plan, workload) for plan in steps),
+    )
+
+
+def _step_cost(shapes: Shapes, plan: Plan, workload: Workload) -> StepCost:
+    memories, first = layer_memories(shapes, plan, workload), first_updated(shapes, plan)
+    scoring = _scoring_macs(shapes, plan, workload)
+    layers = (
+        _layer_cost(shape, memory, plan.get(shape.name), workload, index - first, scoring[index])
+        for index, (shape, memory) in enumerate(zip(shapes, memories, strict=True))
+    )
+    return StepCost(tuple(layers) if plan else (), adaptation_moments(shapes, plan, workload))
+
+
+def _layer_cost(
+    shape: LayerShape, memory: LayerMemory, update: LayerUpdate | None, workload: Workload, place: int, scoring: int
+) -> LayerCost:
+    """``place``: how many layers after the first updated one; negative before it."""
+    product = workload.observations * _product(shape)
+    passes_gradient = place >= 0 if shape.kind == "fc" else place > 0
+    share = update.mu_fw * update.mu_bw if update else 0.0
+    modules = update.attention if update else ()
+    return LayerCost(
+        name=shape.name,
+        updated=update is not None,
+        parameter_bytes=WORD_BYTES * shape.parameters,
+        stored_input_bytes=memory.stored_input,
+        bit_bytes=memory.bits,
+        weight_gradient_bytes=memory.weight_gradient,
+        forward_macs=workload.observations * forward_macs(shape),
+        input_gradient_macs=product if passes_gradient else 0,
+        weight_gradient_macs=round(product * share),
+        attention_macs=sum(_module_macs(shape, side, workload) for side in modules),
+        scoring_macs=scoring,
+    )
+
+
+def _scoring_macs(shapes: Shapes, plan: Plan, workload: Workload) -> list[int]:
+    """By layer: the pass before a chunked episode's gradients; none where a batch holds the episode that it scores."""
+    forward, backward = (
+        [index for index, shape in enumerate(shapes) if shape.name in plan and side in plan[shape.name].attention]
+        for side in SIDES
+    )
+    if not forward + backward or workload.batch >= workload.horizon:
+        return [0] * len(shapes)
+    first = min(backward, default=len(shapes))
+    return [
+        workload.observations * (forward_macs(shape) + (_product(shape) if index > first else 0))
+        for index, shape in enumerate(shapes)
+    ]
+
+
+def _product(shape: LayerShape) -> int:
+    """Multiply-accumulates of one observation's gradient at a layer's input, and of that at all its weights."""
+    return 2 * shape.input_words if shape.kind == "group_norm" else shape.positions * shape.weights
+
+
+def forward_macs(shape: LayerShape) -> int:
+    """Multiply-accumulates of one observation's forward pass through a layer and what follows it."""
+    product = 4 * shape.input_words if shape.kind == "group_norm" else shape.positions * shape.weights
+    averaged = shape.input_words * shape.averaged_positions if shape.averaged_positions > 1 else 0
+    slopes = shape.output_words if shape.activation == "leaky_relu" else 0
+    added = shape.output_words if shape.branch == "join" else 0
+    pooled = shape.pooled_words * (1 if shape.pooling == "max" else 4)
+    return product + averaged + slopes + added + pooled
+
+
+def _module_parameters(shape: LayerShape, side: Side) -> int:
+    """Two square fully-connected layers with biases."""
+    channels = _module_channels(shape, side)
+    return 2 * (channels**2 + channels)
+
+
+def _module_macs(shape: LayerShape, side: Side, workload: Workload) -> int:
+    """The means of what a module looks at, and its two fully-connected layers once per episode."""
+    words = shape.input_words if side == "forward" else shape.output_words
+    return workload.observations * words + workload.episodes * 2 * _module_channels(shape, side) ** 2
+
+
+def _module_channels(shape: LayerShape, side: Side) -> int:
+    return shape.channels_in if side == "forward" else shape.channels_out

@@ -1,0 +1,1 @@
+"""Meta-training of classifiers on few-shot images."""

@@ -1,0 +1,59 @@
+"""The support and query batches of a classifier: images with their labels."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from metarl.inner_loop import as_leaves, inner_step
+from metarl.losses import cross_entropy
+from metarl.policies.attention import Samples
+from metarl.policies.methods import Method
+from metarl.policies.networks.network import Network, Parameters
+
+
+class ImageBatch(NamedTuple):
+    """One task's images with their labels.
+
+    ``together`` images in a row share their attention scores: 1 if a device takes one at a time, all of them if it
+    takes them as one batch.
+    """
+
+    images: Tensor  # [image, 3, side, side]
+    labels: Tensor  # [image], int64
+    together: int = 1
+
+    @property
+    def inputs(self) -> Tensor:
+        return self.images
+
+    @property
+    def samples(self) -> Samples:
+        """An image is one."""
+        return Samples(len(self.images), together=self.together)
+
+    def loss(self, network: Network, parameters: Parameters, outputs: Tensor) -> Tensor:
+        """The cross-entropy."""
+        return cross_entropy(outputs, self.labels)
+
+
+def accumulated_step(
+    network: Network, parameters: Parameters, method: Method, step: int, batch: ImageBatch, size: int
+) -> Parameters:
+    """The inner step, without history, as a device takes it that has room for ``size`` images (p-Meta, Sec. 3.5.1).
+
+    Their gradients add up, so that the result is the mean of the steps on ``size`` images at a time. With group norm
+    this is the step on all of them whose scores are shared by ``size`` images; with batch norm it is not.
+    """
+    parts = [
+        ImageBatch(images, labels, together=size)
+        for images, labels in zip(batch.images.split(size), batch.labels.split(size), strict=True)
+    ]
+    total = {name: torch.zeros_like(tensor) for name, tensor in parameters.items()}
+    for part in parts:
+        adapted = inner_step(network, as_leaves(parameters), method, step, part, second_order=False)
+        for name, tensor in adapted.items():
+            total[name] += len(part.images) / len(batch.images) * tensor.detach()
+    return total

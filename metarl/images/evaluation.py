@@ -1,0 +1,87 @@
+"""How well a network adapts to few-shot image tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import torch
+
+from metarl.core.intervals import Interval, interval_over_tasks
+from metarl.core.randomness import Purpose, generator
+from metarl.core.threads import single_threaded_torch
+from metarl.envs.images.episodes import EpisodeShape
+from metarl.envs.images.image_set import ImageSet
+from metarl.images.tasks import ImageTask, Score, adapt_on_device, query_score, sample_tasks
+from metarl.policies.methods import Method
+from metarl.policies.networks.image_networks import ImageNetwork
+from metarl.policies.networks.network import Parameters
+
+TASKS_AT_ONCE = 16  # whose images are in memory together
+
+
+@dataclass(frozen=True)
+class ImageEvaluation:
+    """Scores of every task, before and after adaptation."""
+
+    before: Sequence[Score]
+    after: Sequence[Score]
+
+    def accuracies(self) -> tuple[Interval, Interval]:
+        """Mean accuracy and 95 % interval over the tasks, before and after adaptation."""
+        before, after = (
+            interval_over_tasks(torch.tensor([score.accuracy for score in scores], dtype=torch.float64))
+            for scores in (self.before, self.after)
+        )
+        return before, after
+
+
+def evaluate_images(
+    network: ImageNetwork,
+    parameters: Parameters,
+    method: Method,
+    images: ImageSet,
+    shape: EpisodeShape,
+    tasks: int,
+    seed: int,
+    threads: int,
+    images_at_once: int = 1,
+    on_tasks: Callable[[int], None] = lambda done: None,
+) -> ImageEvaluation:
+    """Adapts to ``tasks`` tasks of a split, each as a device does that takes ``images_at_once``.
+
+    ``on_tasks`` is told how many tasks are done, and may raise to stop there.
+    """
+    with single_threaded_torch(), ThreadPoolExecutor(threads) as executor:
+        return evaluate_with(
+            executor, network, parameters, method, images, shape, tasks, seed, images_at_once, on_tasks
+        )
+
+
+def evaluate_with(
+    executor: Executor,
+    network: ImageNetwork,
+    parameters: Parameters,
+    method: Method,
+    images: ImageSet,
+    shape: EpisodeShape,
+    tasks: int,
+    seed: int,
+    images_at_once: int = 1,
+    on_tasks: Callable[[int], None] = lambda done: None,
+) -> ImageEvaluation:
+    """As ``evaluate_images``, in threads that are there already."""
+
+    def both(task: ImageTask) -> tuple[Score, Score]:
+        adapted = adapt_on_device(network, parameters, method, task.support, images_at_once)
+        return query_score(network, parameters, task.query), query_score(network, adapted, task.query)
+
+    scores: list[tuple[Score, Score]] = []
+    for start in range(0, tasks, TASKS_AT_ONCE):
+        random = generator(seed, Purpose.EVALUATION, start // TASKS_AT_ONCE)
+        chunk = sample_tasks(images, shape, min(TASKS_AT_ONCE, tasks - start), random)
+        scores += executor.map(both, chunk)
+        on_tasks(len(scores))
+    before, after = zip(*scores, strict=True)
+    return ImageEvaluation(before, after)

@@ -1,0 +1,117 @@
+"""The settings of a meta-training on few-shot images, and their checks."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from metarl.core.threads import available_threads
+from metarl.policies.methods import get_method
+from metarl.policies.networks.conv4 import Conv4
+from metarl.policies.networks.image_networks import ImageNetwork
+from metarl.policies.networks.layers import Norm
+from metarl.policies.networks.resnet12 import ResNet12
+
+Backbone = Literal["conv4", "resnet12"]
+Pooling = Literal["max", "average"]
+
+
+@dataclass(frozen=True)
+class ImageSettings:
+    """Everything that a meta-training depends on; defaults are those of p-Meta, Sec. 4.2. ValueError if impossible."""
+
+    data: Path
+    """Folder of the images: SPLIT/CLASS/*.png or *.jpg, or miniImageNet, tieredImageNet or CUB as they come."""
+    backbone: Backbone = "conv4"
+    """Network."""
+    method: str = "maml"
+    """Meta-learning method: which layers the inner loop updates and where its step sizes come from."""
+    ways: int = 5
+    """Classes in a task."""
+    shots: int = 1
+    """Images of each class in the support set."""
+    queries: int = 15
+    """Images of each class in the query set; fewer where a class has not as many."""
+    side: int = 84
+    """Width and height that images are brought to."""
+    norm: Norm = "group"
+    """Normalisation in the network."""
+    pooling: Pooling = "max"
+    """Pooling in the network; resnet12 has max alone."""
+    epochs: int = 100
+    """Epochs; the validation follows each."""
+    tasks_per_epoch: int = 1000
+    """Tasks in an epoch, a multiple of the task batch."""
+    task_batch: int | None = None
+    """Tasks in a meta-batch; 4 if left out, but 2 for resnet12 with 5 shots or more."""
+    validation_tasks: int = 300
+    """Tasks of the validation, the same after each epoch."""
+    seed: int = 0
+    """Seed of every random number of the run."""
+    inner_steps: int = 5
+    """Inner steps K, all on the same support set."""
+    step_size: float = 0.01
+    """Inner step size alpha; where the method learns step sizes, their start."""
+    learning_rate: float = 0.001
+    """Learning rate of Adam at the start; it follows a cosine to zero."""
+    lasso: float = 3.0
+    """Lambda of p-Meta, eq. 9: the loss of a step size of 1 in the layer whose input is largest, if step sizes shall be
+    sparse."""
+    first_order: bool = False
+    """Ignore how the inner gradient changes with the parameters."""
+    threads: int = field(default_factory=available_threads)
+    """Threads, each with a task of its own."""
+
+    def __post_init__(self) -> None:
+        get_method(self.method)
+        for name in COUNTS:
+            _require(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
+        _require("ways", self.ways, self.ways >= 2, "at least 2")
+        _require("side", self.side, self.side >= 16, "at least 16")
+        _require("seed", self.seed, self.seed >= 0, "at least 0")
+        for name, choices in CHOICES.items():
+            _require(name, getattr(self, name), getattr(self, name) in choices, f"one of {', '.join(choices)}")
+        if self.backbone == "resnet12":
+            _require("pooling", self.pooling, self.pooling == "max", "max for resnet12")
+        for name in ("step_size", "learning_rate"):
+            value = getattr(self, name)
+            _require(name, value, math.isfinite(value) and value > 0, "a number above 0")
+        _require("lasso", self.lasso, math.isfinite(self.lasso) and self.lasso >= 0, "a number of at least 0")
+        _require("task_batch", self.task_batch, self.tasks >= 1, "at least 1")
+        whole = self.tasks_per_epoch % self.tasks == 0
+        _require("tasks_per_epoch", self.tasks_per_epoch, whole, f"a multiple of the task batch, {self.tasks}")
+
+    @property
+    def tasks(self) -> int:
+        """Tasks in a meta-batch."""
+        if self.task_batch is not None:
+            return self.task_batch
+        return 2 if self.backbone == "resnet12" and self.shots >= 5 else 4
+
+    @property
+    def iterations_per_epoch(self) -> int:
+        """Meta-batches in an epoch."""
+        return self.tasks_per_epoch // self.tasks
+
+    @property
+    def iterations(self) -> int:
+        """Meta-batches of the whole training."""
+        return self.epochs * self.iterations_per_epoch
+
+
+COUNTS = ("shots", "queries", "epochs", "tasks_per_epoch", "validation_tasks", "inner_steps", "threads")
+CHOICES = {"backbone": ("conv4", "resnet12"), "norm": ("group", "batch"), "pooling": ("max", "average")}
+
+
+def _require(name: str, value: object, holds: bool, allowed: str) -> None:
+    if not holds:
+        raise ValueError(f"setting '{name}' must be {allowed}, got {value}")
+
+
+def build_network(settings: ImageSettings) -> ImageNetwork:
+    """The network that the settings name."""
+    if settings.backbone == "resnet12":
+        return ResNet12(settings.side, settings.ways, norm=settings.norm)
+    return Conv4(settings.side, settings.ways, norm=settings.norm, pooling=settings.pooling)

@@ -1,0 +1,82 @@
+"""Few-shot image tasks: drawn from a split, and adapted to."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metarl.envs.images.episodes import EpisodeShape, sample_episodes
+from metarl.envs.images.image_set import ImageSet
+from metarl.images.batch import ImageBatch, accumulated_step
+from metarl.inner_loop import as_leaves, inner_step
+from metarl.losses import cross_entropy
+from metarl.policies.methods import STEP_SIZES, Method
+from metarl.policies.networks.image_networks import ImageNetwork
+from metarl.policies.networks.network import Parameters
+
+
+class ImageTask(NamedTuple):
+    """Labelled images to adapt to, and others that tell how well that went."""
+
+    support: ImageBatch
+    query: ImageBatch
+
+
+class Score(NamedTuple):
+    """Cross-entropy and share of right labels on a query set."""
+
+    loss: float
+    accuracy: float
+
+
+def sample_tasks(images: ImageSet, shape: EpisodeShape, count: int, generator: np.random.Generator) -> list[ImageTask]:
+    """Independent tasks of that shape."""
+    episodes = sample_episodes(images, shape, count, generator)
+    tensors = (torch.from_numpy(array) for array in episodes)
+    return [
+        ImageTask(ImageBatch(support_images, support_labels), ImageBatch(query_images, query_labels))
+        for support_images, support_labels, query_images, query_labels in zip(*tensors, strict=True)
+    ]
+
+
+def adapt(
+    network: ImageNetwork, parameters: Parameters, method: Method, support: ImageBatch, second_order: bool
+) -> Parameters:
+    """The parameters after all inner steps on the support set, differentiable with respect to ``parameters``.
+
+    The support set is one batch, whose images share their attention scores: so p-Meta meta-trains (Sec. 4.1).
+    """
+    batch = support._replace(together=len(support.images))
+    for step in range(len(parameters[STEP_SIZES])):
+        parameters = inner_step(network, parameters, method, step, batch, second_order)
+    return parameters
+
+
+def adapt_on_device(
+    network: ImageNetwork, parameters: Parameters, method: Method, support: ImageBatch, images_at_once: int
+) -> Parameters:
+    """The parameters, without history, after all inner steps on a device that takes so many images at once."""
+    for step in range(len(parameters[STEP_SIZES])):
+        if network.norm == "batch":
+            parameters = accumulated_step(network, parameters, method, step, support, images_at_once)
+        else:
+            # Images do not see each other but in the scores: one pass over all of them gives the same step.
+            batch = support._replace(together=images_at_once)
+            adapted = inner_step(network, as_leaves(parameters), method, step, batch, second_order=False)
+            parameters = {name: tensor.detach() for name, tensor in adapted.items()}
+    return parameters
+
+
+def score(logits: Tensor, labels: Tensor) -> Score:
+    """Of logits [image, way]."""
+    return Score(float(cross_entropy(logits, labels)), float((logits.argmax(dim=1) == labels).double().mean()))
+
+
+@torch.no_grad()
+def query_score(network: ImageNetwork, parameters: Parameters, query: ImageBatch) -> Score:
+    """How well the network does on the query set."""
+    logits, _ = network(parameters, query.images)
+    return score(logits, query.labels)

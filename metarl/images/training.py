@@ -1,0 +1,260 @@
+"""Meta-training on few-shot images: the loop as a sequence of states, as in reinforcement learning.
+
+Episodes stand in place of rollouts, and Adam in place of TRPO.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metarl.adam import adam_step, initial_moments, step_lengths
+from metarl.core.clock import Clock
+from metarl.core.intervals import Interval
+from metarl.core.numerics import require_finite
+from metarl.core.randomness import Purpose, generator
+from metarl.core.threads import single_threaded_torch
+from metarl.cost.shapes import network_shapes
+from metarl.envs.images.episodes import EpisodeShape, episode_shape
+from metarl.envs.images.image_set import ImageSet, Progress, load_images
+from metarl.experiments.console.allocator import keep_freed_memory
+from metarl.images.evaluation import evaluate_with
+from metarl.images.settings import ImageSettings, build_network
+from metarl.images.tasks import ImageTask, Score, adapt, query_score, sample_tasks, score
+from metarl.inner_loop import as_leaves
+from metarl.kept_channels import KeptChannels, kept_channels
+from metarl.losses import cross_entropy
+from metarl.policies.methods import (
+    STEP_SIZES,
+    Method,
+    get_method,
+    initial_meta_parameters,
+    shrink_step_sizes,
+    trained_names,
+)
+from metarl.policies.networks.image_networks import ImageNetwork
+from metarl.policies.networks.network import Parameters
+from metarl.runs.state import FAULTS_IN_A_ROW, TrainingState, abandon
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """The splits that a meta-training needs, and the tasks that are drawn from each."""
+
+    training: ImageSet
+    training_shape: EpisodeShape
+    validation: ImageSet
+    validation_shape: EpisodeShape
+
+
+@dataclass(frozen=True)
+class ImageReport:
+    """What one meta-iteration did: means over its tasks, with the parameters before the outer step."""
+
+    before: Score
+    after: Score
+    learning_rate: float
+    kept: KeptChannels | None  # of the last iteration of an epoch alone
+
+
+@dataclass(frozen=True)
+class ImageStep:
+    """What the loop yields: the state after an iteration, and what happened in it.
+
+    ``report`` is None if the iteration was abandoned for a numerical fault, which ``fault`` then tells. The last
+    iteration of an epoch has the accuracy after adaptation on the validation tasks.
+    """
+
+    state: TrainingState
+    report: ImageReport | None
+    seconds: dict[str, float]
+    validation: Interval | None = None
+    fault: str = ""
+
+
+def load_data(settings: ImageSettings, progress: Progress | None = None) -> ImageData:
+    """The splits train and val; ValueError if they are not there or too small for the tasks asked for."""
+    sets, shapes = [], []
+    for split in ("train", "val"):
+        images = load_images(settings.data, split, settings.side, progress=progress)
+        sets.append(images)
+        shapes.append(episode_shape(images, settings.ways, settings.shots, settings.queries))
+    return ImageData(sets[0], shapes[0], sets[1], shapes[1])
+
+
+def initial_state(settings: ImageSettings) -> TrainingState:
+    """The state before the first iteration; ``best_score`` is the validation's best accuracy."""
+    network, method = build_network(settings), get_method(settings.method)
+    seed = int(generator(settings.seed, Purpose.PARAMETERS).integers(2**31))
+    random = torch.Generator().manual_seed(seed)
+    parameters = network.initial_parameters(random) | initial_meta_parameters(
+        method, network.channels, settings.inner_steps, settings.step_size, random
+    )
+    moments = initial_moments({name: parameters[name] for name in trained_names(method, parameters)})
+    return TrainingState(0, parameters, moments, parameters, -math.inf, 0)
+
+
+def train_on_images(
+    settings: ImageSettings,
+    data: ImageData,
+    state: TrainingState,
+    on_phase: Callable[[], None] = lambda: None,
+) -> Iterator[ImageStep]:
+    """Goes on from ``state`` to the last iteration, yielding after each. Closing the iterator frees the threads.
+
+    An iteration whose meta-gradient is not finite is abandoned: the parameters stay, and the next one draws other
+    tasks. FloatingPointError after FAULTS_IN_A_ROW such iterations.
+    """
+    keep_freed_memory()
+    network = build_network(settings)
+    with single_threaded_torch(), ThreadPoolExecutor(settings.threads, thread_name_prefix="task") as executor:
+        while state.iteration < settings.iterations:
+            clock = Clock(on_phase)
+            try:
+                parameters, moments, report = image_iteration(state, settings, network, data, executor, clock)
+            except FloatingPointError as error:
+                state, step = abandon(state), ImageStep(state, None, clock.seconds, fault=str(error))
+            else:
+                state = replace(
+                    state,
+                    iteration=state.iteration + 1,
+                    parameters=parameters,
+                    moments=moments,
+                    faults_in_a_row=0,
+                )
+                step = ImageStep(state, report, clock.seconds)
+            if state.iteration % settings.iterations_per_epoch == 0:
+                with clock.phase("validation"):
+                    validation = validate(state.parameters, settings, network, data, executor, on_phase)
+                state = keep_best(state, validation)
+                step = replace(step, validation=validation)
+            yield replace(step, state=state)
+            if state.faults_in_a_row >= FAULTS_IN_A_ROW:
+                raise FloatingPointError(
+                    f"{step.fault}; it was the {FAULTS_IN_A_ROW}th such iteration in a row, so training stops"
+                )
+
+
+def image_iteration(
+    state: TrainingState,
+    settings: ImageSettings,
+    network: ImageNetwork,
+    data: ImageData,
+    executor: Executor,
+    clock: Clock,
+) -> tuple[Parameters, Parameters, ImageReport]:
+    """Samples tasks, adapts to each, and takes one step of Adam on the mean query loss of the adapted networks.
+
+    Sparse step sizes then take the proximal step of the Lasso in Adam's own metric, so that the penalty weighs against
+    the loss as it does in their sum; none goes below zero (Yun et al., NeurIPS 2021). Returns the new parameters, the
+    new moments and a report. FloatingPointError if the meta-gradient is not finite.
+    """
+    method = get_method(settings.method)
+    random = generator(settings.seed, Purpose.TRAINING, state.iteration)
+    with clock.phase("sampling"):
+        tasks = sample_tasks(data.training, data.training_shape, settings.tasks, random)
+    with clock.phase("meta-gradient"):
+        gradients, before, after = meta_gradient(
+            network, state.parameters, method, tasks, settings.first_order, executor
+        )
+        for gradient in gradients.values():
+            require_finite("the meta-gradient is", gradient)
+    rate = learning_rate(settings, state.iteration)
+    with clock.phase("adam"):
+        moved, moments = adam_step(state.parameters, gradients, state.moments, rate)
+        parameters = state.parameters | moved
+        if method.step_sizes == "sparse":
+            lengths = step_lengths(moments, STEP_SIZES, rate)
+            thresholds = lengths * settings.lasso * input_memory(network)
+            parameters[STEP_SIZES] = shrink_step_sizes(parameters[STEP_SIZES], thresholds)
+    kept = None
+    if (state.iteration + 1) % settings.iterations_per_epoch == 0:
+        with clock.phase("validation"):
+            batches = [task.support._replace(together=len(task.support.images)) for task in tasks]
+            supports = [[batch] * settings.inner_steps for batch in batches]
+            kept = kept_channels(network, state.parameters, method, supports, executor)
+    return parameters, moments, ImageReport(before, after, rate, kept)
+
+
+def meta_gradient(
+    network: ImageNetwork,
+    parameters: Parameters,
+    method: Method,
+    tasks: list[ImageTask],
+    first_order: bool,
+    executor: Executor,
+) -> tuple[Parameters, Score, Score]:
+    """The gradient of the mean query loss after adaptation with respect to all that the outer loop trains.
+
+    Computed task by task, in as many threads as the executor has. Beside it the mean scores before and after
+    adaptation.
+    """
+    trained = trained_names(method, parameters)
+
+    def term(task: ImageTask) -> tuple[tuple[Tensor, ...], Score, Score]:
+        leaves = as_leaves(parameters, trained)
+        adapted = adapt(network, leaves, method, task.support, second_order=not first_order)
+        logits, _ = network(adapted, task.query.images)
+        loss = cross_entropy(logits, task.query.labels)
+        gradients = torch.autograd.grad(loss, [leaves[name] for name in trained], materialize_grads=True)
+        return gradients, query_score(network, parameters, task.query), score(logits.detach(), task.query.labels)
+
+    terms = list(executor.map(term, tasks))
+    gradients = {
+        name: torch.stack(parts).mean(dim=0)
+        for name, parts in zip(trained, zip(*(gradients for gradients, _, _ in terms), strict=True), strict=True)
+    }
+    return gradients, mean_score([before for _, before, _ in terms]), mean_score([after for _, _, after in terms])
+
+
+def validate(
+    parameters: Parameters,
+    settings: ImageSettings,
+    network: ImageNetwork,
+    data: ImageData,
+    executor: Executor,
+    on_tasks: Callable[[], None],
+) -> Interval:
+    """The accuracy after adaptation, one image at a time, on the validation tasks, which are always the same."""
+    evaluation = evaluate_with(
+        executor,
+        network,
+        parameters,
+        get_method(settings.method),
+        data.validation,
+        data.validation_shape,
+        settings.validation_tasks,
+        settings.seed,
+        on_tasks=lambda done: on_tasks(),
+    )
+    return evaluation.accuracies()[-1]
+
+
+def keep_best(state: TrainingState, validation: Interval) -> TrainingState:
+    """The state, with its parameters as the best if no epoch before came out better."""
+    if validation.mean <= state.best_score:
+        return state
+    return replace(state, best_parameters=state.parameters, best_score=validation.mean, best_iteration=state.iteration)
+
+
+def learning_rate(settings: ImageSettings, iteration: int) -> float:
+    """Half a cosine from the initial rate at iteration 0 to zero after the last one (Loshchilov and Hutter 2017)."""
+    return settings.learning_rate * (1 + math.cos(math.pi * iteration / settings.iterations)) / 2
+
+
+def input_memory(network: ImageNetwork) -> Tensor:
+    """m(x_{l-1}) [layer] of p-Meta, eq. 9: the memory of each layer's input divided by the largest one."""
+    memory = torch.tensor([float(layer.input_words) for layer in network_shapes(network)])
+    return memory / memory.max()
+
+
+def mean_score(scores: list[Score]) -> Score:
+    """The mean of both numbers."""
+    losses, accuracies = zip(*scores, strict=True)
+    return Score(float(np.mean(losses)), float(np.mean(accuracies)))

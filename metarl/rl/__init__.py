@@ -1,0 +1,1 @@
+"""Meta-training of policies by reinforcement learning: MAML-TRPO."""

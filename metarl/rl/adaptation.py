@@ -1,0 +1,83 @@
+"""Adapting one policy to many tasks: roll out, estimate advantages, take an inner step, roll out again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from metarl.core.clock import Clock
+from metarl.envs.family import Array
+from metarl.inner_loop import as_leaves, inner_step
+from metarl.policies.methods import Method
+from metarl.policies.networks.network import Parameters
+from metarl.rl.batch import Batch, prepare_batch
+from metarl.rl.episodes import Episodes
+from metarl.rl.sampling import Sampler
+
+
+@dataclass(frozen=True)
+class AdaptationSettings:
+    """What a controller's adaptation depends on, besides its parameters."""
+
+    method: Method
+    inner_steps: int
+    episodes: int
+    discount: float
+    gae_lambda: float
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """The outcome for a batch of tasks."""
+
+    episodes: tuple[Episodes, ...]  # after 0, 1, ... K inner steps
+    batches: tuple[tuple[Batch, ...], ...]  # the same, as [step][task] with advantages; the last may be left out
+    adapted: tuple[Parameters, ...]  # per task, without history
+
+
+def adapt_to_tasks(
+    parameters: Parameters,
+    tasks: Array,
+    settings: AdaptationSettings,
+    sampler: Sampler,
+    executor: Executor,
+    generator: np.random.Generator,
+    clock: Clock,
+    query_advantages: bool = True,
+) -> Adaptation:
+    """K inner steps for every task [task, field], each on freshly sampled episodes, and a last sampling."""
+    network = sampler.network
+    adapted: Sequence[Parameters] = [as_leaves(parameters) for _ in tasks]
+    episodes: list[Episodes] = []
+    batches: list[tuple[Batch, ...]] = []
+    for step in range(settings.inner_steps + 1):
+        with clock.phase("sampling"):
+            episodes.append(sampler.sample(stack(adapted), tasks, settings.episodes, generator))
+        if step == settings.inner_steps and not query_advantages:
+            break
+        with clock.phase("advantages"):
+            batches.append(
+                tuple(
+                    executor.map(
+                        lambda task: prepare_batch(episodes[-1], task, settings.discount, settings.gae_lambda),
+                        range(len(tasks)),
+                    )
+                )
+            )
+        if step < settings.inner_steps:
+
+            def step_from(start: Parameters, batch: Batch, step: int = step) -> Parameters:
+                return as_leaves(inner_step(network, start, settings.method, step, batch, second_order=False))
+
+            with clock.phase("inner loop"):
+                adapted = tuple(executor.map(step_from, adapted, batches[-1]))
+    return Adaptation(tuple(episodes), tuple(batches), tuple(adapted))
+
+
+def stack(parameters: Sequence[Parameters]) -> Parameters:
+    """One set of parameters with a leading task axis."""
+    return {name: torch.stack([each[name].detach() for each in parameters]) for name in parameters[0]}

@@ -1,0 +1,56 @@
+"""The support and query batches of a policy: time steps with their advantages."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from metarl.core.numerics import require_finite
+from metarl.losses import log_probability, policy_gradient_loss
+from metarl.policies.advantages import estimate_advantages
+from metarl.policies.attention import Samples
+from metarl.policies.networks.mlp import GaussianMLP
+from metarl.policies.networks.network import Parameters
+from metarl.rl.episodes import Episodes
+
+
+class Batch(NamedTuple):
+    """The time steps of one task's episodes, one after the other, with their advantages."""
+
+    observations: Tensor  # [sample, observation]
+    actions: Tensor  # [sample, action]
+    advantages: Tensor  # [sample]
+    valid: Tensor  # [sample], bool
+    episodes: int  # which follow each other, each as long as the horizon
+
+    @property
+    def inputs(self) -> Tensor:
+        return self.observations
+
+    @property
+    def samples(self) -> Samples:
+        """One episode is one, and its valid time steps are averaged like spatial positions."""
+        return Samples(self.episodes, self.valid)
+
+    def loss(self, network: GaussianMLP, parameters: Parameters, outputs: Tensor) -> Tensor:
+        """The vanilla policy gradient's."""
+        log_probabilities = log_probability(outputs, network.log_std(parameters), self.actions)
+        return policy_gradient_loss(log_probabilities, self.advantages, self.valid)
+
+
+def prepare_batch(episodes: Episodes, task: int, discount: float, gae_lambda: float) -> Batch:
+    """The batch of one task, with advantages on a baseline fitted to that task's episodes.
+
+    FloatingPointError if they are not finite.
+    """
+    observations, valid = episodes.observations[task], episodes.valid[task]
+    advantages = estimate_advantages(observations, episodes.rewards[task], valid, discount, gae_lambda)
+    require_finite("the advantages are", advantages)
+    return Batch(
+        observations.flatten(0, 1),
+        episodes.actions[task].flatten(0, 1),
+        advantages.flatten(),
+        valid.flatten(),
+        len(valid),
+    )

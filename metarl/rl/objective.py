@@ -1,0 +1,172 @@
+"""The outer objective of MAML-TRPO: a mean over tasks of surrogate loss and KL divergence after adaptation.
+
+Loss, gradient, KL divergence and Fisher-vector product are sums of per-task terms. They are computed task by task, in
+as many threads as there are cores: a task's activations fit in the cache. Only vectors of parameter size come back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+
+from metarl.inner_loop import as_leaves, inner_step
+from metarl.losses import kl_divergence, log_probability, surrogate_loss
+from metarl.policies.methods import Method
+from metarl.policies.networks.mlp import GaussianMLP
+from metarl.policies.networks.network import Parameters
+from metarl.rl.batch import Batch
+from metarl.rl.trpo import Measured, Product
+
+Item = TypeVar("Item")
+
+
+class TaskData(NamedTuple):
+    """One task of a meta-batch: its support batches, one per inner step, and the query batch."""
+
+    support: tuple[Batch, ...]
+    query: Batch
+
+
+class Distribution(NamedTuple):
+    """An adapted policy's Gaussian on the query batch."""
+
+    mean: Tensor  # [sample, action]
+    log_std: Tensor  # [action]
+
+
+class MetaGradient(NamedTuple):
+    """The gradient of the mean surrogate loss, and what else one pass over the tasks gives."""
+
+    trained: Tensor  # flat, of the parameters that the trust region moves
+    others: Parameters  # of those that were asked for beside
+    loss: float
+    adapted: list[Distribution]  # every task's policy, for ``measure``
+
+
+@dataclass(frozen=True)
+class MetaObjective:
+    """The outer objective as a function of the meta-parameters, for given support and query batches.
+
+    ``trained`` names the meta-parameters that the trust region moves: flat vectors are theirs, in this order.
+    """
+
+    network: GaussianMLP
+    method: Method
+    trained: tuple[str, ...]
+    first_order: bool
+    tasks: Sequence[TaskData]
+    executor: Executor
+
+    def query_distribution(self, parameters: Parameters, task: TaskData, differentiable: bool) -> Distribution:
+        """The policy adapted to a task, on its query batch; ``differentiable`` with respect to ``parameters``."""
+        adapted = parameters if differentiable else as_leaves(parameters)
+        for step, batch in enumerate(task.support):
+            second_order = differentiable and not self.first_order
+            adapted = inner_step(self.network, adapted, self.method, step, batch, second_order)
+            adapted = adapted if differentiable else as_leaves(adapted)
+        with torch.set_grad_enabled(differentiable):
+            mean, _ = self.network(adapted, task.query.observations)
+            return Distribution(mean, self.network.log_std(adapted))
+
+    def gradient(self, parameters: Parameters, others: tuple[str, ...] = ()) -> MetaGradient:
+        """The meta-gradient of the mean surrogate loss with respect to ``trained``, and to ``others``."""
+
+        def term(task: TaskData) -> tuple[Tensor, Tensor, Distribution]:
+            leaves = as_leaves(parameters, self.trained + others)
+            new = self.query_distribution(leaves, task, differentiable=True)
+            log_probabilities = log_probability(*new, task.query.actions)
+            loss = surrogate_loss(
+                log_probabilities, log_probabilities.detach(), task.query.advantages, task.query.valid
+            )
+            inputs = [leaves[name] for name in self.trained + others]
+            gradients = torch.autograd.grad(loss, inputs, materialize_grads=True)
+            return flatten(gradients), loss.detach(), Distribution(new.mean.detach(), new.log_std.detach())
+
+        gradients, losses, adapted = zip(*self.executor.map(term, self.tasks), strict=True)
+        mean = torch.stack(gradients).mean(dim=0)
+        parts = split(mean, [parameters[name] for name in self.trained + others])
+        count = len(self.trained)
+        return MetaGradient(
+            flatten(parts[:count]),
+            dict(zip(others, parts[count:], strict=True)),
+            float(torch.stack(losses).mean()),
+            list(adapted),
+        )
+
+    def fisher_product(self, parameters: Parameters, fraction: float, damping: float) -> Product:
+        """v -> (F + damping) v, with the Fisher matrix F of the first tasks, a fraction of all, in Gauss-Newton form.
+
+        F = mean over tasks of J^T M J, where J is the Jacobian, through the adaptation, of the distribution's
+        parameters on the query batch, and M their Fisher information: 1 / std^2 per mean, 2 per log std. The KL
+        divergence's own gradient is zero at the point, so F is its exact Hessian there.
+        """
+        tasks = self.tasks[: max(1, round(fraction * len(self.tasks)))]
+        terms = list(self.executor.map(lambda task: self._fisher_term(parameters, task), tasks))
+
+        def product(vector: Tensor) -> Tensor:
+            return self._mean_over(lambda term: term(vector), terms) + damping * vector
+
+        return product
+
+    def _fisher_term(self, parameters: Parameters, task: TaskData) -> Product:
+        """v -> J^T M J v of one task. J v is the derivative of the linear function u -> J^T u in the direction v."""
+        leaves = as_leaves(parameters, self.trained)
+        trained = self._trained_of(leaves)
+        outputs = self.query_distribution(leaves, task, differentiable=True)
+        cotangents = [torch.zeros_like(output, requires_grad=True) for output in outputs]
+        pulled = torch.autograd.grad(outputs, trained, cotangents, create_graph=True, materialize_grads=True)
+        weights = task.query.valid.to(outputs.mean.dtype) / task.query.valid.sum()
+        precision = (-2 * outputs.log_std.detach()).exp() * weights.unsqueeze(-1)
+
+        def product(vector: Tensor) -> Tensor:
+            tangents = split(vector, trained)
+            mean, log_std = torch.autograd.grad(pulled, cotangents, tangents, retain_graph=True, materialize_grads=True)
+            weighted = [precision * mean, 2 * log_std]
+            return flatten(torch.autograd.grad(outputs, trained, weighted, retain_graph=True, materialize_grads=True))
+
+        return product
+
+    def measure(self, parameters: Parameters, old: Sequence[Distribution]) -> Measured:
+        """Surrogate loss and KL divergence at other meta-parameters: adapts anew to the same support batches."""
+
+        def term(pair: tuple[TaskData, Distribution]) -> Tensor:
+            task, before = pair
+            query = task.query
+            after = self.query_distribution(parameters, task, differentiable=False)
+            loss = surrogate_loss(
+                log_probability(*after, query.actions),
+                log_probability(*before, query.actions),
+                query.advantages,
+                query.valid,
+            )
+            return torch.stack([loss, kl_divergence(*before, *after, query.valid)])
+
+        loss, kl = self._mean_over(term, list(zip(self.tasks, old, strict=True))).tolist()
+        return Measured(loss, kl)
+
+    def displaced(self, parameters: Parameters, step: Tensor) -> Parameters:
+        """The meta-parameters minus a flat step of ``trained``."""
+        parts = dict(zip(self.trained, split(step, self._trained_of(parameters)), strict=True))
+        return {name: tensor - parts[name] if name in parts else tensor for name, tensor in parameters.items()}
+
+    def _trained_of(self, parameters: Parameters) -> list[Tensor]:
+        return [parameters[name] for name in self.trained]
+
+    def _mean_over(self, term: Callable[[Item], Tensor], items: Sequence[Item]) -> Tensor:
+        return torch.stack(list(self.executor.map(term, items))).mean(dim=0)
+
+
+def flatten(tensors: Sequence[Tensor]) -> Tensor:
+    """One flat vector of all the tensors' elements."""
+    return torch.cat([tensor.flatten() for tensor in tensors])
+
+
+def split(vector: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
+    """The parts of a flat vector, shaped like the tensors."""
+    parts = torch.split(vector, [tensor.numel() for tensor in like])
+    return [part.view_as(tensor) for part, tensor in zip(parts, like, strict=True)]

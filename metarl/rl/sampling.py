@@ -1,0 +1,129 @@
+"""Rolling out policies in all episodes of all tasks at once."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor, wait
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from metarl.core.numerics import require_finite
+from metarl.envs.family import Array, Simulator, TaskFamily
+from metarl.policies.networks.mlp import GaussianMLP
+from metarl.policies.networks.network import Parameters
+from metarl.rl.episodes import Episodes
+
+MAX_GROUPS = 4
+
+
+class Sampler:
+    """Simulators and threads that are kept from one call to the next.
+
+    The tasks are dealt to groups that run side by side without waiting for each other, each with its own simulator, so
+    that one group's policy is computed while another group's physics runs. An episode depends on its task, its seed
+    and its noise alone, so the number of groups and threads does not change the result.
+    """
+
+    def __init__(self, family: TaskFamily, network: GaussianMLP, action_scale: float, threads: int) -> None:
+        self.family, self.network, self.action_scale = family, network, action_scale
+        groups = min(threads, MAX_GROUPS)
+        shares = [threads // groups + (group < threads % groups) for group in range(groups)]
+        self.simulators = [family.make_simulator(share) for share in shares]
+        self.workers = ThreadPoolExecutor(groups, thread_name_prefix="sampler")
+
+    def __enter__(self) -> Sampler:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.workers.shutdown()
+        for simulator in self.simulators:
+            simulator.close()
+
+    def sample(self, parameters: Parameters, tasks: Array, episodes: int, generator: np.random.Generator) -> Episodes:
+        """``episodes`` episodes of each task [task, field] with the policy of that task.
+
+        The parameters have a leading task axis. FloatingPointError if an action, observation or reward is not finite.
+        """
+        count, horizon = len(tasks), self.family.horizon
+        seeds = generator.integers(2**31, size=(count, episodes))
+        noise = generator.standard_normal((horizon, count, episodes, self.network.action_size), dtype=np.float32)
+        batch = Episodes(
+            observations=torch.empty(count, episodes, horizon, self.network.observation_size),
+            actions=torch.empty(count, episodes, horizon, self.network.action_size),
+            rewards=torch.empty(count, episodes, horizon),
+            valid=torch.empty(count, episodes, horizon, dtype=torch.bool),
+        )
+        bounds = np.linspace(0, count, min(len(self.simulators), count) + 1).astype(int)
+        jobs = [
+            self.workers.submit(
+                _roll_out,
+                simulator,
+                self.network,
+                {name: tensor[start:stop] for name, tensor in parameters.items()},
+                self.action_scale,
+                tasks[start:stop],
+                seeds[start:stop],
+                torch.from_numpy(noise[:, start:stop]),
+                _slice(batch, start, stop),
+            )
+            for simulator, start, stop in zip(self.simulators, bounds[:-1], bounds[1:], strict=False)
+        ]
+        wait(jobs)  # before an error of one goes on: the next call uses the simulators of all
+        for job in jobs:
+            job.result()
+        require_finite_episodes(batch)
+        return batch
+
+
+def require_finite_episodes(batch: Episodes) -> None:
+    """FloatingPointError names what is not finite: the cause, where a NaN in one has spread to the others."""
+    if all(bool(torch.isfinite(part).all()) for part in (batch.observations, batch.actions, batch.rewards)):
+        return
+    observed = torch.isfinite(batch.observations).all(dim=-1)
+    require_finite("the policy's actions are", batch.actions[observed])
+    require_finite("the environment's observations are", batch.observations)
+    require_finite("the environment's rewards are", batch.rewards)
+
+
+def _slice(batch: Episodes, start: int, stop: int) -> Episodes:
+    return Episodes(
+        batch.observations[start:stop], batch.actions[start:stop], batch.rewards[start:stop], batch.valid[start:stop]
+    )
+
+
+@torch.no_grad()
+def _roll_out(
+    simulator: Simulator,
+    network: GaussianMLP,
+    parameters: Parameters,
+    action_scale: float,
+    tasks: Array,
+    seeds: NDArray[np.int64],
+    noise: Tensor,
+    out: Episodes,
+) -> None:
+    """Writes the episodes of one group of tasks to ``out``; ``noise`` is [time, task, episode, action]."""
+    std = network.log_std(parameters).exp().unsqueeze(1)
+    alive = torch.ones(seeds.shape, dtype=torch.bool)
+    observations = simulator.reset(tasks, seeds)
+    for time in range(len(noise)):
+        inputs = torch.from_numpy(observations).to(noise.dtype)
+        mean, _ = network(parameters, inputs)
+        actions = mean.addcmul_(std, noise[time])
+        transition = simulator.step((actions * action_scale).numpy().astype(np.float64))
+        out.observations[:, :, time] = inputs
+        out.actions[:, :, time] = actions
+        out.rewards[:, :, time] = torch.from_numpy(transition.rewards)
+        out.valid[:, :, time] = alive
+        alive = alive & ~torch.from_numpy(transition.terminated)
+        observations = transition.observations
+
+
+def for_each_task(parameters: Parameters, count: int) -> Parameters:
+    """The same parameters for each of ``count`` tasks, without copying them."""
+    return {name: tensor.detach().expand(count, *tensor.shape) for name, tensor in parameters.items()}

@@ -1,0 +1,1 @@
+"""Trainings that live in a folder: logged, checkpointed, resumable. Independent of what is trained."""

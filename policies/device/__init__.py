@@ -1,0 +1,1 @@
+"""The inner step on a device: without automatic differentiation and in the least memory."""

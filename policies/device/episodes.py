@@ -1,0 +1,90 @@
+"""Episodes as a robot records them, checked before anything is learned from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from metarl.policies.device.advantages import device_advantages
+from metarl.policies.device.in_place import FloatArray
+from metarl.policies.device.meter import Meter
+from metarl.policies.device.network import Samples
+
+
+class Episode(TypedDict):
+    """One episode of any length: what the policy observed, did and earned at every time step.
+
+    ``actions`` are the policy's own, before the action scale and the clipping to the action bounds, as
+    ``metarl.policies.recorder.Recorder`` keeps them: what the robot executed does not tell how likely it was.
+    """
+
+    observations: ArrayLike  # [time, observation]
+    actions: ArrayLike  # [time, action]
+    rewards: ArrayLike  # [time]
+
+
+def checked_episodes(episodes: Sequence[Episode], observation_size: int, action_size: int) -> list[dict[str, Tensor]]:
+    """The episodes as float32 tensors; ValueError says which of them has what wrong with it."""
+    if not isinstance(episodes, Sequence) or isinstance(episodes, str | bytes):
+        raise ValueError(f"the episodes must be a list with one entry per episode, got {_kind(episodes)}")
+    if not episodes:
+        raise ValueError("there is no episode to adapt to: record at least one")
+    widths = {"observations": observation_size, "actions": action_size, "rewards": None}
+    return [_checked(f"episode {number}", episode, widths) for number, episode in enumerate(episodes, start=1)]
+
+
+def advantages_per_episode(
+    episodes: Sequence[Mapping[str, Tensor]], discount: float, gae_lambda: float
+) -> list[Samples]:
+    """The episodes' samples, with advantages on a linear baseline that is fitted to them.
+
+    ValueError if they are not finite, because rewards or observations are too large to compute with.
+    """
+    observations, actions, rewards = (
+        [episode[part].numpy() for episode in episodes] for part in ("observations", "actions", "rewards")
+    )
+    with np.errstate(over="ignore", invalid="ignore"):  # the check below says it in a sentence
+        advantages = device_advantages(observations, rewards, discount, gae_lambda, Meter())
+    if not all(np.isfinite(each).all() for each in advantages):
+        raise ValueError("the advantages are not finite: the rewards or observations are too large")
+    return [Samples(*parts) for parts in zip(observations, actions, advantages, strict=True)]
+
+
+def _checked(name: str, episode: Any, widths: Mapping[str, int | None]) -> dict[str, Tensor]:
+    if not isinstance(episode, Mapping):
+        raise ValueError(f"{name} must be a mapping with {', '.join(widths)}, got {_kind(episode)}")
+    for part in widths:
+        if part not in episode:
+            raise ValueError(f"{name} lacks its {part}: it must hold {', '.join(widths)}")
+    arrays = {part: _array(f"{name}: the {part}", episode[part], width) for part, width in widths.items()}
+    lengths = {part: len(array) for part, array in arrays.items()}
+    if len(set(lengths.values())) > 1:
+        counts = ", ".join(f"{length} {part}" for part, length in lengths.items())
+        raise ValueError(f"{name} must have as many of each per time step, got {counts}")
+    if not lengths["rewards"]:
+        raise ValueError(f"{name} is empty: it must have at least one time step")
+    return {part: torch.from_numpy(array) for part, array in arrays.items()}
+
+
+def _array(name: str, value: Any, width: int | None) -> FloatArray:
+    shape = "[time]" if width is None else f"[time, {width}]"
+    try:
+        # A number too large for float32 becomes infinite, which the check below names.
+        with np.errstate(over="ignore"):
+            array = np.require(value, np.float32, ["C", "W", "E"])  # no copy if it is all that already
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be an array of numbers {shape}") from None
+    if array.ndim != (1 if width is None else 2) or (width is not None and array.shape[1] != width):
+        raise ValueError(f"{name} must have the shape {shape}, got {list(array.shape)}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} hold a NaN or an infinite number")
+    return array
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__

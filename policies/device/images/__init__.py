@@ -1,0 +1,1 @@
+"""The inner step of an image network on a device."""

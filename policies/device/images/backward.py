@@ -1,0 +1,220 @@
+"""The way back through an image network on a device: every updated layer's gradient, from the last to the first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metarl.policies.device.accumulators import Channels, Sums, sum_of
+from metarl.policies.device.images.blocks import (
+    Block,
+    DeviceImageNetwork,
+    ImageTrace,
+    Stored,
+    Unit,
+    add,
+    batch_scores,
+    forward,
+)
+from metarl.policies.device.images.convolution import add_weight_gradient, convolve_back
+from metarl.policies.device.images.feature_maps import Planes, empty_planes, unpool
+from metarl.policies.device.images.norm import (
+    group_means,
+    norm_back,
+    norm_back_by_parts,
+    normalised_parts,
+    part_products,
+    plane_products,
+    plane_sums,
+)
+from metarl.policies.device.images.recomputation import conv_input
+from metarl.policies.device.in_place import FloatArray
+from metarl.policies.device.in_place import block as pass_activation
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images in work, and where their gradients go."""
+
+    labels: NDArray[np.int64]  # [image]
+    trace: ImageTrace
+    sums: Sums  # in the unit of one image
+    alone: bool  # no other images are added, so that channels that these do not keep need no room in the sums
+
+
+def accumulate(device: DeviceImageNetwork, batch: Batch) -> Iterator[int]:
+    """Adds the gradients of the images' cross-entropy to the sums; yields each layer that the way back has passed."""
+    planes = forward(device, batch.trace)
+    features, shape = _features(device, planes), planes.shape
+    planes.free()
+    last = len(device.layers) - 1
+    at_logits = _logit_gradient(device, features, batch.labels)
+    if device.layers[last].updated:
+        _add_last_layer(device, batch, features, at_logits)
+    yield last
+    del features
+    if device.first == last:
+        return
+    gradient = _feature_gradient(device, at_logits, shape)
+    for block in reversed(device.blocks):
+        if block.last < device.first:
+            return
+        yield from _block_back(device, block, gradient, batch)
+
+
+def _features(device: DeviceImageNetwork, planes: Planes) -> FloatArray:
+    """The last layer's input [image, feature]."""
+    channels, images, height, width = planes.shape
+    if device.averages:
+        features = device.meter.empty(images, channels)
+        np.divide(plane_sums(planes.array, device.meter).T, planes.positions, out=features)
+        return features
+    features = device.meter.empty(images, channels * planes.positions)
+    features.reshape(images, channels, height, width)[:] = planes.array.transpose(1, 0, 2, 3)
+    return features
+
+
+def _feature_gradient(device: DeviceImageNetwork, at_logits: FloatArray, shape: tuple[int, int, int, int]) -> Planes:
+    gradient = empty_planes(device.meter, shape)
+    channels, images, height, width = shape
+    at_features = device.meter.empty(images, device.layers[-1].weight.shape[1])
+    np.matmul(at_logits, device.layers[-1].weight, out=at_features)
+    if device.averages:
+        np.divide(at_features, height * width, out=at_features)
+        gradient.array[:] = at_features.T[:, :, None, None]
+    else:
+        gradient.array[:] = at_features.reshape(images, channels, height, width).transpose(1, 0, 2, 3)
+    return gradient
+
+
+def _logit_gradient(device: DeviceImageNetwork, features: FloatArray, labels: NDArray[np.int64]) -> FloatArray:
+    """softmax - one-hot [image, way]."""
+    layer = device.layers[-1]
+    logits = device.meter.empty(len(labels), len(layer.bias))
+    np.matmul(features, layer.weight.T, out=logits)
+    for row, label in zip(logits, labels, strict=True):
+        np.add(row, layer.bias, out=row)
+        np.subtract(row, row.max(), out=row)
+        np.exp(row, out=row)
+        np.divide(row, np.add.reduce(row), out=row)
+        row[label] -= 1
+    return logits
+
+
+def _add_last_layer(device: DeviceImageNetwork, batch: Batch, features: FloatArray, at_logits: FloatArray) -> None:
+    biases, weights = _sum(device, batch, -1, "bias"), _sum(device, batch, -1, "weight")
+    np.add(biases, np.add.reduce(at_logits, axis=0), out=biases)
+    row = device.meter.empty(features.shape[1])
+    for target, of_way in zip(weights, at_logits.T, strict=True):
+        np.add(target, np.matmul(of_way, features, out=row), out=target)
+
+
+def _block_back(device: DeviceImageNetwork, block: Block, gradient: Planes, batch: Batch) -> Iterator[int]:
+    """From the gradient at a block's output to that at its input, in its memory."""
+    trace = batch.trace
+    unpool(gradient, *trace.sides[block.last], trace.pooled.pop(block.last))
+    pass_activation(gradient.travelling, trace.bits.pop(block.last), device.row, device.slope)
+    beyond = device.first < block.first
+    other = None
+    if block.shortcut and (beyond or any(device.layers[index].updated for index in block.shortcut)):
+        other = gradient.copy() if device.first <= block.units[-1].norm else gradient
+        yield from _unit_back(device, block, block.shortcut, other, beyond, batch)
+        if not beyond and other is not gradient:
+            other.free()
+    for unit in reversed(block.units):
+        if unit.norm < device.first:
+            return
+        if unit is not block.units[-1]:
+            pass_activation(gradient.travelling, trace.bits.pop(unit.norm), device.row, device.slope)
+        yield from _unit_back(device, block, unit, gradient, device.first < unit.conv, batch)
+    if other is not None and beyond:
+        add(gradient, other)
+
+
+def _unit_back(
+    device: DeviceImageNetwork, block: Block, unit: Unit, gradient: Planes, beyond: bool, batch: Batch
+) -> Iterator[int]:
+    """Through a norm and its convolution; ``beyond``: the gradient at the unit's input is needed."""
+    conv = device.layers[unit.conv]
+    _norm_back(device, block, unit, gradient, beyond or conv.updated, batch)
+    yield unit.norm
+    if conv.updated:
+        _add_convolution(device, unit.conv, gradient, batch)
+    yield unit.conv
+    if beyond:
+        convolve_back(gradient, conv.weight)
+
+
+def _norm_back(
+    device: DeviceImageNetwork, block: Block, unit: Unit, gradient: Planes, pass_on: bool, batch: Batch
+) -> None:
+    """Adds the norm's own gradients, then turns g at its output into g at its input if it is to ``pass_on``."""
+    layer, statistics = device.layers[unit.norm], batch.trace.statistics[unit.norm]
+    stored = batch.trace.stored.pop(unit.norm, None)
+    sums = plane_sums(gradient.array, device.meter)
+    products = None
+    if stored is not None:
+        products = plane_products(stored.planes.array, gradient.array, stored.channels, device.meter)
+        _add_norm(device, unit.norm, stored, sums, products, batch)
+    if not pass_on:
+        return
+    if stored is not None and stored.channels is None and products is not None:
+        means = group_means(layer.weight, sums, products, gradient.positions)
+        norm_back(gradient, layer.weight, statistics, means, stored.planes)
+        return
+    stored = None  # its memory is free for what is computed again
+    again = partial(
+        normalised_parts,
+        conv_input(device, block, unit, batch.trace),
+        device.layers[unit.conv].weight,
+        statistics,
+    )
+    means = group_means(layer.weight, sums, part_products(again(), gradient), gradient.positions)
+    norm_back_by_parts(gradient, layer.weight, statistics, means, again())
+
+
+def _add_norm(
+    device: DeviceImageNetwork, index: int, stored: Stored, sums: FloatArray, products: FloatArray, batch: Batch
+) -> None:
+    """Adds gamma_bw * gamma_fw * g(w) and gamma_bw * g(b), given the sums over positions that they are sums of."""
+    scored = "backward" in device.layers[index].clips
+    backward = batch_scores(device, index, "backward", sums) if scored else None
+    biases = _sum(device, batch, index, "bias")
+    weights = _sum(device, batch, index, "weight", stored.channels if batch.alone else None)
+    bias_gradient, weight_gradient = np.add.reduce(sums, axis=1), np.add.reduce(products, axis=1)
+    if backward is not None:
+        bias_gradient *= backward
+        weight_gradient *= backward if stored.channels is None else backward[stored.channels]
+    if stored.scores is not None:
+        weight_gradient *= stored.scores
+    np.add(biases, bias_gradient, out=biases)
+    if stored.channels is None or batch.alone:
+        np.add(weights, weight_gradient, out=weights)
+    else:
+        weights[stored.channels] += weight_gradient
+
+
+def _add_convolution(device: DeviceImageNetwork, index: int, gradient: Planes, batch: Batch) -> None:
+    layer, stored = device.layers[index], batch.trace.stored.pop(index)
+    scored = "backward" in layer.clips
+    backward = batch_scores(device, index, "backward", plane_sums(gradient.array, device.meter)) if scored else None
+    add_weight_gradient(
+        _sum(device, batch, index, "weight", stored.channels if batch.alone else None),
+        stored.planes.array,
+        gradient.array,
+        layer.weight,
+        device.meter,
+        None if batch.alone else stored.channels,
+        (stored.scores, backward),
+    )
+
+
+def _sum(
+    device: DeviceImageNetwork, batch: Batch, index: int, kind: str, channels: Channels | None = None
+) -> FloatArray:
+    name = f"{device.layers[index].name}.{kind}"
+    return sum_of(batch.sums, name, device.parameters, device.meter, channels)

@@ -1,0 +1,1 @@
+"""What a controller's file holds, and the checks that it has to pass."""

@@ -1,0 +1,280 @@
+"""That the benchmarks measure what they say, on tiny sizes; how fast anything is stays out of it."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from importlib.util import find_spec
+
+import gymnasium
+import mujoco
+import numpy as np
+import pytest
+import torch
+from gymnasium.wrappers import TimeLimit
+from mujoco import rollout
+
+from metarl.core.threads import available_threads
+from metarl.experiments.bench import images, iteration, measure, peers, sampling
+from metarl.experiments.bench.cheetah import make_cheetah
+from metarl.experiments.bench.measure import Scale, rates_in_turn, ratio_of, sampling_job, spread
+from metarl.experiments.bench.vector_environments import PEERS, Peer, make_policy
+from metarl.images.tasks import ImageTask
+from metarl.images.training import meta_gradient
+from metarl.rl.settings import preset
+from metarl.runs.folder import PHASES
+
+TINY = Scale(tasks=3, episodes=2, horizon=8)
+
+
+def test_ratio_of_medians_and_of_turns():
+    result = ratio_of([1.0, 6.0, 2.0], [4.0, 8.0, 2.0])
+    assert result == {"ratio": 0.5, "ratio_min": 0.25, "ratio_max": 1.0}
+    assert spread([5.0, 1.0, 2.0, 4.0]) == {"median": 3.0, "min": 1.0, "max": 5.0}
+
+
+def test_work_takes_turns_after_a_warm_up(monkeypatch):
+    now, turns = 0.0, []
+
+    def work(name, seconds, steps):
+        nonlocal now
+        turns.append(name)
+        now += seconds if len(turns) > 2 else 100.0
+        return steps
+
+    monkeypatch.setattr(measure.time, "perf_counter", lambda: now)
+    rates = rates_in_turn({"a": partial(work, "a", 2.0, 10), "b": partial(work, "b", 4.0, 60)}, repetitions=3)
+    assert turns == ["a", "b"] * 4
+    assert rates == {"a": [5.0] * 3, "b": [15.0] * 3}
+
+
+def test_full_scale_is_that_of_training():
+    settings = preset(measure.FAMILY)
+    family = measure.get_family(measure.FAMILY)
+    assert Scale() == Scale(settings.tasks, settings.episodes, settings.horizon or family.horizon)
+
+
+@pytest.mark.parametrize("module", [sampling, iteration, peers])
+@pytest.mark.parametrize(("threads", "used"), [(3, 3), (None, available_threads())])
+def test_run_measures_at_full_scale(monkeypatch, module, threads, used):
+    monkeypatch.setattr(module, "measure", lambda *arguments, **named: arguments)
+    arguments = module.run(threads)
+    assert Scale() in arguments
+    assert used in arguments
+
+
+# --- sampling
+
+
+def test_sampling_result(capsys):
+    result = sampling.measure(TINY, threads=2, repetitions=2)
+    parts = result["parts"]
+    assert set(parts) == {"sampler", "ceiling", "calls"}
+    assert result["ratio"] == parts["sampler"]["median"] / parts["ceiling"]["median"] > 0
+    assert result["over_calls"]["ratio"] == parts["sampler"]["median"] / parts["calls"]["median"]
+    assert result["torch_threads"] == 1
+    assert result["difference"] < 1e-9
+    assert json.loads(json.dumps(result)) == result
+    sampling.show(result)
+    assert f"{result['ratio']:.2f}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.0])
+def test_what_is_replayed_is_what_the_sampler_does(scale):
+    """States and controls against the episodes of a sampler with two threads, and those against the bounds."""
+    job = sampling_job(TINY, threads=2)
+    job = replace(job, settings=replace(job.settings, action_scale=scale))
+    with job.sampler() as sampler:
+        episodes = job.sample(sampler)
+    recorder = sampling.record(job)
+    states, controls = np.stack(recorder.states), np.stack(recorder.controls)
+    assert states.shape == (9, 6, 19)
+    assert controls.shape == (8, 6, 6)
+    observations = episodes.observations.flatten(0, 1).transpose(0, 1).numpy()
+    np.testing.assert_array_equal(states[:-1, :, 2:].astype(np.float32), observations[..., :17])
+    actions = episodes.actions.flatten(0, 1).transpose(0, 1).numpy()
+    np.testing.assert_array_equal(controls, np.clip(scale * actions.astype(np.float64), -1, 1))
+    assert (controls == 1).any()
+    assert (np.abs(scale * actions) > 1).any()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_replay_is_the_physics(threads):
+    """Both replays against a loop of mj_step."""
+    recorder = sampling.record(sampling_job(TINY, threads))
+    with rollout.Rollout(nthread=0 if threads == 1 else threads) as pool:
+        replay = sampling.Replay(recorder, threads, pool)
+        assert replay.in_one_call() == replay.in_many_calls() == 48
+        model = recorder.simulator.model
+        for episode in range(6):
+            data = mujoco.MjData(model)
+            mujoco.mj_setState(model, data, recorder.states[0][episode], mujoco.mjtState.mjSTATE_FULLPHYSICS)
+            for step in range(8):
+                data.ctrl[:] = recorder.controls[step][episode]
+                mujoco.mj_step(model, data, nstep=5)
+                np.testing.assert_allclose(replay.states[episode, 5 * step + 4, 1:10], data.qpos, atol=1e-9)
+            np.testing.assert_allclose(replay.short_states[episode, -1, 1:10], data.qpos, atol=1e-6)
+
+
+@pytest.mark.parametrize("wrong", ["states", "controls"])
+def test_a_replay_of_something_else_is_noticed(monkeypatch, wrong):
+    def record_wrongly(job, record=sampling.record):
+        recorder = record(job)
+        getattr(recorder, wrong)[2][4, 3] += 1e-3
+        return recorder
+
+    monkeypatch.setattr(sampling, "record", record_wrongly)
+    with pytest.raises(RuntimeError, match="not those of the sampler"):
+        sampling.measure(TINY, threads=1, repetitions=1)
+
+
+# --- iteration
+
+
+def test_iteration_result(capsys):
+    result = iteration.measure(TINY, threads=2, repetitions=1)
+    for of in (result, result["p_meta"]):
+        assert set(of["parts"]) == {*PHASES, "rest"}
+        assert sum(part["median"] for part in of["parts"].values()) == pytest.approx(of["total"]["median"])
+    assert result["p_meta"]["ratio"] == result["p_meta"]["total"]["median"] / result["total"]["median"]
+    assert result["ratio"] == result["total"]["median"] / result["parts"]["sampling"]["median"] > 1
+    assert 50 < result["peak_rss_mib"] < 4096  # a wrong unit is off by 1024
+    assert json.loads(json.dumps(result)) == result
+    iteration.show(result)
+    printed = capsys.readouterr().out
+    assert f"{result['ratio']:.2f}" in printed
+    assert "conjugate gradient" in printed
+
+
+def test_the_first_iteration_is_only_a_warm_up(monkeypatch):
+    iterations = {
+        "maml": [(100.0, {"sampling": 1.0}), (3.0, {"sampling": 2.0}), (6.0, {"sampling": 3.0})],
+        "p-meta": [(200.0, {"sampling": 1.0}), (6.0, {"sampling": 2.0}), (9.0, {"sampling": 2.0})],
+    }
+    monkeypatch.setattr(iteration, "peak_memory", lambda *_: 1.0)
+    monkeypatch.setattr(
+        iteration, "timed_iterations", lambda *arguments: iter(iterations[arguments[2]][: arguments[3]])
+    )
+    result = iteration.measure(TINY, threads=1, repetitions=2)
+    assert result["p_meta"]["ratio"] == 7.5 / 4.5
+    assert (result["p_meta"]["ratio_min"], result["p_meta"]["ratio_max"]) == (1.5, 2.0)
+    assert result["total"] == {"median": 4.5, "min": 3.0, "max": 6.0}
+    assert result["ratio"] == 4.5 / 2.5
+    assert result["parts"]["rest"] == {"median": 2.0, "min": 1.0, "max": 3.0}
+
+
+# --- peers
+
+
+@pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.name)
+def test_a_round_of_every_peer(peer):
+    if find_spec(peer.package) is None:
+        pytest.skip(f"{peer.package} is not installed")
+    with peer.open(2, 1, 3) as a_round:
+        assert a_round() == 6
+        assert a_round() == 6
+
+
+def test_peers_simulate_the_same_cheetah():
+    environment = make_cheetah(8)
+    assert environment.spec.max_episode_steps == 8
+    assert isinstance(environment, TimeLimit)
+    ours = gymnasium.make("metarl/HalfCheetahVelocity-v0")
+    observations, _ = ours.reset(seed=3)
+    environment.reset()
+    environment.unwrapped.set_state(np.r_[observations[17], observations[:8]], observations[8:17])
+    action = np.linspace(-1, 1, 6)
+    np.testing.assert_allclose(environment.step(action)[0], ours.step(action)[0][:17], atol=1e-9)
+
+
+def test_policy_of_the_peers():
+    policy = make_policy(17, 6)
+    observations = np.random.default_rng(0).normal(size=(500, 17))
+    actions = policy(observations)
+    assert actions.shape == (500, 6)
+    assert actions.min() == -1
+    assert actions.max() == 1
+    assert not np.array_equal(actions, policy(observations)), "the noise is missing"
+
+
+def fake_peer(name: str, opened: list, package: str = "rich") -> Peer:
+    @contextmanager
+    def open_it(environments, threads, horizon):
+        opened.append((name, environments, threads, horizon))
+        yield lambda: environments * horizon
+
+    return Peer(name, package, lambda threads: (threads, 5 * threads, 2 * threads), open_it)
+
+
+def test_peers_are_measured_at_their_best_and_skipped_if_missing(monkeypatch, capsys):
+    opened: list = []
+    monkeypatch.setattr(peers, "rate_of", lambda peer, environments, *_: {2: 1.0, 10: 9.0, 4: 3.0}[environments])
+    monkeypatch.setattr(
+        peers,
+        "rates_in_turn",
+        lambda works, repetitions: {"metarl": [8.0, 12.0], "slow": [1.0, 1.0], "fast": [4.0, 5.0]},
+    )
+    missing = fake_peer("absent", opened, "no_such_package")
+    result = peers.measure([fake_peer("slow", opened), missing, fake_peer("fast", opened)], TINY, 2, 2, 0.0)
+    assert opened == [("slow", 10, 2, 8), ("fast", 10, 2, 8)]
+    slow, absent, fast = result["parts"]
+    assert result["fastest_peer"] == "fast"
+    assert result["ratio"] == fast["ratio"] == 10 / 4.5
+    assert slow["ratio"] == 10.0
+    assert slow["tried"] == {"2": 1.0, "10": 9.0, "4": 3.0}
+    assert "no_such_package" in absent["skipped"]
+    assert json.loads(json.dumps(result)) == result
+    peers.show(result)
+    printed = capsys.readouterr().out
+    assert "absent is skipped: the package no_such_package is not installed." in printed
+    assert "2.22" in printed
+
+
+def test_peers_really_run(capsys):
+    """Our sampler beside one real peer."""
+    sync = replace(PEERS[0], environments=lambda threads: (1, 2))
+    result = peers.measure([sync], TINY, threads=1, repetitions=1, seconds=0.0)
+    (part,) = result["parts"]
+    assert set(part["tried"]) == {"1", "2"}
+    assert result["ratio"] == result["ours"]["median"] / part["rate"]["median"] > 0
+    peers.show(result)
+    assert "SyncVectorEnv" in capsys.readouterr().out
+
+
+def test_rounds_go_on_until_the_time_is_up(monkeypatch):
+    now = 0.0
+
+    def a_round():
+        nonlocal now
+        now += 0.4
+        return 7
+
+    monkeypatch.setattr(peers.time, "perf_counter", lambda: now)
+    assert peers.rounds_for(1.0, a_round) == 21
+    assert peers.rounds_for(0.0, a_round) == 7
+
+
+@pytest.mark.parametrize("method", ["maml++", "p-meta"])
+def test_both_ways_to_the_image_meta_gradient_agree(method):
+    place = images.workplace(method, side=16)
+    # Attention starts with equal scores: which of them are cut must not hang on the last bit.
+    parameters = {name: tensor.double() for name, tensor in place.parameters.items()}
+    generator = torch.Generator().manual_seed(1)
+    parameters |= {
+        name: torch.randn(tensor.shape, generator=generator).double()
+        for name, tensor in parameters.items()
+        if name.startswith("attention.")
+    }
+    tasks = [ImageTask(*(batch._replace(images=batch.images.double()) for batch in task)) for task in place.tasks]
+    place = replace(place, parameters=parameters, tasks=tasks)
+    with ThreadPoolExecutor(1) as executor:
+        gradients, _, _ = meta_gradient(place.network, parameters, place.method, tasks, False, executor)
+    torch.testing.assert_close(images.vectorised_gradient(place), gradients)
+
+
+def test_images_takes_turns_and_says_the_ratio(capsys):
+    result = images.measure((16,), threads=1, repetitions=1)
+    assert list(result["cases"]) == ["maml 16", "p-meta 16"]
+    images.show(result)
+    assert "vectorised / task by task" in capsys.readouterr().out

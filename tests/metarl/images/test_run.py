@@ -1,0 +1,131 @@
+"""Image runs in folders: what they leave, that an interrupted one ends with the same bytes, and what is refused."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from coloured_images import small_settings, write_images
+
+from metarl.images.run import (
+    best_classifier,
+    is_image_run,
+    read_image_config,
+    resume_image_run,
+    start_image_run,
+)
+from metarl.images.settings import ImageSettings, build_network
+from metarl.images.training import initial_state, load_data
+from metarl.policies.classifier import load_classifier, save_classifier
+from metarl.runs.folder import CONTROLLER, PROGRESS
+from metarl.runs.run import CheckpointSettings
+
+OFTEN = CheckpointSettings(checkpoint_iterations=2)
+
+
+class Stop(Exception):
+    """Somebody pulls the plug."""
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> ImageSettings:
+    return small_settings(write_images(tmp_path_factory.mktemp("images")), method="p-meta")
+
+
+def start(folder: Path, settings: ImageSettings, stop_after: int = 0) -> None:
+    def on_iteration(step) -> None:
+        if step.state.iteration == stop_after:
+            raise Stop
+
+    start_image_run(folder, settings, load_data(settings), OFTEN, on_iteration)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in (PROGRESS, CONTROLLER)}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, settings: ImageSettings) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    start(folder, settings)
+    return folder
+
+
+def test_a_run_leaves_its_files(whole: Path, settings: ImageSettings) -> None:
+    assert is_image_run(whole) and read_image_config(whole) == settings
+    with (whole / PROGRESS).open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "1", "1", "2", "2", "2"]
+    assert [bool(row["validation_accuracy"]) for row in rows] == [False, False, True] * 2
+    assert all(0 <= float(row["accuracy_after"]) <= 1 and float(row["loss_after"]) > 0 for row in rows)
+    trained = load_classifier(whole / CONTROLLER)
+    metadata, training = trained.metadata, trained.metadata.training
+    assert trained.network == build_network(settings)
+    assert (metadata.method, metadata.inner_steps, metadata.shots, metadata.queries) == ("p-meta", 2, 1, 2)
+    best = training["best_epoch"]
+    accuracy = float(rows[3 * best - 1]["validation_accuracy"])
+    assert accuracy == training["best_validation_accuracy"]
+    assert accuracy == max(float(row["validation_accuracy"] or 0) for row in rows)
+    alphas = trained.parameters["step_sizes"]
+    assert [float(rows[3 * best - 1][f"step_size_norm1_{step}"]) for step in (1, 2)] == alphas[:, 1].tolist()
+    assert training["settings"]["data"] == metadata.data == settings.data.name
+
+
+@pytest.mark.parametrize("iteration", [1, 3, 5])
+def test_resumed_to_the_same_bytes(tmp_path: Path, whole: Path, settings: ImageSettings, iteration: int) -> None:
+    with pytest.raises(Stop):
+        start(tmp_path / "run", settings, stop_after=iteration)
+    assert load_classifier(tmp_path / "run" / CONTROLLER).metadata.training["iterations"] == iteration
+    resume_image_run(tmp_path / "run", settings, load_data(settings), OFTEN)
+    assert contents(tmp_path / "run") == contents(whole)
+
+
+def test_folders_that_are_refused(tmp_path: Path, whole: Path, settings: ImageSettings) -> None:
+    before = contents(whole)
+    with pytest.raises(ValueError, match="exists already and is not overwritten"):
+        start(whole, settings)
+    assert contents(whole) == before
+    with pytest.raises(ValueError, match="is not the folder of a run"):
+        read_image_config(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"family": "images", "settings": {"data": "x", "ways": 1}}))
+    with pytest.raises(ValueError, match="setting 'ways' must be at least 2, got 1"):
+        read_image_config(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        ({"backbone": "vgg"}, "setting 'backbone' must be one of conv4, resnet12, got vgg"),
+        ({"norm": "layer"}, "setting 'norm' must be one of group, batch"),
+        ({"backbone": "resnet12", "pooling": "average"}, "setting 'pooling' must be max for resnet12"),
+        ({"method": "mamml"}, "unknown method 'mamml'"),
+        ({"ways": 1}, "setting 'ways' must be at least 2"),
+        ({"shots": 0}, "setting 'shots' must be at least 1"),
+        ({"side": 15}, "setting 'side' must be at least 16"),
+        ({"task_batch": 0}, "setting 'task_batch' must be at least 1"),
+        ({"task_batch": 4}, "setting 'tasks_per_epoch' must be a multiple of the task batch, 4, got 6"),
+        ({"learning_rate": float("nan")}, "setting 'learning_rate' must be a number above 0"),
+        ({"lasso": -1.0}, "setting 'lasso' must be a number of at least 0"),
+        ({"seed": -1}, "setting 'seed' must be at least 0"),
+    ],
+)
+def test_settings_that_are_impossible(overrides: dict[str, object], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        small_settings(Path(), **overrides)
+
+
+def test_the_task_batch_of_the_paper() -> None:
+    assert ImageSettings(Path()).tasks == ImageSettings(Path(), shots=5).tasks == 4
+    assert ImageSettings(Path(), backbone="resnet12").tasks == 4
+    assert ImageSettings(Path(), backbone="resnet12", shots=5).tasks == 2
+    assert ImageSettings(Path()).iterations == 25_000
+
+
+def test_before_the_first_epoch_there_is_the_untrained_classifier(tmp_path: Path, settings: ImageSettings) -> None:
+    state = initial_state(settings)
+    save_classifier(best_classifier(settings, state), tmp_path / CONTROLLER)
+    loaded = load_classifier(tmp_path / CONTROLLER)
+    assert loaded.metadata.training["best_validation_accuracy"] is None
+    assert loaded.parameters.keys() == state.parameters.keys()
+    assert all(torch.equal(loaded.parameters[name], tensor) for name, tensor in state.parameters.items())

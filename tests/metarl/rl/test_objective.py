@@ -1,0 +1,110 @@
+"""The meta-gradient against finite differences, the Fisher-vector product against the exact Hessian of the KL."""
+
+import pytest
+import torch
+from small_problems import small_objective, small_parameters
+from torch.autograd.functional import hessian
+
+from metarl.losses import kl_divergence
+from metarl.policies.networks.network import Parameters
+from metarl.rl.objective import MetaObjective, flatten, split
+from metarl.rl.trpo import natural_step
+
+CASES = [("maml", 1), ("maml", 2), ("anil", 1), ("boil", 2), ("maml++", 1), ("maml++", 2), ("p-meta-layers", 1)]
+
+
+def numeric_gradient(objective: MetaObjective, parameters: Parameters, epsilon: float = 1e-6) -> torch.Tensor:
+    """Central differences of the loss that ``measure`` gives, one meta-parameter at a time."""
+    old = objective.gradient(parameters).adapted
+    size = sum(parameters[name].numel() for name in objective.trained)
+    slopes = []
+    for unit in torch.eye(size, dtype=torch.float64) * epsilon:
+        below, above = (objective.measure(objective.displaced(parameters, step), old).loss for step in (unit, -unit))
+        slopes.append((above - below) / (2 * epsilon))
+    return torch.tensor(slopes, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(("method", "inner_steps"), CASES)
+def test_second_order_meta_gradient_equals_finite_differences(method: str, inner_steps: int) -> None:
+    parameters = small_parameters(method, inner_steps)
+    objective = small_objective(method, inner_steps)
+    gradient = objective.gradient(parameters).trained
+    torch.testing.assert_close(gradient, numeric_gradient(objective, parameters), atol=1e-7, rtol=1e-5)
+
+
+def test_first_order_gradient_leaves_the_second_derivatives_out() -> None:
+    parameters = small_parameters()
+    exact = small_objective().gradient(parameters).trained
+    first = small_objective(first_order=True).gradient(parameters).trained
+    assert (exact - first).norm() > 1e-3 * exact.norm()
+
+    def at_the_adapted_point(objective: MetaObjective) -> torch.Tensor:
+        """Adapts first, and differentiates with the adapted policy as the starting point."""
+        terms = []
+        for task in objective.tasks:
+            single = MetaObjective(
+                objective.network,
+                objective.method,
+                objective.trained,
+                False,
+                [task._replace(support=())],
+                objective.executor,
+            )
+            adapted = adapted_parameters(objective, parameters, task.support)
+            terms.append(single.gradient(adapted)[0])
+        return torch.stack(terms).mean(dim=0)
+
+    torch.testing.assert_close(first, at_the_adapted_point(small_objective()))
+
+
+def adapted_parameters(objective: MetaObjective, parameters: Parameters, support: tuple) -> Parameters:
+    from metarl.inner_loop import as_leaves, inner_step
+
+    for step, batch in enumerate(support):
+        parameters = as_leaves(
+            inner_step(objective.network, as_leaves(parameters), objective.method, step, batch, False)
+        )
+    return {name: tensor.detach() for name, tensor in parameters.items()}
+
+
+@pytest.mark.parametrize(("method", "inner_steps"), CASES)
+def test_fisher_product_equals_the_exact_hessian_of_the_kl(method: str, inner_steps: int) -> None:
+    parameters, objective = small_parameters(method, inner_steps), small_objective(method, inner_steps)
+    old = objective.gradient(parameters).adapted
+    start = flatten([parameters[name] for name in objective.trained])
+
+    def divergence(vector: torch.Tensor) -> torch.Tensor:
+        parts = split(vector, [parameters[name] for name in objective.trained])
+        moved = parameters | dict(zip(objective.trained, parts, strict=True))
+        terms = [
+            kl_divergence(*before, *objective.query_distribution(moved, task, differentiable=True), task.query.valid)
+            for task, before in zip(objective.tasks, old, strict=True)
+        ]
+        return torch.stack(terms).mean()
+
+    exact = hessian(divergence, start)
+    product = objective.fisher_product(parameters, fraction=1.0, damping=0.0)
+    columns = torch.stack([product(unit) for unit in torch.eye(len(start), dtype=torch.float64)])
+    torch.testing.assert_close(columns, exact, atol=1e-9, rtol=1e-7)
+
+
+def test_damping_and_fraction() -> None:
+    parameters, vector = small_parameters(), torch.ones(55, dtype=torch.float64)
+    objective = small_objective(tasks=4)
+    undamped = objective.fisher_product(parameters, 0.5, 0.0)(vector)
+    torch.testing.assert_close(objective.fisher_product(parameters, 0.5, 0.1)(vector), undamped + 0.1)
+    half = MetaObjective(
+        objective.network, objective.method, objective.trained, False, objective.tasks[:2], objective.executor
+    )
+    torch.testing.assert_close(half.fisher_product(parameters, 1.0, 0.0)(vector), undamped)
+
+
+def test_the_natural_step_moves_the_policies_by_the_limit() -> None:
+    parameters, objective = small_parameters(), small_objective()
+    gradient, _, loss, old = objective.gradient(parameters)
+    product = objective.fisher_product(parameters, 1.0, 0.0)
+    step = natural_step(product, gradient, max_kl=1e-6, cg_steps=60)
+    measured = objective.measure(objective.displaced(parameters, step), old)
+    assert measured.loss < loss
+    assert measured.kl == pytest.approx(1e-6, rel=0.02)
+    assert objective.measure(parameters, old).kl == 0

@@ -1,0 +1,270 @@
+"""Runs in folders: what they leave, and that an interrupted one ends with the numbers of an undisturbed one."""
+
+import csv
+import json
+import threading
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from point_family import TINY, point_family
+
+import metarl.core.atomic
+import metarl.runs.checkpoint
+import metarl.runs.folder
+from metarl.api import resume, train
+from metarl.policies.controller import load
+from metarl.policies.files.tensor_file import write_tensors
+from metarl.rl.settings import TrainSettings
+from metarl.runs.checkpoint import FOLDER, KIND, checkpoint_files, read_checkpoint
+from metarl.runs.folder import CONTROLLER, PROGRESS, read_config
+from metarl.runs.run import CheckpointSettings, Hooks, exclusive
+
+OFTEN = CheckpointSettings(checkpoint_iterations=2)
+OUTPUTS = (PROGRESS, CONTROLLER)
+ATTENDING = replace(TINY, method="p-meta-fw0.3-bw0.3")
+
+
+class Stop(Exception):
+    """Somebody pulls the plug."""
+
+
+def stop_after(iteration: int) -> Hooks:
+    def on_iteration(step) -> None:
+        if step.state.iteration == iteration:
+            raise Stop
+
+    return Hooks(on_iteration=on_iteration)
+
+
+def run(folder: Path, settings: TrainSettings = TINY, **kwargs) -> None:
+    train(point_family(), settings=settings, out=folder, checkpoints=OFTEN, **kwargs)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in OUTPUTS}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    run(folder)
+    return contents(folder)
+
+
+def test_a_run_leaves_its_files(tmp_path: Path) -> None:
+    run(tmp_path / "run")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["family"] == "point" and config["versions"]["torch"] == torch.__version__
+    assert read_config(tmp_path / "run") == ("point", TINY)
+    assert len((tmp_path / "run" / PROGRESS).read_text().splitlines()) == 1 + TINY.iterations
+    assert len((tmp_path / "run" / "timings.csv").read_text().splitlines()) == 1 + TINY.iterations
+    assert list((tmp_path / "run" / "tensorboard").iterdir())
+    assert [path.name for path in checkpoint_files(tmp_path / "run")] == [
+        "iteration-00000006.safetensors",
+        "iteration-00000004.safetensors",
+    ]
+    assert load(tmp_path / "run" / CONTROLLER).metadata.training["iterations"] == TINY.iterations
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_same_seed_same_numbers_whatever_the_threads(
+    tmp_path: Path, uninterrupted: dict[str, bytes], threads: int
+) -> None:
+    train(point_family(), settings=replace(TINY, threads=threads), out=tmp_path / "run")
+    assert contents(tmp_path / "run") == uninterrupted
+
+
+def test_another_seed_gives_other_numbers(tmp_path: Path, uninterrupted: dict[str, bytes]) -> None:
+    train(point_family(), settings=replace(TINY, seed=1), out=tmp_path / "run")
+    assert contents(tmp_path / "run")[PROGRESS] != uninterrupted[PROGRESS]
+
+
+@pytest.mark.parametrize("iteration", [1, 2, 5])
+def test_resumed_after_an_exception(tmp_path: Path, uninterrupted: dict[str, bytes], iteration: int) -> None:
+    with pytest.raises(Stop):
+        run(tmp_path / "run", hooks=stop_after(iteration))
+    assert load(tmp_path / "run" / CONTROLLER).metadata.training["iterations"] == iteration
+    resume(tmp_path / "run", family=point_family(), checkpoints=OFTEN)
+    assert contents(tmp_path / "run") == uninterrupted
+
+
+def test_resumed_from_an_older_checkpoint_when_the_newest_is_damaged(
+    tmp_path: Path, uninterrupted: dict[str, bytes]
+) -> None:
+    with pytest.raises(Stop):
+        run(tmp_path / "run", hooks=stop_after(5))
+    newest = checkpoint_files(tmp_path / "run")[0]
+    newest.write_bytes(newest.read_bytes()[:-3])
+    with pytest.warns(UserWarning, match=f"{newest.name}.*truncated.*going on from iteration-00000004"):
+        resume(tmp_path / "run", family=point_family(), checkpoints=OFTEN)
+    assert contents(tmp_path / "run") == uninterrupted
+
+
+def test_resumed_before_the_first_checkpoint(tmp_path: Path, uninterrupted: dict[str, bytes]) -> None:
+    with pytest.raises(Stop):
+        run(tmp_path / "run", hooks=stop_after(1))
+    for path in checkpoint_files(tmp_path / "run"):
+        path.unlink()
+    resume(tmp_path / "run", family=point_family())
+    assert contents(tmp_path / "run") == uninterrupted
+
+
+def test_a_finished_run_stays_as_it_is(tmp_path: Path, uninterrupted: dict[str, bytes]) -> None:
+    run(tmp_path / "run")
+    resume(tmp_path / "run", family=point_family())
+    assert contents(tmp_path / "run") == uninterrupted
+
+
+def test_no_checkpoint_is_usable(tmp_path: Path) -> None:
+    run(tmp_path / "run")
+    for path in checkpoint_files(tmp_path / "run"):
+        path.write_bytes(b"")
+    with pytest.raises(ValueError, match="no checkpoint of .* can be used"):
+        resume(tmp_path / "run", family=point_family())
+
+
+def test_a_checkpoint_of_another_method(tmp_path: Path) -> None:
+    run(tmp_path / "run")
+    config = tmp_path / "run" / "config.json"
+    config.write_text(config.read_text().replace('"method": "maml"', '"method": "anil"'))
+    with pytest.raises(ValueError, match="checkpoint of maml on point, but this run is anil on point"):
+        resume(tmp_path / "run", family=point_family())
+
+
+def test_a_checkpoint_of_a_newer_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    newer = replace(metarl.runs.checkpoint.KIND, version=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(metarl.runs.checkpoint, "KIND", newer)
+        run(tmp_path / "run")
+    with pytest.raises(ValueError, match="format version 2, this metarl reads up to 1"):
+        resume(tmp_path / "run", family=point_family())
+
+
+def test_a_log_that_was_cut(tmp_path: Path) -> None:
+    run(tmp_path / "run")
+    (tmp_path / "run" / PROGRESS).write_text("iteration\n")
+    with pytest.raises(ValueError, match="shorter than at the checkpoint"):
+        resume(tmp_path / "run", family=point_family())
+
+
+def test_folders_that_are_no_runs(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match="exists already and is not overwritten"):
+        run(tmp_path)
+    with pytest.raises(ValueError, match="is not the folder of a run"):
+        resume(tmp_path)
+    with pytest.raises(ValueError, match="cannot write to"):
+        run(tmp_path / "notes.txt" / "run")
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_a_second_process_is_told_who_trains(tmp_path: Path) -> None:
+    run(tmp_path / "run")
+    sentences = []
+
+    def second() -> None:
+        with pytest.raises(ValueError) as caught:
+            resume(tmp_path / "run", family=point_family())
+        sentences.append(str(caught.value))
+
+    with exclusive(tmp_path / "run"):
+        thread = threading.Thread(target=second)
+        thread.start()
+        thread.join()
+    assert "is in use: process" in sentences[0]
+
+
+def test_a_full_disk_costs_no_more_than_a_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uninterrupted: dict[str, bytes]
+) -> None:
+    write, failures = metarl.core.atomic.os.fsync, iter([False, False, True])
+
+    def fsync(descriptor: int) -> None:
+        if next(failures, False):
+            raise OSError(28, "No space left on device")
+        write(descriptor)
+
+    monkeypatch.setattr(metarl.core.atomic.os, "fsync", fsync)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        run(tmp_path / "run")
+    assert any("No space left on device; training goes on" in str(warning.message) for warning in caught)
+    assert contents(tmp_path / "run") == uninterrupted
+    assert not list((tmp_path / "run").rglob("*.tmp"))
+
+
+def test_a_checkpoint_says_all(tmp_path: Path) -> None:
+    states = []
+    run(tmp_path / "run", hooks=Hooks(on_iteration=lambda step: states.append(step.state)))
+    checkpoint = read_checkpoint(checkpoint_files(tmp_path / "run")[0])
+    last = states[-1]
+    assert (checkpoint.family, checkpoint.method, checkpoint.state.iteration) == ("point", "maml", 6)
+    assert checkpoint.state.best_score == last.best_score and checkpoint.state.best_iteration == last.best_iteration
+    assert checkpoint.state.recent_returns == last.recent_returns and len(last.recent_returns) == 6
+    for mine, theirs in (
+        (checkpoint.state.parameters, last.parameters),
+        (checkpoint.state.best_parameters, last.best_parameters),
+    ):
+        assert mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+def test_a_checkpoint_whose_best_score_is_called_a_return(tmp_path: Path) -> None:
+    content = {"family": "point", "method": "maml", "iteration": 7, "best_return": -2.5, "best_iteration": 4}
+    content |= {"faults_in_a_row": 0, "skipped": 1, "log_bytes": {}}
+    (tmp_path / FOLDER).mkdir()
+    tensors = {f"{group}/layer1.bias": torch.ones(2) for group in ("parameters", "best")}
+    write_tensors(tmp_path / FOLDER / "iteration-00000007.safetensors", KIND, json.dumps(content), tensors)
+    state = read_checkpoint(checkpoint_files(tmp_path)[0]).state
+    assert (state.best_score, state.best_iteration, state.iteration) == (-2.5, 4, 7)
+
+
+@pytest.fixture(scope="module")
+def attending(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    folder = tmp_path_factory.mktemp("runs") / "attending"
+    run(folder, ATTENDING)
+    return contents(folder)
+
+
+def cells(content: bytes) -> list[list[str]]:
+    return list(csv.reader(content.decode().splitlines()))
+
+
+def test_kept_channels_are_logged_in_every_iteration(attending: dict[str, bytes]) -> None:
+    """Scores start equal: of the 8 outputs a clip of 0.3 zeroes three, for 2/8 < 0.3 <= 3/8; a single input stays."""
+    header, *rows = cells(attending[PROGRESS])
+    assert header[-2:] == ["kept_input_layer1_1", "kept_output_layer1_1"] and header[-3] == "step_size_layer2_1"
+    assert rows[0][-2:] == ["1.0", "0.625"]
+    assert all(row[-2] == "1.0" and 0 < float(row[-1]) < 1 for row in rows) and len(rows) == TINY.iterations
+
+
+def test_resumed_to_the_same_kept_channels(tmp_path: Path, attending: dict[str, bytes]) -> None:
+    with pytest.raises(Stop):
+        run(tmp_path / "run", ATTENDING, hooks=stop_after(3))
+    resume(tmp_path / "run", family=point_family(), checkpoints=OFTEN)
+    assert contents(tmp_path / "run") == attending
+
+
+def test_a_log_begun_without_kept_channels_goes_on_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, attending: dict[str, bytes]
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(metarl.runs.folder, "kept_columns", lambda *of: [])
+        patch.setattr(metarl.runs.folder, "kept_row", lambda kept: {})
+        with pytest.raises(Stop):
+            run(tmp_path / "run", ATTENDING, hooks=stop_after(3))
+    resume(tmp_path / "run", family=point_family(), checkpoints=OFTEN)
+    assert cells((tmp_path / "run" / PROGRESS).read_bytes()) == [row[:-2] for row in cells(attending[PROGRESS])]
+    assert (tmp_path / "run" / CONTROLLER).read_bytes() == attending[CONTROLLER]
+
+
+def test_a_log_with_columns_of_another_run(tmp_path: Path) -> None:
+    run(tmp_path / "run")
+    progress = tmp_path / "run" / PROGRESS
+    progress.write_text(progress.read_text().replace("step_size_layer2_1", "step_size_layer3_1"))
+    before = contents(tmp_path / "run")
+    with pytest.raises(ValueError, match="columns of .*progress.csv are not those of this run"):
+        resume(tmp_path / "run", family=point_family())
+    assert contents(tmp_path / "run") == before

@@ -1,0 +1,58 @@
+"""The advantages of a device against those of the training, and their memory against a count by hand."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+
+from metarl.policies.advantages import estimate_advantages
+from metarl.policies.device.advantages import BLOCK, device_advantages
+from metarl.policies.device.meter import Meter
+
+
+def random_episodes(lengths: Sequence[int], width: int, seed: int = 0) -> tuple[list, list]:
+    random = np.random.default_rng(seed)
+    observations = [random.standard_normal((length, width)).astype(np.float32) for length in lengths]
+    return observations, [random.standard_normal(len(each)).astype(np.float32) + each.sum(1) for each in observations]
+
+
+def of_training(observations: list, rewards: list, discount: float, gae_lambda: float) -> list[np.ndarray]:
+    lengths = torch.tensor([len(each) for each in rewards])
+    valid = torch.arange(int(lengths.max())) < lengths.unsqueeze(1)
+    padded = (
+        torch.nn.utils.rnn.pad_sequence([torch.from_numpy(each) for each in part], batch_first=True)
+        for part in (observations, rewards)
+    )
+    advantages = estimate_advantages(*padded, valid, discount, gae_lambda)
+    return [row[:length].numpy() for row, length in zip(advantages, lengths.tolist(), strict=True)]
+
+
+@pytest.mark.parametrize("lengths", [[30], [9, 4, 40], [BLOCK, BLOCK + 1, 1], [200] * 3])
+@pytest.mark.parametrize(("discount", "gae_lambda"), [(0.99, 1.0), (0.9, 0.8), (0.5, 0.0)])
+def test_they_are_those_of_the_training(lengths: list[int], discount: float, gae_lambda: float) -> None:
+    observations, rewards = random_episodes(lengths, width=3)
+    found = device_advantages(observations, rewards, discount, gae_lambda, Meter())
+    for mine, expected in zip(found, of_training(observations, rewards, discount, gae_lambda), strict=True):
+        np.testing.assert_allclose(mine, expected, atol=2e-4)
+
+
+def test_features_that_depend_on_each_other_are_no_problem() -> None:
+    """Constant observations of very different sizes: the Gram matrix is singular but for the ridge."""
+    observations = [np.tile(np.array([1.0, 1.0, 1e3], np.float32), (50, 1)) for _ in range(3)]
+    rewards = [np.linspace(0, 1 + number, 50, dtype=np.float32) for number in range(3)]
+    found = np.concatenate(device_advantages(observations, rewards, 0.99, 1.0, Meter()))
+    expected = np.concatenate(of_training(observations, rewards, 0.99, 1.0))
+    np.testing.assert_allclose(found, expected, atol=0.02)
+
+
+def test_the_memory_is_that_of_one_gram_matrix() -> None:
+    """The matrix, three rows (target, diagonal, work) and a block of features, in double precision; then all is free.
+
+    It does not grow with the number or the length of the episodes.
+    """
+    for lengths in ([200], [200] * 20):
+        meter = Meter()
+        device_advantages(*random_episodes(lengths, width=20), 0.99, 1.0, meter)
+        assert meter.peak == 8 * (44 * 44 + 3 * 44 + BLOCK * 44)
+        assert meter.alive == 0
