@@ -17,8 +17,8 @@ from types import FrameType
 
 import numpy as np
 
+from metarl.experiments.analysis.logs import read_log
 from metarl.experiments.console.interrupts import Interrupted
-from metarl.experiments.report.logs import read_log
 from metarl.images.run import FAMILY as IMAGES
 from metarl.images.run import is_image_run, read_image_config
 from metarl.images.settings import ImageSettings

@@ -18,11 +18,12 @@ from metarl.envs.family import TaskFamily
 from metarl.envs.registry import get_family
 from metarl.experiments.analysis import costs
 from metarl.experiments.analysis.costs import Adaptable, adapted_layers
+from metarl.experiments.analysis.filed import controller_path
 from metarl.experiments.commands.evaluate import returns_record
 from metarl.experiments.commands.train import plot_learning_curve
 from metarl.experiments.paper.published import TABLE_3
 from metarl.policies.controller import Controller, load, save
-from metarl.policies.files.pretrained import SUFFIX, TRAINED
+from metarl.policies.files.pretrained import TRAINED
 from metarl.rl.evaluation import family_of
 from metarl.rl.settings import TrainSettings
 from metarl.runs import folder as run_folder
@@ -72,14 +73,6 @@ def default_results() -> Path:
     """The results of the checkout that is the current folder, if it is one; else those that came with this package."""
     here = Path.cwd() / "experiments" / "results"
     return here if here.is_dir() and (Path.cwd() / "policies" / TRAINED.name).is_dir() else SHIPPED_RESULTS
-
-
-def controller_path(results: Path, family: str, method: str) -> Path:
-    """Where the controller of a result stands."""
-    trained = results.resolve().parent.parent / "policies" / TRAINED.name
-    if trained.is_dir():
-        return trained / family / f"{method}{SUFFIX}"
-    return results / family / method / run_folder.CONTROLLER
 
 
 def check_writable(results: Path, chosen: bool) -> None:

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from metarl.experiments.analysis.logs import Array
 from metarl.experiments.report import drawing
 from metarl.experiments.report.colors import ColorBar
 from metarl.experiments.report.curves import MOST_POINTS, Curve, thinned
 from metarl.experiments.report.drawing import Frame, data_range, frame
-from metarl.experiments.report.logs import Array
 
 LARGE = (560.0, 290.0)
 TONES = 8  # colours c0, c1, ... in the style sheet, each for light and dark

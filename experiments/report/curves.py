@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from metarl.experiments.report.logs import Array
+from metarl.experiments.analysis.logs import Array
 from metarl.experiments.report.runs import Group
 from metarl.images import run as image_run
 from metarl.runs import folder as run_folder

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from metarl.experiments.analysis.logs import Array
 from metarl.experiments.report import drawing
 from metarl.experiments.report.chart import Chart, Member, Row
 from metarl.experiments.report.colors import color, color_bar
 from metarl.experiments.report.curves import Curve, thinned
 from metarl.experiments.report.drawing import Frame, Scale, typeset
-from metarl.experiments.report.logs import Array
 
 LEFT = 104.0  # room for the names of layers
 ROW = 12.0

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from metarl.experiments.analysis.logs import Array, rows_with
 from metarl.experiments.report.chart import LARGE, Chart, Member, extent, line_chart, tone
 from metarl.experiments.report.curves import curve, finite, stretch_means
 from metarl.experiments.report.drawing import data_range
-from metarl.experiments.report.logs import Array, rows_with
 from metarl.experiments.report.runs import VALIDATION, Group
 
 BEFORE, AFTER = "accuracy_before", "accuracy_after"

@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from metarl.experiments.analysis.logs import Array, rows_with
 from metarl.experiments.report.chart import Chart, Member, extent, line_chart, tone
 from metarl.experiments.report.curves import Curve, curve
 from metarl.experiments.report.drawing import data_range
 from metarl.experiments.report.heat_map import heat_map
-from metarl.experiments.report.logs import Array, rows_with
 from metarl.experiments.report.runs import Group, Run
 
 MOST_CURVES = 9  # that can be told apart in one chart

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any
 
-from metarl.experiments.report.logs import Array, Log, read_log, rows_with
+from metarl.experiments.analysis.logs import Array, Log, read_log, rows_with
 from metarl.images import run as image_run
 from metarl.runs import folder as run_folder
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from metarl.experiments.analysis.logs import Array
 from metarl.experiments.console.progress import number
 from metarl.experiments.report import drawing
 from metarl.experiments.report.chart import Chart, Dot, Line
 from metarl.experiments.report.colors import ColorBar, color, color_bar
 from metarl.experiments.report.drawing import Frame, data_range, frame, typeset
-from metarl.experiments.report.logs import Array
 from metarl.experiments.report.runs import Group
 from metarl.experiments.report.task_returns import TaskReturns
 from metarl.policies.files.metadata import FieldRecord

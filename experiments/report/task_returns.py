@@ -14,9 +14,9 @@ import numpy as np
 
 from metarl import api
 from metarl.core.atomic import write_atomically
+from metarl.experiments.analysis.filed import controller_path
+from metarl.experiments.analysis.logs import Array
 from metarl.experiments.console.families import family_for
-from metarl.experiments.paper.filing import controller_path
-from metarl.experiments.report.logs import Array
 from metarl.experiments.report.runs import Run
 from metarl.policies.controller import Controller, load
 from metarl.policies.files.metadata import FieldRecord

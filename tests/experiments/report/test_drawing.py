@@ -7,11 +7,11 @@ import math
 import numpy as np
 import pytest
 
+from metarl.experiments.analysis.logs import rows_with
 from metarl.experiments.report import drawing
 from metarl.experiments.report.curves import Curve, curve, phase_seconds, stretch_means, thinned
 from metarl.experiments.report.heat_map import cells, edges_of
 from metarl.experiments.report.layer_charts import tones_of
-from metarl.experiments.report.logs import rows_with
 from metarl.experiments.report.runs import Group, Run
 from metarl.experiments.report.summaries import combine, summarize
 from metarl.experiments.report.task_charts import over_runs, task_charts
