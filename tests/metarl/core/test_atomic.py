@@ -1,9 +1,11 @@
 import os
 import stat
+import subprocess
+import sys
 
 import pytest
 
-from metarl.core.atomic import write_atomically
+from metarl.core.atomic import remove_stale, write_atomically
 
 
 def test_content_reaches_the_disk_before_its_name(tmp_path, monkeypatch):
@@ -44,3 +46,80 @@ def test_places_where_no_file_can_be(tmp_path):
     (tmp_path / "plain").touch()
     with pytest.raises(ValueError, match="cannot write .*: Not a directory"):
         write_atomically(tmp_path / "plain" / "file", b"")
+
+
+def test_chunks_are_written_one_after_the_other(tmp_path):
+    path = tmp_path / "file"
+
+    def chunks():
+        for number in range(3):
+            assert not path.exists()
+            yield bytes([number]) * 2
+
+    write_atomically(path, chunks())
+    assert path.read_bytes() == b"\0\0\1\1\2\2"
+
+
+def test_an_error_of_the_chunks_is_their_own(tmp_path):
+    (tmp_path / "file").write_bytes(b"old")
+
+    def broken():
+        yield b"new"
+        raise OSError("the source is gone")
+
+    with pytest.raises(OSError, match="^the source is gone$"):
+        write_atomically(tmp_path / "file", broken())
+    assert (tmp_path / "file").read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [tmp_path / "file"]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import metarl
+from metarl.core.atomic import write_atomically
+
+def chunks():
+    yield b"half"
+    os.kill(os.getpid(), signal.SIGKILL)
+
+write_atomically(Path(sys.argv[1]), chunks())
+"""
+
+
+def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path):
+    (tmp_path / ".keep.tmp").touch()
+    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "file")], check=False)
+    (left,) = set(tmp_path.iterdir()) - {tmp_path / ".keep.tmp"}
+
+    def chunks():
+        assert left.exists()
+        remove_stale(tmp_path)
+        assert not left.exists()
+        yield b"whole"
+
+    write_atomically(tmp_path / "file", chunks())
+    assert (tmp_path / "file").read_bytes() == b"whole"
+    assert {each.name for each in tmp_path.iterdir()} == {"file", ".keep.tmp"}
+    remove_stale(tmp_path / "missing")
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+import metarl
+from metarl.core.atomic import CannotWrite, write_atomically
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    write_atomically(Path(sys.argv[1]), (bytes(300) for _ in range(1000)))
+except CannotWrite as error:
+    print(error)
+"""
+
+
+def test_a_disk_that_fills_between_the_chunks(tmp_path):
+    path = tmp_path / "file"
+    done = subprocess.run([sys.executable, "-c", FULL, str(path)], capture_output=True, text=True, check=True)
+    assert done.stdout == f"cannot write {path}: File too large\n"
+    assert list(tmp_path.iterdir()) == []
