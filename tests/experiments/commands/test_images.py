@@ -108,7 +108,7 @@ def test_evaluation_is_that_of_the_device(data: Path, tmp_path: Path, words: str
     assert written["data"] == str(data) and len(written["accuracies"]) == 2
     for steps, entry, scores in zip((0, 2), written["accuracies"], expected, strict=True):
         assert entry["steps"] == steps and entry["mean"] == pytest.approx(scores.mean())
-        assert entry["ci95"] == pytest.approx(1.96 * scores.std(ddof=1) / 3)
+        assert entry["ci95"] == pytest.approx(2.306004 * scores.std(ddof=1) / 3)
     assert expected[1].mean() > expected[0].mean()
 
 

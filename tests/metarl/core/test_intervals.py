@@ -1,0 +1,44 @@
+"""Intervals by Student's t: quantiles of printed tables, an independent beta function, and how often they hold."""
+
+from __future__ import annotations
+
+import math
+
+import mpmath
+import pytest
+import torch
+
+from metarl.core.intervals import interval_over_tasks, student_t
+
+
+@pytest.mark.parametrize(
+    ("degrees", "quantile"),
+    [(1, 12.706), (2, 4.303), (3, 3.182), (4, 2.776), (9, 2.262), (30, 2.042), (120, 1.980), (10**7, 1.960)],
+)
+def test_quantiles_are_those_of_printed_tables(degrees: int, quantile: float) -> None:
+    assert student_t(degrees) == pytest.approx(quantile, abs=5e-4)
+
+
+@pytest.mark.parametrize("degrees", [*range(1, 40), 99, 100, 399, 998, 999, 1000, 1001, 4999])
+def test_the_tails_outside_a_quantile_hold_one_in_twenty(degrees: int) -> None:
+    t = student_t(degrees)
+    tails = mpmath.betainc(degrees / 2, 0.5, 0, degrees / (degrees + t * t), regularized=True)
+    assert float(tails) == pytest.approx(0.05, rel=1e-9)
+
+
+def test_an_interval_worked_by_hand() -> None:
+    # The deviations of 1, 2, 6 from their mean 3 have squares 4, 1, 9: the standard deviation is the root of 14 / 2.
+    interval = interval_over_tasks(torch.tensor([1.0, 2.0, 6.0], dtype=torch.float64))
+    assert interval.mean == 3.0
+    assert interval.ci95 == pytest.approx(4.30265 * math.sqrt(7) / math.sqrt(3), rel=1e-5)
+
+
+def test_a_single_task_has_no_interval() -> None:
+    assert math.isnan(interval_over_tasks(torch.tensor([2.0])).ci95)
+
+
+@pytest.mark.parametrize("tasks", [2, 3, 5])
+def test_intervals_of_few_tasks_hold_the_mean_in_95_of_100_cases(tasks: int) -> None:
+    samples = torch.randn(4000, tasks, generator=torch.Generator().manual_seed(0))
+    hits = [abs(interval.mean) <= interval.ci95 for interval in map(interval_over_tasks, samples)]
+    assert sum(hits) / len(hits) == pytest.approx(0.95, abs=0.012)
