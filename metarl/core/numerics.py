@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from metarl.core.errors import NumericalFault
+
 
 def require_finite(what: str, tensor: Tensor) -> None:
-    """FloatingPointError names what holds a NaN or an infinite number."""
+    """Raise NumericalFault, which names ``what``, if the tensor holds a NaN or an infinite number."""
     if not bool(torch.isfinite(tensor).all()):
-        raise FloatingPointError(f"{what} not finite")
+        raise NumericalFault(f"{what} not finite")
