@@ -21,8 +21,8 @@ from metarl.core.randomness import Purpose, generator
 from metarl.envs.family import Array, TaskFamily
 from metarl.envs.registry import get_family
 from metarl.experiments.analysis import plots
+from metarl.experiments.analysis.evaluation import returns_table
 from metarl.experiments.analysis.rendering import play, write_gif
-from metarl.experiments.commands.evaluate import returns_table
 from metarl.experiments.commands.render import filmed, values
 from metarl.experiments.commands.train import example_task, train_into
 from metarl.experiments.console.parsing import parse, require_at_least

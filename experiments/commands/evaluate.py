@@ -15,6 +15,7 @@ from rich.table import Table
 from metarl import api
 from metarl.core.atomic import write_atomically
 from metarl.core.threads import available_threads
+from metarl.experiments.analysis.evaluation import returns_record, returns_table
 from metarl.experiments.analysis.image_evaluation import (
     accuracies_record,
     accuracies_table,
@@ -22,12 +23,10 @@ from metarl.experiments.analysis.image_evaluation import (
     task_source,
 )
 from metarl.experiments.console.families import family_for
-from metarl.experiments.console.intervals import Intervals, interval_records, interval_table
 from metarl.experiments.console.parsing import check_new_file, parse, refuse, require_at_least
-from metarl.experiments.console.progress import decoding_line, live_progress, number
+from metarl.experiments.console.progress import decoding_line, live_progress
 from metarl.policies.classifier import is_classifier, load_classifier
 from metarl.policies.controller import load
-from metarl.rl.evaluation import Evaluation
 
 POLICY_TASKS = 400
 IMAGE_TASKS = 5000
@@ -125,17 +124,3 @@ def image_accuracies(command: Evaluate, console: Console) -> tuple[Table, dict[s
             on_tasks=lambda done: show(done, ""),
         )
     return accuracies_table(classifier, source, evaluation), accuracies_record(classifier, source, evaluation)
-
-
-def returns_record(evaluation: Evaluation) -> dict[str, Any]:
-    """What ``--json`` writes of a policy."""
-    return {"tasks": len(evaluation.tasks), "returns": interval_records(_by_steps(evaluation))}
-
-
-def returns_table(evaluation: Evaluation, title: str) -> Table:
-    """Mean return and 95 % interval by the number of inner steps."""
-    return interval_table(title, "return", _by_steps(evaluation), number)
-
-
-def _by_steps(evaluation: Evaluation) -> Intervals:
-    return dict(enumerate(evaluation.intervals()))

@@ -12,14 +12,13 @@ from rich.console import Console
 
 from metarl.core.threads import available_threads
 from metarl.experiments.analysis.sweep import Job
-from metarl.experiments.commands.train_images import rarely
 from metarl.experiments.console.parsing import parse, require_at_least
 from metarl.experiments.console.progress import decoding_line, live_progress
 from metarl.experiments.paper import filing, image_filing, image_table
 from metarl.experiments.paper.image_cells import MAIN, Cell, Scale, cells_named
 from metarl.experiments.paper.image_filing import CROSS_DOMAIN, ImageRun, Trial, load_trials
 from metarl.experiments.paper.table_making import check_places, check_unfiled, show, train_each
-from metarl.images.run import FAMILY
+from metarl.images.run import FAMILY, IMAGE_CHECKPOINTS
 from metarl.images.training import load_data
 
 
@@ -94,7 +93,9 @@ def train_missing(command: ImageTableCommand, data: Path, results: Path, console
     if command.cross:
         for cell in [cell for cell in cells if cell in MAIN and cell not in missing]:
             make_up(cell, data, command.cross, results, command.threads, console)
-    jobs = [Job(command.out / FAMILY / cell.name, FAMILY, settings, rarely()) for cell, settings in asked.items()]
+    jobs = [
+        Job(command.out / FAMILY / cell.name, FAMILY, settings, IMAGE_CHECKPOINTS) for cell, settings in asked.items()
+    ]
     return train_each(jobs, lambda job: test_and_file(command, job.folder, False, results, console), console)
 
 

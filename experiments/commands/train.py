@@ -15,12 +15,12 @@ from metarl import api
 from metarl.core.randomness import Purpose, generator
 from metarl.envs.family import TaskFamily
 from metarl.envs.registry import FAMILIES
-from metarl.experiments.analysis import plots
+from metarl.experiments.analysis.learning_curves import plot_learning_curve
 from metarl.experiments.commands import train_images
 from metarl.experiments.console.families import family_by_name
 from metarl.experiments.console.interrupts import Interrupted, interruptible
 from metarl.experiments.console.parsing import parse
-from metarl.experiments.console.progress import clock_time, live_progress, number, training_line
+from metarl.experiments.console.progress import clock_time, join, live_progress, number
 from metarl.images.run import is_image_run
 from metarl.policies.controller import Controller, load
 from metarl.policies.methods import METHODS
@@ -144,7 +144,20 @@ def train_into(
         finally:
             # A folder that was refused is another run's.
             if done:
-                plot_learning_curve(folder, family, settings)
+                plot_learning_curve(folder, family.name, settings)
+
+
+def training_line(step: Step) -> str:
+    """Return before and after adaptation, KL divergence, environment steps per second of sampling, skipped updates."""
+    report = step.report
+    if report is None:
+        return f"skipped: {step.fault}; {step.state.skipped} skipped so far"
+    return join(
+        f"return {number(report.returns[0].mean)} → {number(report.returns[-1].mean)}",
+        f"KL {report.search.measured.kl:.4f}",
+        f"{report.steps / step.seconds['sampling'] / 1000:.0f}k steps/s",
+        f"{step.state.skipped} skipped" if step.state.skipped else "",
+    )
 
 
 def saved(folder: Path) -> str:
@@ -155,13 +168,6 @@ def saved(folder: Path) -> str:
     done = load(path).metadata.training["iterations"]
     what = f"the best controller of {done} meta-iterations" if done else "the untrained controller"
     return f"{what} is in {path}; metarl train --resume {folder} goes on"
-
-
-def plot_learning_curve(folder: Path, family: TaskFamily, settings: TrainSettings) -> None:
-    """Draws ``progress.csv``."""
-    progress = plots.read_progress(folder / run_folder.PROGRESS)
-    figure = plots.learning_curve(progress, f"{family.name}, {settings.method}", settings.max_kl)
-    plots.write(figure, folder / plots.LEARNING_CURVE)
 
 
 def summary(controller: Controller, family: TaskFamily, folder: Path, seconds: float) -> str:

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 from rich.console import Console
 
-from metarl.experiments.analysis import plots
+from metarl.experiments.analysis.learning_curves import plot_image_learning_curve
 from metarl.experiments.console.interrupts import Interrupted, interruptible
 from metarl.experiments.console.parsing import parse
 from metarl.experiments.console.progress import clock_time, decoding_line, join, live_progress
-from metarl.images.run import read_image_config, resume_image_run, start_image_run
+from metarl.images.run import IMAGE_CHECKPOINTS, read_image_config, resume_image_run, start_image_run
 from metarl.images.settings import ImageSettings
 from metarl.images.training import ImageStep, load_data
 from metarl.policies.classifier import Classifier, load_classifier
 from metarl.policies.methods import METHODS
-from metarl.runs.folder import CONTROLLER, PROGRESS
+from metarl.runs.folder import CONTROLLER
 from metarl.runs.run import CheckpointSettings
 
 DESCRIPTION = (
@@ -31,18 +31,13 @@ DESCRIPTION = (
 Run = Callable[[Callable[[ImageStep], None], Callable[[], None]], Classifier]
 
 
-def rarely() -> CheckpointSettings:
-    """Image networks are large beside policies, and their iterations longer: the clock decides."""
-    return CheckpointSettings(checkpoint_iterations=1000)
-
-
 @dataclass(frozen=True)
 class TrainImages:
     """One command line."""
 
     settings: Annotated[ImageSettings, tyro.conf.OmitArgPrefixes]
     """The settings."""
-    checkpoints: Annotated[CheckpointSettings, tyro.conf.OmitArgPrefixes] = field(default_factory=rarely)
+    checkpoints: Annotated[CheckpointSettings, tyro.conf.OmitArgPrefixes] = IMAGE_CHECKPOINTS
     """How often the run is saved."""
     out: Path | None = None
     """Run folder, which must be new; runs/images-BACKBONE-METHOD-SHOTSshot-seedSEED if left out."""
@@ -111,14 +106,7 @@ def train_into(folder: Path, settings: ImageSettings, console: Console, run: Run
         finally:
             # A folder that was refused is another run's.
             if done:
-                plot_learning_curve(folder, settings)
-
-
-def plot_learning_curve(folder: Path, settings: ImageSettings) -> None:
-    """Draws ``progress.csv``."""
-    title = f"{settings.data.name}, {settings.backbone}, {settings.method}"
-    figure = plots.image_learning_curve(plots.read_progress(folder / PROGRESS), title)
-    plots.write(figure, folder / plots.LEARNING_CURVE)
+                plot_image_learning_curve(folder, settings)
 
 
 def training_line(step: ImageStep) -> str:

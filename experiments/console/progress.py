@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from metarl.rl.training import Step
-
 SECONDS_BETWEEN_LINES = 1.0
 
 
@@ -67,19 +65,6 @@ def decoding_line(console: Console) -> Callable[[int, int], None]:
             console.print(f"decoded {total} images")
 
     return show
-
-
-def training_line(step: Step) -> str:
-    """Return before and after adaptation, KL divergence, environment steps per second of sampling, skipped updates."""
-    report = step.report
-    if report is None:
-        return f"skipped: {step.fault}; {step.state.skipped} skipped so far"
-    return join(
-        f"return {number(report.returns[0].mean)} → {number(report.returns[-1].mean)}",
-        f"KL {report.search.measured.kl:.4f}",
-        f"{report.steps / step.seconds['sampling'] / 1000:.0f}k steps/s",
-        f"{step.state.skipped} skipped" if step.state.skipped else "",
-    )
 
 
 def number(value: float) -> str:

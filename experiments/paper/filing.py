@@ -18,9 +18,9 @@ from metarl.envs.family import TaskFamily
 from metarl.envs.registry import get_family
 from metarl.experiments.analysis import costs
 from metarl.experiments.analysis.costs import Adaptable, adapted_layers
+from metarl.experiments.analysis.evaluation import returns_record
 from metarl.experiments.analysis.filed import controller_path
-from metarl.experiments.commands.evaluate import returns_record
-from metarl.experiments.commands.train import plot_learning_curve
+from metarl.experiments.analysis.learning_curves import plot_learning_curve
 from metarl.experiments.paper.published import TABLE_3
 from metarl.policies.controller import Controller, load, save
 from metarl.policies.files.pretrained import TRAINED
@@ -145,7 +145,7 @@ def file_run(run: Run, record: Mapping[str, Any], results: Path) -> None:
     begin_filing(folder, controller.parent)
     for name, content in run.files.items():
         write_atomically(folder / name, content)
-    plot_learning_curve(folder, run.family, run.settings)
+    plot_learning_curve(folder, family, run.settings)
     save(run.controller, controller, overwrite=True)
     write_evaluation(folder, record)
 

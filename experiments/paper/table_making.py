@@ -11,7 +11,7 @@ from rich.text import Text
 from metarl.core.atomic import write_atomically
 from metarl.experiments.analysis import sweep
 from metarl.experiments.analysis.sweep import Job
-from metarl.experiments.commands.sweep import status_display
+from metarl.experiments.analysis.sweep_status import status_display
 from metarl.experiments.console.sheets import Sheet, check_page, page, printed
 from metarl.experiments.paper import filing
 

@@ -23,6 +23,8 @@ FAMILY = "images"  # what config.json and checkpoints name in place of a task fa
 PHASES = ("sampling", "meta-gradient", "adam", "validation")
 SCORES = ("loss_before", "loss_after", "accuracy_before", "accuracy_after")
 VALIDATION = ("validation_accuracy", "validation_accuracy_ci95")
+# Image networks are large beside policies, and their iterations longer: the clock decides.
+IMAGE_CHECKPOINTS = CheckpointSettings(checkpoint_iterations=1000)
 
 
 def start_image_run(

@@ -19,6 +19,7 @@ from run_folders import write_run
 from metarl import api
 from metarl.experiments.analysis import sweep
 from metarl.experiments.analysis.sweep import Job, Status
+from metarl.experiments.analysis.sweep_status import status_table
 from metarl.experiments.commands import sweep as command
 from metarl.experiments.commands.train import parse_train
 from metarl.experiments.console.interrupts import Interrupted
@@ -129,7 +130,7 @@ def test_a_training_that_fails_is_told_and_the_others_go_on(tmp_path: Path, monk
     statuses = sweep.run(todo, 1)
     assert list(statuses.values()) == [Status("failed", "no [luck]"), Status("done")]
     console = Console(record=True, width=100)
-    console.print(command.status_table(statuses))
+    console.print(status_table(statuses))
     assert "anil-seed0: failed: no [luck]" in console.export_text()
     with pytest.raises(ValueError, match=r"1 of 2 trainings failed \(anil-seed0\)"):
         command.main([FAMILY, *WORDS, "--methods", "anil", "maml", "--out", str(tmp_path / "again")])

@@ -10,8 +10,9 @@ import torch
 from rich.console import Console
 
 from metarl.core.intervals import Interval
+from metarl.experiments.commands.train import training_line
 from metarl.experiments.console import progress
-from metarl.experiments.console.progress import clock_time, live_progress, number, training_line
+from metarl.experiments.console.progress import clock_time, live_progress, number
 from metarl.kept_channels import KeptChannels
 from metarl.rl.iteration import IterationReport
 from metarl.rl.training import Step
