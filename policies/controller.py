@@ -14,7 +14,7 @@ from torch import Tensor
 
 from metarl.policies.device.episodes import Episode, advantages_per_episode, checked_episodes
 from metarl.policies.device.meter import Meter
-from metarl.policies.device.step import device_step
+from metarl.policies.device.step import CHUNK, device_step
 from metarl.policies.files.checks import check_adaptable, check_parameters
 from metarl.policies.files.controller_format import KIND, place_for
 from metarl.policies.files.metadata import ControllerMetadata, from_json, to_json
@@ -88,13 +88,14 @@ class Controller:
         return np.clip(action, low, high)
 
     def adapt(
-        self, episodes: Sequence[Episode], step: int = 0, chunk: int | None = None, meter: Meter | None = None
+        self, episodes: Sequence[Episode], step: int = 0, chunk: int | None = CHUNK, meter: Meter | None = None
     ) -> Controller:
         """The controller after inner step ``step`` on the episodes that this controller recorded; itself it stays.
 
         A controller with several inner steps takes each on fresh episodes of the controller before: ``step`` 0, then 1.
-        Episodes may differ in length; ``metarl.policies.recorder.Recorder`` records them. With ``chunk`` at most so
-        many observations are in work at a time, which takes less memory; ``meter`` tells how much the step took.
+        Episodes may differ in length; ``metarl.policies.recorder.Recorder`` records them. At most ``chunk``
+        observations are in work at a time: fewer take less memory, None takes an episode at once. ``meter`` measures
+        the memory of the step.
         ValueError says what is wrong with an episode, or that this controller cannot take the step.
         """
         steps = self.metadata.inner_steps

@@ -21,7 +21,7 @@ _PLACES = np.array([1, 2, 4, 8, 16, 32, 64, 128], np.uint8)
 
 
 @dataclass(frozen=True)
-class Travelling:
+class ActivationBuffer:
     """The tensor [rows, width] that passes from layer to layer, in the first words of ``memory`` [word]."""
 
     memory: FloatArray
@@ -37,7 +37,7 @@ class Travelling:
         return self.words.reshape(self.rows, self.width)
 
 
-def multiply_in_place(tensor: Travelling, matrix: FloatArray, row: FloatArray) -> Travelling:
+def multiply_in_place(tensor: ActivationBuffer, matrix: FloatArray, row: FloatArray) -> ActivationBuffer:
     """``tensor @ matrix`` in the memory of ``tensor``, which must be large enough for it."""
     product = replace(tensor, width=matrix.shape[1])
     old, new, row = tensor.matrix, product.matrix, row[: product.width]
@@ -49,32 +49,32 @@ def multiply_in_place(tensor: Travelling, matrix: FloatArray, row: FloatArray) -
     return product
 
 
-def multiply_into(memory: FloatArray, tensor: Travelling, matrix: FloatArray) -> Travelling:
+def multiply_into(memory: FloatArray, tensor: ActivationBuffer, matrix: FloatArray) -> ActivationBuffer:
     """``tensor @ matrix`` in another memory."""
-    product = Travelling(memory, tensor.rows, matrix.shape[1])
+    product = ActivationBuffer(memory, tensor.rows, matrix.shape[1])
     np.matmul(tensor.matrix, matrix, out=product.matrix)
     return product
 
 
-def add_to_rows(tensor: Travelling, vector: FloatArray) -> None:
+def add_to_rows(tensor: ActivationBuffer, vector: FloatArray) -> None:
     """Adds a vector [width] to every row."""
     for row in tensor.matrix:
         np.add(row, vector, out=row)
 
 
-def rectify(tensor: Travelling) -> None:
+def rectify(tensor: ActivationBuffer) -> None:
     """ReLU."""
     np.maximum(tensor.words, 0, out=tensor.words)
 
 
-def leak(tensor: Travelling, slope: float, row: FloatArray) -> None:
+def leak(tensor: ActivationBuffer, slope: float, row: FloatArray) -> None:
     """LeakyReLU."""
     for _, words in _pieces(tensor, row):
         below = row.view(np.bool_)[: len(words)]
         np.multiply(words, slope, out=words, where=np.less_equal(words, 0, out=below))
 
 
-def blocked_bits(tensor: Travelling, row: FloatArray, meter: Meter) -> Bits:
+def blocked_bits(tensor: ActivationBuffer, row: FloatArray, meter: Meter) -> Bits:
     """One bit per number: whether a ReLU blocks it, and with it the gradient on its way back."""
     bits = meter.count(np.empty(-(-len(tensor.words) // 8), np.uint8))
     for piece, words in _pieces(tensor, row):
@@ -85,7 +85,7 @@ def blocked_bits(tensor: Travelling, row: FloatArray, meter: Meter) -> Bits:
     return bits
 
 
-def block(tensor: Travelling, bits: Bits, row: FloatArray, slope: float = 0.0) -> None:
+def block(tensor: ActivationBuffer, bits: Bits, row: FloatArray, slope: float = 0.0) -> None:
     """Multiplies the numbers whose bits are set by the activation's slope below zero."""
     for piece, words in _pieces(tensor, row):
         flags = row.view(np.uint8)[: 8 * len(bits[piece])].reshape(-1, 8)
@@ -95,7 +95,7 @@ def block(tensor: Travelling, bits: Bits, row: FloatArray, slope: float = 0.0) -
         np.multiply(words, slope, out=words, where=mask.reshape(-1)[: len(words)])
 
 
-def _pieces(tensor: Travelling, row: FloatArray) -> Iterator[tuple[slice, FloatArray]]:
+def _pieces(tensor: ActivationBuffer, row: FloatArray) -> Iterator[tuple[slice, FloatArray]]:
     """Stretches of the tensor with their bytes of bits; the flags of one, a byte each, have room in ``row``."""
     size = row.nbytes - row.nbytes % 8
     for start in range(0, len(tensor.words), size):

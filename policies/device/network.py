@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metarl.policies.device.in_place import (
+    ActivationBuffer,
     Bits,
     FloatArray,
-    Travelling,
     add_to_rows,
     block,
     blocked_bits,
@@ -86,7 +86,7 @@ class Kept(NamedTuple):
 class Trace:
     """What the forward pass leaves for the way back, by the index of the layer."""
 
-    whole: dict[int, Travelling] = field(default_factory=dict)  # inputs
+    whole: dict[int, ActivationBuffer] = field(default_factory=dict)  # inputs
     kept: dict[int, Kept] = field(default_factory=dict)  # inputs, some channels
     bits: dict[int, Bits] = field(default_factory=dict)  # of the ReLU after the layer
 
@@ -120,15 +120,15 @@ def device_layers(network: Network, parameters: Parameters, method: Method, step
     )
 
 
-def load(network: DeviceNetwork, observations: FloatArray, whole: Set[int]) -> Travelling:
+def load(network: DeviceNetwork, observations: FloatArray, whole: Set[int]) -> ActivationBuffer:
     """The observations in memory of their own, as the first layer's input."""
     rows, width = observations.shape
-    inputs = Travelling(network.meter.empty(_words(network, 0, rows, whole)), rows, width)
+    inputs = ActivationBuffer(network.meter.empty(_words(network, 0, rows, whole)), rows, width)
     inputs.matrix[:] = observations
     return inputs
 
 
-def layer_output(network: DeviceNetwork, index: int, inputs: Travelling, whole: Set[int]) -> Travelling:
+def layer_output(network: DeviceNetwork, index: int, inputs: ActivationBuffer, whole: Set[int]) -> ActivationBuffer:
     """y_l in the memory of x_{l-1}, or beside it if ``whole``, the layers whose inputs stay, contains the layer."""
     layer = network.layers[index]
     if index in whole:
@@ -140,7 +140,7 @@ def layer_output(network: DeviceNetwork, index: int, inputs: Travelling, whole: 
     return output
 
 
-def activate(network: DeviceNetwork, index: int, output: Travelling, trace: Trace, first: int) -> None:
+def activate(network: DeviceNetwork, index: int, output: ActivationBuffer, trace: Trace, first: int) -> None:
     """The ReLU after every layer but the last; its bits stay from layer ``first`` on, where the way back ends."""
     if index == len(network.layers) - 1:
         return
@@ -149,7 +149,7 @@ def activate(network: DeviceNetwork, index: int, output: Travelling, trace: Trac
     rectify(output)
 
 
-def standardize(network: DeviceNetwork, mean: Travelling, actions: FloatArray) -> Travelling:
+def standardize(network: DeviceNetwork, mean: ActivationBuffer, actions: FloatArray) -> ActivationBuffer:
     """(mean - action) / std, in the memory of the mean."""
     np.subtract(mean.matrix, actions, out=mean.matrix)
     for row in mean.matrix:
@@ -157,7 +157,7 @@ def standardize(network: DeviceNetwork, mean: Travelling, actions: FloatArray) -
     return mean
 
 
-def output_gradient(network: DeviceNetwork, standardized: Travelling, advantages: FloatArray) -> Travelling:
+def output_gradient(network: DeviceNetwork, standardized: ActivationBuffer, advantages: FloatArray) -> ActivationBuffer:
     """g(y_L) of minus the sum over time of log pi * advantage, in the memory of ``standardize``'s result."""
     for row, advantage in zip(standardized.matrix, advantages, strict=True):
         np.multiply(row, network.inverse_std, out=row)
@@ -165,7 +165,7 @@ def output_gradient(network: DeviceNetwork, standardized: Travelling, advantages
     return standardized
 
 
-def input_gradient(network: DeviceNetwork, index: int, gradient: Travelling, trace: Trace) -> Travelling:
+def input_gradient(network: DeviceNetwork, index: int, gradient: ActivationBuffer, trace: Trace) -> ActivationBuffer:
     """g(y_{l-1}) from g(y_l): through the layer's weights, in the memory of x_{l-1} or of g(y_l), and the ReLU."""
     weight = network.layers[index].weight
     words = gradient.rows * weight.shape[1]

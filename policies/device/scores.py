@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from metarl.policies.attention import attention_scores
-from metarl.policies.device.in_place import FloatArray, Travelling
+from metarl.policies.device.in_place import ActivationBuffer, FloatArray
 from metarl.policies.device.meter import Meter
 from metarl.policies.device.network import (
     DeviceLayer,
@@ -52,25 +52,27 @@ def _add_summaries(device: DeviceNetwork, samples: Samples, sums: Scores) -> Non
     """Adds every scored layer's input and output gradient, summed over time."""
     first = min((index for index, side in sums if side == "backward"), default=len(device.layers))
     trace, none_whole = Trace(), frozenset[int]()
-    travelling = load(device, samples.observations, none_whole)
+    activations = load(device, samples.observations, none_whole)
     for index in range(len(device.layers)):
-        _add_rows(device, travelling, sums.get((index, "forward")))
-        travelling = layer_output(device, index, travelling, none_whole)
-        activate(device, index, travelling, trace, first)
-    travelling = standardize(device, travelling, samples.actions)
-    travelling = output_gradient(device, travelling, samples.advantages)
+        _add_rows(device, activations, sums.get((index, "forward")))
+        activations = layer_output(device, index, activations, none_whole)
+        activate(device, index, activations, trace, first)
+    activations = standardize(device, activations, samples.actions)
+    activations = output_gradient(device, activations, samples.advantages)
     for index in reversed(range(first, len(device.layers))):
-        _add_rows(device, travelling, sums.get((index, "backward")))
+        _add_rows(device, activations, sums.get((index, "backward")))
         if index > first:
-            travelling = input_gradient(device, index, travelling, trace)
+            activations = input_gradient(device, index, activations, trace)
 
 
-def _add_rows(device: DeviceNetwork, tensor: Travelling, total: FloatArray | None) -> None:
+def _add_rows(device: DeviceNetwork, tensor: ActivationBuffer, total: FloatArray | None) -> None:
     if total is not None:
         np.add(total, np.add.reduce(tensor.matrix, axis=0, out=device.row[: tensor.width]), out=total)
 
 
-def episode_score(device: DeviceNetwork, index: int, side: str, episode: Travelling, scores: Scores) -> FloatArray:
+def episode_score(
+    device: DeviceNetwork, index: int, side: str, episode: ActivationBuffer, scores: Scores
+) -> FloatArray:
     """gamma [channel] of a layer for the episode; computed from the episode's tensor if it is not in ``scores``."""
     if (index, side) not in scores:
         total = np.add.reduce(episode.matrix, axis=0, out=device.meter.empty(episode.width))

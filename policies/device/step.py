@@ -18,8 +18,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from metarl.policies.device.accumulators import Sums, kept_rows, sum_of, updated_layer
-from metarl.policies.device.in_place import FloatArray, Travelling
+from metarl.policies.device.accumulators import Accumulators, accumulator, kept_rows, updated_layer
+from metarl.policies.device.in_place import ActivationBuffer, FloatArray
 from metarl.policies.device.meter import Meter
 from metarl.policies.device.network import (
     DeviceNetwork,
@@ -38,6 +38,8 @@ from metarl.policies.device.scores import Scores, episode_score, episode_scores
 from metarl.policies.methods import Method
 from metarl.policies.networks.mlp import GaussianMLP
 from metarl.policies.networks.network import Parameters
+
+CHUNK = 20  # observations: the default of ``Controller.adapt``
 
 
 def device_step(
@@ -61,7 +63,7 @@ def device_step(
     # A device changes these weights where they stand. Here a copy does that for them: the old ones stay as they are.
     for name in (f"{layer.name}.weight" for layer in device.layers if layer.chooses_inputs):
         adapted[name] = torch.from_numpy(parameters[name].detach().numpy().copy())
-    sums: Sums = {}
+    accumulators: Accumulators = {}
     steps = remaining = sum(len(episode.advantages) for episode in episodes)
     for episode in episodes:
         chunks = list(_chunks(episode, chunk or steps))
@@ -70,10 +72,10 @@ def device_step(
             scores = episode_scores(device, chunks)
         for samples in chunks:
             remaining -= len(samples.advantages)
-            for index in _accumulate(device, samples, scores, sums):
+            for index in _accumulate(device, samples, scores, accumulators):
                 if remaining == 0:
                     layer = device.layers[index]
-                    adapted |= updated_layer(sums, layer.name, layer.step_size / steps, adapted, device.meter)
+                    adapted |= updated_layer(accumulators, layer.name, layer.step_size / steps, adapted, device.meter)
     return adapted
 
 
@@ -82,35 +84,35 @@ def _chunks(episode: Samples, size: int) -> Iterator[Samples]:
         yield Samples(*(part[start : start + size] for part in episode))
 
 
-def _accumulate(device: DeviceNetwork, samples: Samples, scores: Scores, sums: Sums) -> Iterator[int]:
-    """Adds the gradients of some samples to ``sums``; yields each layer when the way back has passed it.
+def _accumulate(device: DeviceNetwork, samples: Samples, scores: Scores, accumulators: Accumulators) -> Iterator[int]:
+    """Adds the gradients of some samples to ``accumulators``; yields each layer when the way back has passed it.
 
     Adds to ``scores`` those that are not there, taking the samples for the whole episode.
     """
     first = min(index for index, layer in enumerate(device.layers) if layer.updated)
     whole = {index for index, layer in enumerate(device.layers) if layer.updated and not layer.chooses_inputs}
     trace = Trace()
-    travelling = load(device, samples.observations, whole)
+    activations = load(device, samples.observations, whole)
     for index, layer in enumerate(device.layers):
         if index in whole:
-            trace.whole[index] = travelling
+            trace.whole[index] = activations
         elif layer.chooses_inputs:
-            trace.kept[index] = _kept(device, travelling, episode_score(device, index, "forward", travelling, scores))
-        travelling = layer_output(device, index, travelling, whole)
-        activate(device, index, travelling, trace, first)
-    travelling = standardize(device, travelling, samples.actions)
+            trace.kept[index] = _kept(device, activations, episode_score(device, index, "forward", activations, scores))
+        activations = layer_output(device, index, activations, whole)
+        activate(device, index, activations, trace, first)
+    activations = standardize(device, activations, samples.actions)
     if device.layers[-1].updated:
-        _add_log_std_gradient(device, travelling, samples.advantages, sums)
-    travelling = output_gradient(device, travelling, samples.advantages)
+        _add_log_std_gradient(device, activations, samples.advantages, accumulators)
+    activations = output_gradient(device, activations, samples.advantages)
     for index in reversed(range(first, len(device.layers))):
         if device.layers[index].updated:
-            _add_gradients(device, index, travelling, trace, scores, sums)
+            _add_gradients(device, index, activations, trace, scores, accumulators)
         if index > first:
-            travelling = input_gradient(device, index, travelling, trace)
+            activations = input_gradient(device, index, activations, trace)
         yield index
 
 
-def _kept(device: DeviceNetwork, inputs: Travelling, scores: FloatArray) -> Kept:
+def _kept(device: DeviceNetwork, inputs: ActivationBuffer, scores: FloatArray) -> Kept:
     """A copy of the channels whose scores are not zero, times their scores."""
     channels = device.meter.count(np.array(np.flatnonzero(scores)))
     kept = np.take(inputs.matrix, channels, axis=1, out=device.meter.empty(inputs.rows, len(channels)), mode="clip")
@@ -120,9 +122,11 @@ def _kept(device: DeviceNetwork, inputs: Travelling, scores: FloatArray) -> Kept
     return Kept(kept, channels)
 
 
-def _add_log_std_gradient(device: DeviceNetwork, standardized: Travelling, advantages: FloatArray, sums: Sums) -> None:
+def _add_log_std_gradient(
+    device: DeviceNetwork, standardized: ActivationBuffer, advantages: FloatArray, accumulators: Accumulators
+) -> None:
     """Sum over time of (1 - z^2) * advantage."""
-    total = sum_of(sums, f"{device.layers[-1].name}.log_std", device.parameters, device.meter)
+    total = accumulator(accumulators, f"{device.layers[-1].name}.log_std", device.parameters, device.meter)
     squares = device.row[: len(total)]
     np.einsum("ta,ta,t->a", standardized.matrix, standardized.matrix, advantages, out=squares)
     np.subtract(np.add.reduce(advantages), squares, out=squares)
@@ -130,22 +134,27 @@ def _add_log_std_gradient(device: DeviceNetwork, standardized: Travelling, advan
 
 
 def _add_gradients(
-    device: DeviceNetwork, index: int, gradient: Travelling, trace: Trace, scores: Scores, sums: Sums
+    device: DeviceNetwork,
+    index: int,
+    gradient: ActivationBuffer,
+    trace: Trace,
+    scores: Scores,
+    accumulators: Accumulators,
 ) -> None:
     """Adds gamma_bw[o] * gamma_fw[c] * g(w)[o, c] and gamma_bw[o] * g(b)[o]."""
     layer = device.layers[index]
     gammas = episode_score(device, index, "backward", gradient, scores) if "backward" in layer.clips else None
-    biases = sum_of(sums, f"{layer.name}.bias", device.parameters, device.meter)
+    biases = accumulator(accumulators, f"{layer.name}.bias", device.parameters, device.meter)
     outputs = device.row[: gradient.width]
     np.add.reduce(gradient.matrix, axis=0, out=outputs)
     np.add(biases, _weighed(outputs, gammas), out=biases)
 
     name, kept = f"{layer.name}.weight", trace.kept.pop(index, None)
     if kept is None:
-        weights = sum_of(sums, name, device.parameters, device.meter)
+        weights = accumulator(accumulators, name, device.parameters, device.meter)
         _add_by_output(weights, trace.whole[index].matrix, gradient.matrix, gammas, device.row)
         return
-    rows = kept_rows(sums, name, kept.channels, device.parameters, device.meter)
+    rows = kept_rows(accumulators, name, kept.channels, device.parameters, device.meter)
     for channel, target in zip(kept.inputs.T, rows, strict=True):
         np.matmul(channel, gradient.matrix, out=outputs)
         np.add(target, _weighed(outputs, gammas), out=target)

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from metarl.policies.device.accumulators import Channels, Sums, sum_of
+from metarl.policies.device.accumulators import Accumulators, Channels, accumulator
 from metarl.policies.device.images.blocks import (
     Block,
     DeviceImageNetwork,
@@ -42,7 +42,7 @@ class Batch:
 
     labels: NDArray[np.int64]  # [image]
     trace: ImageTrace
-    sums: Sums  # in the unit of one image
+    accumulators: Accumulators  # in the unit of one image
     alone: bool  # no other images are added, so that channels that these do not keep need no room in the sums
 
 
@@ -117,7 +117,7 @@ def _block_back(device: DeviceImageNetwork, block: Block, gradient: Planes, batc
     """From the gradient at a block's output to that at its input, in its memory."""
     trace = batch.trace
     unpool(gradient, *trace.sides[block.last], trace.pooled.pop(block.last))
-    pass_activation(gradient.travelling, trace.bits.pop(block.last), device.row, device.slope)
+    pass_activation(gradient.buffer, trace.bits.pop(block.last), device.row, device.slope)
     beyond = device.first < block.first
     other = None
     if block.shortcut and (beyond or any(device.layers[index].updated for index in block.shortcut)):
@@ -129,7 +129,7 @@ def _block_back(device: DeviceImageNetwork, block: Block, gradient: Planes, batc
         if unit.norm < device.first:
             return
         if unit is not block.units[-1]:
-            pass_activation(gradient.travelling, trace.bits.pop(unit.norm), device.row, device.slope)
+            pass_activation(gradient.buffer, trace.bits.pop(unit.norm), device.row, device.slope)
         yield from _unit_back(device, block, unit, gradient, device.first < unit.conv, batch)
     if other is not None and beyond:
         add(gradient, other)
@@ -217,4 +217,4 @@ def _sum(
     device: DeviceImageNetwork, batch: Batch, index: int, kind: str, channels: Channels | None = None
 ) -> FloatArray:
     name = f"{device.layers[index].name}.{kind}"
-    return sum_of(batch.sums, name, device.parameters, device.meter, channels)
+    return accumulator(batch.accumulators, name, device.parameters, device.meter, channels)

@@ -197,13 +197,13 @@ def batch_scores(device: DeviceImageNetwork, index: int, side: str, summary: Flo
 def activate(device: DeviceImageNetwork, planes: Planes, trace: ImageTrace | None = None, index: int = 0) -> None:
     """The (leaky) ReLU after a norm; its bits stay in ``trace`` from the first updated layer on."""
     if trace is not None and index >= device.first:
-        trace.bits[index] = blocked_bits(planes.travelling, device.row, device.meter)
+        trace.bits[index] = blocked_bits(planes.buffer, device.row, device.meter)
     if device.slope:
-        leak(planes.travelling, device.slope, device.row)
+        leak(planes.buffer, device.slope, device.row)
     else:
-        rectify(planes.travelling)
+        rectify(planes.buffer)
 
 
 def add(planes: Planes, other: Planes) -> None:
     """The sum, in the memory of the first."""
-    np.add(planes.travelling.words, other.travelling.words, out=planes.travelling.words)
+    np.add(planes.buffer.words, other.buffer.words, out=planes.buffer.words)

@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from metarl.policies.device.in_place import Bits, FloatArray, Travelling
+from metarl.policies.device.in_place import ActivationBuffer, Bits, FloatArray
 from metarl.policies.device.meter import Meter
 
 Shape = tuple[int, int, int, int]
@@ -37,9 +37,9 @@ class Planes:
         return self.memory[: math.prod(self.shape)].reshape(self.shape)
 
     @property
-    def travelling(self) -> Travelling:
+    def buffer(self) -> ActivationBuffer:
         """The same tensor as one row."""
-        return Travelling(self.memory, 1, math.prod(self.shape))
+        return ActivationBuffer(self.memory, 1, math.prod(self.shape))
 
     @property
     def positions(self) -> int:
@@ -65,7 +65,7 @@ class Planes:
 
     def copy(self) -> Planes:
         copied = empty_planes(self.meter, self.shape)
-        copied.memory[:] = self.travelling.words
+        copied.memory[:] = self.buffer.words
         return copied
 
 

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
-from metarl.policies.device.accumulators import Sums, updated_layer
+from metarl.policies.device.accumulators import Accumulators, updated_layer
 from metarl.policies.device.images.backward import Batch, accumulate
 from metarl.policies.device.images.blocks import ImageTrace, device_image_network
 from metarl.policies.device.in_place import FloatArray
@@ -53,15 +53,17 @@ def device_image_step(
     adapted: Parameters = dict(parameters)
     if device.first == len(device.layers):
         return adapted
-    sums: Sums = {}
+    accumulators: Accumulators = {}
     with _small_buffers():
         for start in range(0, number, images_at_once):
             part = slice(start, start + images_at_once)
-            batch = Batch(labels[part], ImageTrace(images[part]), sums, alone=images_at_once >= number)
+            batch = Batch(labels[part], ImageTrace(images[part]), accumulators, alone=images_at_once >= number)
             for index in accumulate(device, batch):
                 if part.stop >= number:
                     layer = device.layers[index]
-                    adapted |= updated_layer(sums, layer.name, layer.step_size / number, parameters, device.meter)
+                    adapted |= updated_layer(
+                        accumulators, layer.name, layer.step_size / number, parameters, device.meter
+                    )
     return adapted
 
 

@@ -16,7 +16,7 @@ from metarl.cost.operations import Cost, cost, plan_updates, sample_bytes
 from metarl.cost.shapes import Shapes, conv4_shapes, mlp_shapes, resnet12_shapes
 from metarl.experiments.paper.published import TABLE_1, TABLE_2, TABLE_3
 from metarl.policies.device import network as device_network
-from metarl.policies.device.in_place import Travelling
+from metarl.policies.device.in_place import ActivationBuffer
 from metarl.policies.device.step import device_step
 from metarl.policies.methods import get_method
 from metarl.policies.networks.mlp import GaussianMLP
@@ -352,8 +352,8 @@ def test_products_are_those_that_the_step_runs(
     network, lengths = GaussianMLP(3, (5, 4), 2), [7, 7]
     counted = 0
 
-    def counting(multiply: Callable[..., Travelling]) -> Callable[..., Travelling]:
-        def multiply_and_count(*arguments: Any) -> Travelling:
+    def counting(multiply: Callable[..., ActivationBuffer]) -> Callable[..., ActivationBuffer]:
+        def multiply_and_count(*arguments: Any) -> ActivationBuffer:
             nonlocal counted
             product = multiply(*arguments)
             matrix = next(each for each in arguments if getattr(each, "ndim", 1) == 2)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from metarl.policies.device.accumulators import sum_of, updated_layer
+from metarl.policies.device.accumulators import accumulator, updated_layer
 from metarl.policies.device.images.convolution import add_weight_gradient, convolve, convolve_back
 from metarl.policies.device.images.feature_maps import Planes, empty_planes, pool, pool_row, unpool
 from metarl.policies.device.images.norm import (
@@ -166,9 +166,9 @@ def test_a_pooling_by_parts_of_rows(pooling) -> None:
 def test_sums_become_new_parameters() -> None:
     meter, sums = Meter(), {}
     parameters = {"a.weight": torch.ones(2, 3), "a.bias": torch.ones(3), "b.weight": torch.ones(2)}
-    sum_of(sums, "a.weight", parameters, meter, np.array([0, 2]))[:] = [[1, 2], [3, 4]]
-    sum_of(sums, "a.bias", parameters, meter, np.array([1]))[:] = 5
-    sum_of(sums, "b.weight", parameters, meter)[:] += 6
+    accumulator(sums, "a.weight", parameters, meter, np.array([0, 2]))[:] = [[1, 2], [3, 4]]
+    accumulator(sums, "a.bias", parameters, meter, np.array([1]))[:] = 5
+    accumulator(sums, "b.weight", parameters, meter)[:] += 6
     updated = updated_layer(sums, "a", 0.5, parameters, meter) | updated_layer(sums, "b", 0.5, parameters, meter)
     assert updated["a.weight"].tolist() == [[0.5, 1, 0], [-0.5, 1, -1]]
     assert updated["a.bias"].tolist() == [1, -1.5, 1]
