@@ -1,34 +1,79 @@
-"""What a task family is: a distribution over tasks, a horizon, spaces, and a way to simulate many episodes at once."""
+"""Task families: a distribution over tasks, a horizon, spaces, and a simulator of many episodes at once."""
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import gymnasium
 import numpy as np
+from gymnasium.spaces import Box
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
+SampleTasks = Callable[[int, np.random.Generator], Array]
 
 
 @dataclass(frozen=True)
 class TaskField:
-    """One number that tells tasks apart, e.g. the target velocity, and the interval it is drawn from.
+    """A number that differs between tasks, e.g. a target velocity, and the interval [low, high] of its values.
 
-    ``choices`` restricts it to some values (e.g. -1 and 1 for a direction).
+    With ``choices`` it takes these values only, e.g. -1 and 1 for a direction. Raise ValueError if the name cannot be
+    typed as NAME=VALUE, the bounds are not finite or reversed, or a choice lies outside them.
     """
 
     name: str
     low: float
     high: float
     unit: str = ""
-    choices: tuple[float, ...] = ()
+    choices: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name.isidentifier():
+            raise ValueError(
+                f"the name of a task field must be an identifier such as target_velocity, for it is typed as "
+                f"NAME=VALUE: got {self.name!r}"
+            )
+        where = f"task field '{self.name}'"
+        low, high = _finite(f"the low bound of {where}", self.low), _finite(f"the high bound of {where}", self.high)
+        if low > high:
+            raise ValueError(f"the low bound of {where} must not be above the high one, got [{low:g}, {high:g}]")
+        object.__setattr__(self, "low", low)
+        object.__setattr__(self, "high", high)
+        if self.choices is not None:
+            object.__setattr__(self, "choices", self._checked_choices(where, self.choices))
+
+    def _checked_choices(self, where: str, choices: tuple[float, ...]) -> tuple[float, ...]:
+        values = tuple(_finite(f"a choice of {where}", choice) for choice in choices)
+        if not values:
+            raise ValueError(
+                f"{where} has no choices: leave choices out for every value of [{self.low:g}, {self.high:g}]"
+            )
+        if len(set(values)) < len(values):
+            raise ValueError(f"{where} has a choice twice: {_listed(values)}")
+        outside = [value for value in values if not self.low <= value <= self.high]
+        if outside:
+            raise ValueError(f"the choices of {where} must lie in [{self.low:g}, {self.high:g}], got {_listed(values)}")
+        return values
+
+    def check(self, family: str, value: float) -> None:
+        """Raise ValueError unless ``value`` is a number that the field allows."""
+        where = f"task field '{self.name}' of {family}"
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            raise ValueError(f"{where} must be a number, got {value!r}") from None
+        if self.choices and number not in self.choices:
+            raise ValueError(f"{where} must be one of {_listed(self.choices)}, got {number:g}")
+        if not self.low <= number <= self.high:
+            raise ValueError(f"{where} must lie in [{self.low:g}, {self.high:g}], got {number:g}")
 
 
 class Transition(NamedTuple):
-    """What a simulator returns for one control step of every episode."""
+    """The outcome of one control step of every episode."""
 
     observations: Array  # [task, episode, observation]
     rewards: Array  # [task, episode]
@@ -39,23 +84,23 @@ class Simulator(Protocol):
     """All episodes of all tasks, stepped together. Stateful: ``reset`` fixes the number of tasks and episodes."""
 
     def reset(self, tasks: Array, seeds: NDArray[np.int64]) -> Array:
-        """Starts an episode per seed; ``tasks`` [task, field], ``seeds`` [task, episode].
+        """Start an episode per seed and return the observations [task, episode, observation].
 
-        Returns the observations [task, episode, observation]. An episode depends on its task and its seed alone.
-        What ``reset`` and ``step`` return is the caller's to keep and to change.
+        An episode depends on its task in ``tasks`` [task, field] and its seed in ``seeds`` [task, episode] alone. The
+        caller may keep and change what ``reset`` and ``step`` return.
         """
         ...
 
     def step(self, actions: Array) -> Transition:
-        """Applies ``actions`` [task, episode, action], clipped to the action space, for one control step.
+        """Apply ``actions`` [task, episode, action], clipped to the action space, for one control step.
 
-        An episode that has terminated goes on being stepped; what it returns from then on has no meaning.
+        An episode that has terminated is stepped on; its observations and rewards then have no meaning.
         FloatingPointError may name an episode whose physics has diverged.
         """
         ...
 
     def draw(self) -> NDArray[np.uint8]:
-        """A picture [height, width, 3] of the first task's first episode."""
+        """Return a picture [height, width, 3] of the first task's first episode."""
         ...
 
     def close(self) -> None: ...
@@ -66,23 +111,40 @@ class TaskFamily:
     """A distribution over tasks that share observations, actions and a horizon.
 
     ``make_simulator(threads)`` builds a batched simulator, ``make_env(**kwargs)`` the single Gymnasium environment;
-    both share one definition of dynamics, observation and reward.
-    ``sample_tasks(count, generator)`` returns an array [count, len(fields)].
+    both share one definition of dynamics, observation and reward. ``sample_tasks(count, generator)`` returns tasks
+    [count, field]. Raise ValueError if there is no field or two of one name, a space is no Box with one axis, the
+    action bounds are not finite, or the horizon is below 1.
     """
 
     name: str
     fields: tuple[TaskField, ...]
-    observation_space: gymnasium.spaces.Box
-    action_space: gymnasium.spaces.Box
+    observation_space: Box
+    action_space: Box
     horizon: int
     make_simulator: Callable[[int], Simulator]
     make_env: Callable[..., gymnasium.Env[Any, Any]]
-    sample_tasks: Callable[[int, np.random.Generator], Array]
+    sample_tasks: SampleTasks
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name or self.name != self.name.strip():
+            raise ValueError(f"the name of a task family must be a word, got {self.name!r}")
+        where = f"the task family {self.name}"
+        fields = checked_fields(where, self.fields)
+        checked_spaces(where, self.observation_space, self.action_space)
+        object.__setattr__(self, "fields", fields)
+        object.__setattr__(self, "horizon", checked_horizon(where, self.horizon))
+        for part in ("make_simulator", "make_env", "sample_tasks"):
+            if not callable(getattr(self, part)):
+                raise ValueError(f"{part} of {where} must be a function, got {getattr(self, part)!r}")
+        sample_tasks = self.sample_tasks
+        if isinstance(sample_tasks, TaskSampler):  # this family is a changed copy of another
+            sample_tasks = sample_tasks.function
+        object.__setattr__(self, "sample_tasks", TaskSampler(self.name, fields, sample_tasks))
 
     def task_array(self, task: Mapping[str, float] | ArrayLike) -> Array:
-        """The task [field] from its named values, or from an array [field].
+        """Return the task [field] from its named values, or from an array [field].
 
-        ValueError names a missing, unknown or out-of-range field.
+        Raise ValueError if a field is missing, unknown or out of range.
         """
         names = [field.name for field in self.fields]
         if not isinstance(task, Mapping):
@@ -100,22 +162,109 @@ class TaskFamily:
         for field in self.fields:
             if field.name not in task:
                 raise ValueError(f"task field '{field.name}' is missing: {expected}")
-            check_field(self.name, field, task[field.name])
+            field.check(self.name, task[field.name])
         return np.array([float(task[name]) for name in names])
 
     def task_dict(self, task: Array) -> dict[str, float]:
-        """The named values of a task [field]."""
+        """Return the named values of a task [field]."""
         return {field.name: float(value) for field, value in zip(self.fields, task, strict=True)}
 
 
-def check_field(family: str, field: TaskField, value: float) -> None:
-    """ValueError unless ``value`` is a number that the field allows."""
-    where = f"task field '{field.name}' of {family}"
+@dataclass(frozen=True)
+class TaskSampler:
+    """Draw tasks by a family's ``sample_tasks``, and refuse those that its fields do not allow."""
+
+    family: str
+    fields: tuple[TaskField, ...]
+    function: SampleTasks
+
+    def __call__(self, count: int, generator: np.random.Generator) -> Array:
+        """Return tasks [count, field]; raise ValueError if the shape is another or a value is not allowed."""
+        drawn, shape = self.function(count, generator), (count, len(self.fields))
+        try:
+            tasks = np.array(drawn, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise ValueError(f"sample_tasks of {self.family} must return an array of numbers, got {drawn!r}") from None
+        if tasks.shape != shape:
+            raise ValueError(
+                f"sample_tasks({count}, generator) of {self.family} must return an array of the shape {shape}, "
+                f"[task, field], got the shape {tasks.shape}"
+            )
+        for field, values in zip(self.fields, tasks.T, strict=True):
+            for value in values:
+                try:
+                    field.check(self.family, value)
+                except ValueError as error:
+                    raise ValueError(
+                        f"sample_tasks of {self.family} drew a task that is not allowed: {error}"
+                    ) from None
+        return tasks
+
+
+def sample_fields(fields: tuple[TaskField, ...], count: int, generator: np.random.Generator) -> Array:
+    """Return tasks [count, field], each field uniform in its interval or among its choices."""
+    columns = [
+        generator.choice(field.choices, count) if field.choices else generator.uniform(field.low, field.high, count)
+        for field in fields
+    ]
+    return np.stack(columns, axis=1)
+
+
+def checked_fields(where: str, fields: tuple[TaskField, ...]) -> tuple[TaskField, ...]:
+    """Return the fields as a tuple; raise ValueError unless there is one at least and no name occurs twice."""
+    if isinstance(fields, TaskField):
+        raise ValueError(f"the fields of {where} must be a tuple of TaskFields, got one alone: write (field,)")
+    try:
+        fields = tuple(fields)
+    except TypeError:
+        raise ValueError(f"the fields of {where} must be a tuple of TaskFields, got {fields!r}") from None
+    if not fields:
+        raise ValueError(f"{where} has no task fields: tasks must differ in one number at least")
+    for field in fields:
+        if not isinstance(field, TaskField):
+            raise ValueError(f"the fields of {where} must be TaskFields, got {field!r}")
+    names = [field.name for field in fields]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{where} has two task fields named '{name}': each needs a name of its own")
+    return fields
+
+
+def checked_spaces(
+    where: str, observation_space: gymnasium.Space[Any], action_space: gymnasium.Space[Any]
+) -> tuple[Box, Box]:
+    """Return both spaces; raise ValueError unless they are Boxes with one axis and the actions have finite bounds."""
+    for kind, space in (("observation", observation_space), ("action", action_space)):
+        if not isinstance(space, Box) or len(space.shape) != 1 or space.shape[0] < 1:
+            raise ValueError(f"the {kind} space of {where} must be a Box with one axis, got {space}")
+    assert isinstance(observation_space, Box) and isinstance(action_space, Box)
+    if not (np.isfinite(action_space.low).all() and np.isfinite(action_space.high).all()):
+        raise ValueError(f"the action space of {where} must have finite bounds, got {action_space}")
+    if not (action_space.low < action_space.high).all():
+        raise ValueError(f"the lower bounds of the actions of {where} must be below the upper ones, got {action_space}")
+    return observation_space, action_space
+
+
+def checked_horizon(where: str, horizon: int) -> int:
+    """Return the horizon as an int; raise ValueError unless it is a whole number of at least 1."""
+    try:
+        steps = operator.index(horizon)
+    except TypeError:
+        steps = 0
+    if steps < 1 or isinstance(horizon, bool):
+        raise ValueError(f"the horizon of {where} must be a whole number of at least 1, got {horizon!r}")
+    return steps
+
+
+def _finite(what: str, value: float) -> float:
     try:
         number = float(value)
     except (TypeError, ValueError):
-        raise ValueError(f"{where} must be a number, got {value!r}") from None
-    if field.choices and number not in field.choices:
-        raise ValueError(f"{where} must be one of {', '.join(f'{c:g}' for c in field.choices)}, got {number:g}")
-    if not field.low <= number <= field.high:
-        raise ValueError(f"{where} must lie in [{field.low:g}, {field.high:g}], got {number:g}")
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"{what} must be a finite number, got {value!r}")
+    return number
+
+
+def _listed(values: tuple[float, ...]) -> str:
+    return ", ".join(f"{value:g}" for value in values)

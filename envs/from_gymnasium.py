@@ -32,7 +32,16 @@ from gymnasium.spaces import Box
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from numpy.typing import NDArray
 
-from metarl.envs.family import Array, TaskFamily, TaskField, Transition
+from metarl.envs.family import (
+    Array,
+    SampleTasks,
+    TaskFamily,
+    TaskField,
+    Transition,
+    checked_fields,
+    checked_spaces,
+    sample_fields,
+)
 
 Task = dict[str, float]
 SetTask = Callable[[gymnasium.Env[Any, Any], Task], None]
@@ -44,7 +53,7 @@ def task_family(
     fields: tuple[TaskField, ...],
     horizon: int,
     set_task: SetTask | None = None,
-    sample_tasks: Callable[[int, np.random.Generator], Array] | None = None,
+    sample_tasks: SampleTasks | None = None,
     processes: bool = False,
 ) -> TaskFamily:
     """The family of the environments that ``make_env()`` makes; ``make_env(render_mode="rgb_array")`` must work too.
@@ -54,14 +63,8 @@ def task_family(
     field is drawn uniformly from its interval or its choices. With ``processes`` each episode runs in a process of its
     own, which pays for environments that are slow. ValueError if observations or actions are no flat box.
     """
-    probe = make_env()
-    observation_space, action_space = probe.observation_space, probe.action_space
-    probe.close()
-    for kind, space in (("observation", observation_space), ("action", action_space)):
-        if not isinstance(space, Box) or len(space.shape) != 1:
-            raise ValueError(f"the {kind} space of {name} must be a Box with one axis, got {space}")
-    assert isinstance(observation_space, Box) and isinstance(action_space, Box)
-
+    fields = checked_fields(f"the task family {name}", fields)
+    observation_space, action_space = probed_spaces(name, make_env)
     family = TaskFamily(
         name=name,
         fields=fields,
@@ -77,13 +80,18 @@ def task_family(
     return family
 
 
-def sample_fields(fields: tuple[TaskField, ...], count: int, generator: np.random.Generator) -> Array:
-    """Tasks [count, field], each field uniform in its interval or among its choices."""
-    columns = [
-        generator.choice(field.choices, count) if field.choices else generator.uniform(field.low, field.high, count)
-        for field in fields
-    ]
-    return np.stack(columns, axis=1)
+def probed_spaces(name: str, make_env: Callable[..., gymnasium.Env[Any, Any]]) -> tuple[Box, Box]:
+    """Return the observation and the action space of the environments that ``make_env`` makes.
+
+    It is called twice, the second time as for drawing. Raise ValueError if the spaces are no flat boxes, or if both
+    calls return the same object: episodes that run side by side would then disturb each other.
+    """
+    first, second = make_env(), make_env(render_mode="rgb_array")
+    if first is second or first.unwrapped is second.unwrapped:
+        raise ValueError(f"make_env of {name} returned the same environment twice: it must make a new one each time")
+    first.close()
+    second.close()
+    return checked_spaces(name, first.observation_space, first.action_space)
 
 
 def begin(

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import metarl
-from metarl.envs.family import TaskField
-from metarl.envs.from_gymnasium import sample_fields, task_family
+from metarl.envs.family import TaskField, sample_fields
+from metarl.envs.from_gymnasium import task_family
 from metarl.envs.registry import get_family
 
 FIELDS = (TaskField("gravity", 5.0, 15.0, "m/s^2"),)
@@ -166,3 +166,10 @@ def test_it_can_be_trained_on_and_found_by_name(monkeypatch: pytest.MonkeyPatch)
 def test_spaces_that_are_no_flat_boxes() -> None:
     with pytest.raises(ValueError, match="the action space of cart must be a Box with one axis, got Discrete"):
         task_family("cart", lambda **kwargs: gymnasium.make("CartPole-v1", **kwargs), FIELDS, horizon=5)
+
+
+def test_one_environment_for_all_is_refused() -> None:
+    one = Countdown()
+    for shared in (lambda **kwargs: one, lambda **kwargs: gymnasium.wrappers.TimeLimit(one, 5)):
+        with pytest.raises(ValueError, match="make_env of count returned the same environment twice: it must make a n"):
+            task_family("count", shared, (TaskField("steps", 1, 5),), horizon=5)
