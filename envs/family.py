@@ -13,6 +13,8 @@ import numpy as np
 from gymnasium.spaces import Box
 from numpy.typing import ArrayLike, NDArray
 
+from metarl.core.errors import Refusal
+
 Array = NDArray[np.float64]
 SampleTasks = Callable[[int, np.random.Generator], Array]
 
@@ -29,34 +31,31 @@ class TaskField:
     low: float
     high: float
     unit: str = ""
-    choices: tuple[float, ...] | None = None
+    choices: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.isidentifier():
-            raise ValueError(
+            raise Refusal(
                 f"the name of a task field must be an identifier such as target_velocity, for it is typed as "
                 f"NAME=VALUE: got {self.name!r}"
             )
         where = f"task field '{self.name}'"
         low, high = _finite(f"the low bound of {where}", self.low), _finite(f"the high bound of {where}", self.high)
         if low > high:
-            raise ValueError(f"the low bound of {where} must not be above the high one, got [{low:g}, {high:g}]")
+            raise Refusal(f"the low bound of {where} must not be above the high one, got [{low:g}, {high:g}]")
         object.__setattr__(self, "low", low)
         object.__setattr__(self, "high", high)
-        if self.choices is not None:
-            object.__setattr__(self, "choices", self._checked_choices(where, self.choices))
+        object.__setattr__(self, "choices", self._checked_choices(where))
 
-    def _checked_choices(self, where: str, choices: tuple[float, ...]) -> tuple[float, ...]:
-        values = tuple(_finite(f"a choice of {where}", choice) for choice in choices)
-        if not values:
-            raise ValueError(
-                f"{where} has no choices: leave choices out for every value of [{self.low:g}, {self.high:g}]"
-            )
+    def _checked_choices(self, where: str) -> tuple[float, ...]:
+        values = tuple(_finite(f"a choice of {where}", choice) for choice in self.choices)
+        if not values and self.choices != ():  # an empty list that the user's code has computed, not the default
+            raise Refusal(f"{where} has no choices: leave choices out for every value of [{self.low:g}, {self.high:g}]")
         if len(set(values)) < len(values):
-            raise ValueError(f"{where} has a choice twice: {_listed(values)}")
+            raise Refusal(f"{where} has a choice twice: {_listed(values)}")
         outside = [value for value in values if not self.low <= value <= self.high]
         if outside:
-            raise ValueError(f"the choices of {where} must lie in [{self.low:g}, {self.high:g}], got {_listed(values)}")
+            raise Refusal(f"the choices of {where} must lie in [{self.low:g}, {self.high:g}], got {_listed(values)}")
         return values
 
     def check(self, family: str, value: float) -> None:
@@ -65,11 +64,11 @@ class TaskField:
         try:
             number = float(value)
         except (TypeError, ValueError):
-            raise ValueError(f"{where} must be a number, got {value!r}") from None
+            raise Refusal(f"{where} must be a number, got {value!r}") from None
         if self.choices and number not in self.choices:
-            raise ValueError(f"{where} must be one of {_listed(self.choices)}, got {number:g}")
+            raise Refusal(f"{where} must be one of {_listed(self.choices)}, got {number:g}")
         if not self.low <= number <= self.high:
-            raise ValueError(f"{where} must lie in [{self.low:g}, {self.high:g}], got {number:g}")
+            raise Refusal(f"{where} must lie in [{self.low:g}, {self.high:g}], got {number:g}")
 
 
 class Transition(NamedTuple):
@@ -127,7 +126,7 @@ class TaskFamily:
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name or self.name != self.name.strip():
-            raise ValueError(f"the name of a task family must be a word, got {self.name!r}")
+            raise Refusal(f"the name of a task family must be a word, got {self.name!r}")
         where = f"the task family {self.name}"
         fields = checked_fields(where, self.fields)
         checked_spaces(where, self.observation_space, self.action_space)
@@ -135,7 +134,7 @@ class TaskFamily:
         object.__setattr__(self, "horizon", checked_horizon(where, self.horizon))
         for part in ("make_simulator", "make_env", "sample_tasks"):
             if not callable(getattr(self, part)):
-                raise ValueError(f"{part} of {where} must be a function, got {getattr(self, part)!r}")
+                raise Refusal(f"{part} of {where} must be a function, got {getattr(self, part)!r}")
         sample_tasks = self.sample_tasks
         if isinstance(sample_tasks, TaskSampler):  # this family is a changed copy of another
             sample_tasks = sample_tasks.function
@@ -150,7 +149,7 @@ class TaskFamily:
         if not isinstance(task, Mapping):
             values = np.atleast_1d(np.asarray(task, dtype=object))
             if values.shape != (len(names),):
-                raise ValueError(
+                raise Refusal(
                     f"a task of {self.name} as an array has the shape ({len(names)},) for {', '.join(names)}, "
                     f"got the shape {values.shape}"
                 )
@@ -158,10 +157,10 @@ class TaskFamily:
         expected = f"a task of {self.name} has the fields {', '.join(names)}"
         for name in task:
             if name not in names:
-                raise ValueError(f"unknown task field '{name}': {expected}")
+                raise Refusal(f"unknown task field '{name}': {expected}")
         for field in self.fields:
             if field.name not in task:
-                raise ValueError(f"task field '{field.name}' is missing: {expected}")
+                raise Refusal(f"task field '{field.name}' is missing: {expected}")
             field.check(self.name, task[field.name])
         return np.array([float(task[name]) for name in names])
 
@@ -184,9 +183,9 @@ class TaskSampler:
         try:
             tasks = np.array(drawn, dtype=np.float64)
         except (TypeError, ValueError):
-            raise ValueError(f"sample_tasks of {self.family} must return an array of numbers, got {drawn!r}") from None
+            raise Refusal(f"sample_tasks of {self.family} must return an array of numbers, got {drawn!r}") from None
         if tasks.shape != shape:
-            raise ValueError(
+            raise Refusal(
                 f"sample_tasks({count}, generator) of {self.family} must return an array of the shape {shape}, "
                 f"[task, field], got the shape {tasks.shape}"
             )
@@ -195,9 +194,7 @@ class TaskSampler:
                 try:
                     field.check(self.family, value)
                 except ValueError as error:
-                    raise ValueError(
-                        f"sample_tasks of {self.family} drew a task that is not allowed: {error}"
-                    ) from None
+                    raise Refusal(f"sample_tasks of {self.family} drew a task that is not allowed: {error}") from None
         return tasks
 
 
@@ -213,20 +210,20 @@ def sample_fields(fields: tuple[TaskField, ...], count: int, generator: np.rando
 def checked_fields(where: str, fields: tuple[TaskField, ...]) -> tuple[TaskField, ...]:
     """Return the fields as a tuple; raise ValueError unless there is one at least and no name occurs twice."""
     if isinstance(fields, TaskField):
-        raise ValueError(f"the fields of {where} must be a tuple of TaskFields, got one alone: write (field,)")
+        raise Refusal(f"the fields of {where} must be a tuple of TaskFields, got one alone: write (field,)")
     try:
         fields = tuple(fields)
     except TypeError:
-        raise ValueError(f"the fields of {where} must be a tuple of TaskFields, got {fields!r}") from None
+        raise Refusal(f"the fields of {where} must be a tuple of TaskFields, got {fields!r}") from None
     if not fields:
-        raise ValueError(f"{where} has no task fields: tasks must differ in one number at least")
+        raise Refusal(f"{where} has no task fields: tasks must differ in one number at least")
     for field in fields:
         if not isinstance(field, TaskField):
-            raise ValueError(f"the fields of {where} must be TaskFields, got {field!r}")
+            raise Refusal(f"the fields of {where} must be TaskFields, got {field!r}")
     names = [field.name for field in fields]
     for name in names:
         if names.count(name) > 1:
-            raise ValueError(f"{where} has two task fields named '{name}': each needs a name of its own")
+            raise Refusal(f"{where} has two task fields named '{name}': each needs a name of its own")
     return fields
 
 
@@ -236,12 +233,12 @@ def checked_spaces(
     """Return both spaces; raise ValueError unless they are Boxes with one axis and the actions have finite bounds."""
     for kind, space in (("observation", observation_space), ("action", action_space)):
         if not isinstance(space, Box) or len(space.shape) != 1 or space.shape[0] < 1:
-            raise ValueError(f"the {kind} space of {where} must be a Box with one axis, got {space}")
+            raise Refusal(f"the {kind} space of {where} must be a Box with one axis, got {space}")
     assert isinstance(observation_space, Box) and isinstance(action_space, Box)
     if not (np.isfinite(action_space.low).all() and np.isfinite(action_space.high).all()):
-        raise ValueError(f"the action space of {where} must have finite bounds, got {action_space}")
+        raise Refusal(f"the action space of {where} must have finite bounds, got {action_space}")
     if not (action_space.low < action_space.high).all():
-        raise ValueError(f"the lower bounds of the actions of {where} must be below the upper ones, got {action_space}")
+        raise Refusal(f"the lower bounds of the actions of {where} must be below the upper ones, got {action_space}")
     return observation_space, action_space
 
 
@@ -252,7 +249,7 @@ def checked_horizon(where: str, horizon: int) -> int:
     except TypeError:
         steps = 0
     if steps < 1 or isinstance(horizon, bool):
-        raise ValueError(f"the horizon of {where} must be a whole number of at least 1, got {horizon!r}")
+        raise Refusal(f"the horizon of {where} must be a whole number of at least 1, got {horizon!r}")
     return steps
 
 
@@ -262,7 +259,7 @@ def _finite(what: str, value: float) -> float:
     except (TypeError, ValueError):
         number = math.nan
     if not math.isfinite(number):
-        raise ValueError(f"{what} must be a finite number, got {value!r}")
+        raise Refusal(f"{what} must be a finite number, got {value!r}")
     return number
 
 

@@ -32,6 +32,7 @@ from gymnasium.spaces import Box
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from numpy.typing import NDArray
 
+from metarl.core.errors import Refusal
 from metarl.envs.family import (
     Array,
     SampleTasks,
@@ -88,7 +89,7 @@ def probed_spaces(name: str, make_env: Callable[..., gymnasium.Env[Any, Any]]) -
     """
     first, second = make_env(), make_env(render_mode="rgb_array")
     if first is second or first.unwrapped is second.unwrapped:
-        raise ValueError(f"make_env of {name} returned the same environment twice: it must make a new one each time")
+        raise Refusal(f"make_env of {name} returned the same environment twice: it must make a new one each time")
     first.close()
     second.close()
     return checked_spaces(name, first.observation_space, first.action_space)

@@ -13,6 +13,7 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Box
 
+from metarl.core.errors import Refusal
 from metarl.envs.family import Array, Simulator, TaskFamily, TaskField
 from metarl.envs.navigation import ARENA, MAX_SPEED, NavigationSimulator, sample_goals
 from metarl.envs.task_env import TaskEnv
@@ -82,16 +83,16 @@ def get_family(name: str) -> TaskFamily:
         return FAMILIES[name]()
     module, _, attribute = name.partition(":")
     if not attribute or not all(part.isidentifier() for part in module.split(".")):
-        raise ValueError(
+        raise Refusal(
             f"unknown task family '{name}': choose one of {', '.join(FAMILIES)}, or your own as module:attribute"
         )
     try:
         found: Any = getattr(import_module(module), attribute)
     except (ImportError, AttributeError) as error:
-        raise ValueError(f"task family '{name}' cannot be imported: {error}") from None
+        raise Refusal(f"task family '{name}' cannot be imported: {error}") from None
     family = found() if callable(found) and _takes_nothing(found) else found
     if not isinstance(family, TaskFamily):
-        raise ValueError(f"task family '{name}' is neither a TaskFamily nor a function that makes one")
+        raise Refusal(f"task family '{name}' is neither a TaskFamily nor a function that makes one")
     return replace(family, name=name)
 
 

@@ -9,6 +9,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from metarl.core.errors import Refusal
 from metarl.envs.family import Array, TaskFamily
 
 
@@ -23,7 +24,7 @@ class TaskEnv(gymnasium.Env[NDArray[Any], NDArray[Any]]):
 
     def __init__(self, family: TaskFamily, render_mode: str | None = None) -> None:
         if render_mode not in (None, "rgb_array"):
-            raise ValueError(f"the render mode must be 'rgb_array' or None, got {render_mode!r}")
+            raise Refusal(f"the render mode must be 'rgb_array' or None, got {render_mode!r}")
         self.family, self.render_mode = family, render_mode
         self.observation_space, self.action_space = family.observation_space, family.action_space
         self.simulator = family.make_simulator(1)

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from metarl.core.errors import Refusal
+
 Pixels = NDArray[np.uint8]
 
 # What Pillow raises on files that are damaged in one way or another.
@@ -37,7 +39,7 @@ def decode(path: Path, side: int) -> Pixels:
             rgb = to_rgb(image)
     except DAMAGE as error:
         reason = (isinstance(error, OSError) and error.strerror) or "it is truncated or no image"
-        raise ValueError(f"the image {path} cannot be read: {reason}") from None
+        raise Refusal(f"the image {path} cannot be read: {reason}") from None
     if rgb.size != (side, side):
         rgb = rgb.resize((side, side), Image.Resampling.LANCZOS)
     return np.asarray(rgb)

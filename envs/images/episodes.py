@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from metarl.core.errors import Refusal
 from metarl.core.text import plural
 from metarl.envs.images.decoding import Pixels
 from metarl.envs.images.image_set import ImageSet
@@ -42,17 +43,17 @@ def episode_shape(images: ImageSet, ways: int, shots: int, queries: int) -> Epis
     shrink, with a warning, to what it leaves. ValueError where it leaves none, or where there are too few classes.
     """
     if ways < 2:
-        raise ValueError(f"an episode needs at least 2 ways, got {ways}")
+        raise Refusal(f"an episode needs at least 2 ways, got {ways}")
     for name, value in (("shot", shots), ("query", queries)):
         if value < 1:
-            raise ValueError(f"an episode needs at least 1 {name} for each class, got {value}")
+            raise Refusal(f"an episode needs at least 1 {name} for each class, got {value}")
     if ways > len(images.classes):
-        raise ValueError(f"{images.name} has {len(images.classes)} classes: too few for {ways} ways")
+        raise Refusal(f"{images.name} has {len(images.classes)} classes: too few for {ways} ways")
     counts = images.counts
     smallest = int(counts.argmin())
     left = int(counts[smallest]) - shots
     if left < 1:
-        raise ValueError(
+        raise Refusal(
             f"the class '{images.classes[smallest]}' of {images.name} has {plural(int(counts[smallest]), 'image')}: "
             f"{shots}-shot episodes need at least {shots + 1}, one of them for the query set"
         )

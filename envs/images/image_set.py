@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from metarl.core.errors import Refusal
 from metarl.envs.images.decoding import Pixels, decode
 from metarl.envs.images.layouts import Classes, find_images
 
@@ -69,11 +70,11 @@ def load_images(
     ValueError says in a sentence what is wrong with the folder, an image or the cache; see also ``find_images``.
     """
     if side < 1:
-        raise ValueError(f"the side of the images must be at least 1 pixel, got {side}")
+        raise Refusal(f"the side of the images must be at least 1 pixel, got {side}")
     root = root.absolute()
     found = find_images(root)
     if split not in found:
-        raise ValueError(f"{root} has no split '{split}': it has {' and '.join(found)}")
+        raise Refusal(f"{root} has no split '{split}': it has {' and '.join(found)}")
     plan = _plan(root, found[split], split, side)
     folders = [cache] if cache else [root / CACHE, _user_cache(root)]
     pixels = next((cached for folder in folders if (cached := _open(folder, plan, side)) is not None), None)
@@ -132,7 +133,7 @@ def _build(folders: list[Path], root: Path, plan: _Plan, older: str, side: int, 
         if pixels is not None:
             return pixels
         failures.append(f"{folder} (it does not keep what is written)")
-    raise ValueError(f"the decoded images cannot be kept in {' nor in '.join(failures)}: name another cache folder")
+    raise Refusal(f"the decoded images cannot be kept in {' nor in '.join(failures)}: name another cache folder")
 
 
 def _decoded(root: Path, files: tuple[Path, ...], side: int, progress: Progress | None) -> Iterator[Pixels]:

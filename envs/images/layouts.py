@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
 
+from metarl.core.errors import Refusal
+
 SPLITS = ("train", "val", "test")
 SUFFIXES = (".png", ".jpg", ".jpeg")
 
@@ -33,7 +35,7 @@ def find_images(root: Path) -> dict[str, Classes]:
     ValueError where none of them fits, no image is there, or a class belongs to two splits.
     """
     if not root.is_dir():
-        raise ValueError(f"there is no folder {root}")
+        raise Refusal(f"there is no folder {root}")
     if not any((root / name).exists() for name in (*SPLITS, "images")) and (root / "CUB_200_2011").is_dir():
         found = {split: _below(Path("CUB_200_2011"), classes) for split, classes in _cub(root / "CUB_200_2011").items()}
     elif any((root / split).is_dir() for split in SPLITS):
@@ -43,9 +45,9 @@ def find_images(root: Path) -> dict[str, Classes]:
     elif (root / "classes.txt").is_file() and (root / "images").is_dir():
         found = _cub(root)
     elif any(root.glob("*.pkl")):
-        raise ValueError(f"{root} holds pickles, which could run foreign code and are not read: expected {KNOWN}")
+        raise Refusal(f"{root} holds pickles, which could run foreign code and are not read: expected {KNOWN}")
     else:
-        raise ValueError(f"{root} holds no few-shot images: expected {KNOWN}")
+        raise Refusal(f"{root} holds no few-shot images: expected {KNOWN}")
     _check(root, found)
     return found
 
@@ -66,15 +68,15 @@ def by_table(root: Path, split: str) -> Classes:
         rows = csv.DictReader(file)
         try:
             if not {"filename", "label"} <= set(rows.fieldnames or ()):
-                raise ValueError(f"{table} must have the columns filename and label")
+                raise Refusal(f"{table} must have the columns filename and label")
             for row in rows:
                 name, label = row["filename"], row["label"]
                 # Some tables name the class's folder, too.
                 if not (name and label) or (name not in present and not (root / "images" / name).is_file()):
-                    raise ValueError(f"line {rows.line_num} of {table} names no image of {root / 'images'}: '{name}'")
+                    raise Refusal(f"line {rows.line_num} of {table} names no image of {root / 'images'}: '{name}'")
                 classes.setdefault(label, []).append(Path("images", name))
         except csv.Error as error:
-            raise ValueError(f"{table} is no table: {error}") from None
+            raise Refusal(f"{table} is no table: {error}") from None
     return {label: tuple(sorted(set(classes[label]))) for label in sorted(classes)}
 
 
@@ -93,7 +95,7 @@ def cub_split(classes: Classes) -> dict[str, Classes]:
 
 def _cub(root: Path) -> dict[str, Classes]:
     if not (root / "images").is_dir():
-        raise ValueError(f"there is no folder {root / 'images'}")
+        raise Refusal(f"there is no folder {root / 'images'}")
     return cub_split(_below(Path("images"), by_folder(root / "images")))
 
 
@@ -112,9 +114,9 @@ def _image_names(folder: Path) -> list[str]:
 def _check(root: Path, found: dict[str, Classes]) -> None:
     for split, classes in found.items():
         if not any(classes.values()):
-            raise ValueError(f"the split {split} of {root} holds no png or jpg image in a class folder")
+            raise Refusal(f"the split {split} of {root} holds no png or jpg image in a class folder")
     for first, second, shared in _shared(found):
-        raise ValueError(f"the class '{shared}' of {root} is both in {first} and in {second}: splits share no classes")
+        raise Refusal(f"the class '{shared}' of {root} is both in {first} and in {second}: splits share no classes")
 
 
 def _shared(found: dict[str, Classes]) -> Iterator[tuple[str, str, str]]:

@@ -12,6 +12,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from metarl.core.errors import Refusal
 from metarl.experiments.console.interrupts import interruptible
 from metarl.experiments.console.parsing import check_new_file, parse, require_at_least
 from metarl.experiments.console.progress import live_progress
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str]) -> None:
         console.print(f"Reading {command.tarball or PACKAGE + ', fetched by npm'}", soft_wrap=True)
         choice = choose(command.name, command.tarball, command.styles, command.classes, command.side)
         if not choice.drawings:
-            raise ValueError(f"no class of {command.name} has {choice.least} drawings by the styles chosen")
+            raise Refusal(f"no class of {command.name} has {choice.least} drawings by the styles chosen")
         with live_progress(console, len(choice.drawings), "images") as show:
 
             def progress(done: int, total: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from metarl.core.errors import Refusal
 from metarl.envs.family import TaskFamily
 from metarl.envs.registry import get_family
 from metarl.policies.controller import Controller
@@ -24,7 +25,7 @@ def family_for(controller: Controller, name: str | None) -> TaskFamily:
     """
     trained_on = controller.metadata.family
     if name is None and ":" in trained_on:
-        raise ValueError(
+        raise Refusal(
             f"the controller was trained on '{trained_on}', which is no family of metarl: "
             f"if that code is yours, say --family {trained_on}"
         )

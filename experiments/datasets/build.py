@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from metarl.core.errors import Refusal
 from metarl.core.threads import available_threads
 from metarl.experiments.datasets import emoji, icons
 from metarl.experiments.datasets.package import Drawing, Json, read_package
@@ -60,14 +61,14 @@ def check_styles(styles: Sequence[str], known: Sequence[str]) -> None:
     """ValueError names the first style that is none."""
     for style in styles:
         if style not in known:
-            raise ValueError(f"unknown style '{style}': choose from {', '.join(known)}")
+            raise Refusal(f"unknown style '{style}': choose from {', '.join(known)}")
 
 
 def spread(drawings: Sequence[Drawing], classes: int) -> list[Drawing]:
     """The drawings of so many classes, evenly spread over splits and alphabet. ValueError if there are fewer."""
     names = sorted({(drawing.split, drawing.concept) for drawing in drawings})
     if classes > len(names):
-        raise ValueError(f"--classes must be at most the {len(names)} classes that there are, got {classes}")
+        raise Refusal(f"--classes must be at most the {len(names)} classes that there are, got {classes}")
     kept = {names[number * len(names) // classes] for number in range(classes)}
     return [drawing for drawing in drawings if (drawing.split, drawing.concept) in kept]
 
@@ -107,6 +108,6 @@ def write(pictures: Iterable[Picture], out: Path, text: str) -> None:
         temporary.chmod(0o755)
         temporary.rename(out)
     except OSError as error:
-        raise ValueError(f"cannot write {out}: {error.strerror or error}") from None
+        raise Refusal(f"cannot write {out}: {error.strerror or error}") from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -13,6 +13,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from metarl.core.errors import Refusal
+
 PACKAGE = "@iconify/json@2.2.535"
 # As the npm registry states it: npm view @iconify/json@2.2.535 dist.integrity
 INTEGRITY = "sha512-nAV60ACUSHwnsb6fsp+letHlNkrwO4vzBtcC6B4EDHErQQfezk7E3nJdnwJjve6OCfMNO0uVT5Vrgna9/NCmXw=="
@@ -66,11 +68,11 @@ def _fetch(folder: Path) -> Path:
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     except FileNotFoundError:
-        raise ValueError(f"npm, which fetches {PACKAGE}, is not installed: {hint}") from None
+        raise Refusal(f"npm, which fetches {PACKAGE}, is not installed: {hint}") from None
     tarballs = list(folder.glob("*.tgz"))
     if done.returncode or len(tarballs) != 1:
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise ValueError(f"npm could not fetch {PACKAGE} ({reason}): {hint}")
+        raise Refusal(f"npm could not fetch {PACKAGE} ({reason}): {hint}")
     return tarballs[0]
 
 
@@ -86,9 +88,9 @@ def _verify(tarball: Path) -> None:
         with open(tarball, "rb") as file:
             digest = hashlib.file_digest(file, algorithm).digest()
     except OSError as error:
-        raise ValueError(f"cannot read {tarball}: {error.strerror}") from None
+        raise Refusal(f"cannot read {tarball}: {error.strerror}") from None
     if base64.b64encode(digest).decode() != expected:
-        raise ValueError(f"{tarball} is not the tarball of {PACKAGE}: its {algorithm} checksum differs")
+        raise Refusal(f"{tarball} is not the tarball of {PACKAGE}: its {algorithm} checksum differs")
 
 
 def _members(tarball: Path, wanted: set[str] | None) -> Iterator[tuple[str, Json]]:

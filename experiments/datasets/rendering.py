@@ -13,6 +13,8 @@ from multiprocessing import get_context
 
 from PIL import Image
 
+from metarl.core.errors import Refusal
+
 BLOCK = 64
 
 
@@ -34,7 +36,7 @@ def render_all(svgs: Sequence[str], processes: int) -> Generator[list[tuple[byte
     ValueError: the renderer is not installed. ChildProcessError: somebody ended one of the processes.
     """
     if find_spec("resvg_py") is None:
-        raise ValueError("resvg-py, which renders the drawings, is not installed: pip install 'metarl[images]'")
+        raise Refusal("resvg-py, which renders the drawings, is not installed: pip install 'metarl[images]'")
     blocks = [svgs[start : start + BLOCK] for start in range(0, len(svgs), BLOCK)]
     # Forking a process that has threads can hang it.
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=leave_interrupts) as pool:

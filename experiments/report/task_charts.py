@@ -71,7 +71,7 @@ def maps(each: TaskReturns, span: tuple[float, float], group: int, name: str) ->
 def scatter(each: TaskReturns, index: int, span: tuple[float, float], group: int, name: str) -> Chart:
     """Returns before and after adaptation against one value of the tasks, with their means along the axis."""
     field, values = each.fields[index], each.tasks[:, index]
-    scales = frame(bounds(field), span, marks=field.choices or ())
+    scales = frame(bounds(field), span, marks=field.choices)
     shift = APART * (scales.x.end - scales.x.start) if field.choices else 0.0
     dots: list[Dot] = []
     lines = []

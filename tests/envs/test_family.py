@@ -24,7 +24,7 @@ from metarl.envs.family import TaskField
         (("goal", -1, 1, "", (3, 4)), r"the choices of task field 'goal' must lie in \[-1, 1\], got 3, 4"),
         (("goal", -1, 1, "", (0, np.nan)), "a choice of task field 'goal' must be a finite number, got nan"),
         (("goal", -1, 1, "", (0, 0.0)), "task field 'goal' has a choice twice: 0, 0"),
-        (("goal", -1, 1, "", ()), r"task field 'goal' has no choices: leave choices out for every value of \[-1, 1\]"),
+        (("goal", -1, 1, "", []), r"task field 'goal' has no choices: leave choices out for every value of \[-1, 1\]"),
     ],
 )
 def test_fields_that_are_refused(arguments: tuple, sentence: str) -> None:
