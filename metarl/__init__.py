@@ -20,8 +20,8 @@ from metarl.core.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from metarl.api import adapt, evaluate, resume, train
-    from metarl.policies.classifier import Classifier, load_classifier
-    from metarl.policies.controller import load
+    from metarl.policies.classifier import Classifier
+    from metarl.policies.loading import load, load_classifier
     from metarl.policies.recorder import Recorder
 
 __all__ = ["Classifier", "Recorder", "adapt", "evaluate", "load", "load_classifier", "resume", "train"]
@@ -31,8 +31,8 @@ _MODULES = {
     "evaluate": "metarl.api",
     "resume": "metarl.api",
     "train": "metarl.api",
-    "load": "metarl.policies.controller",
-    "load_classifier": "metarl.policies.classifier",
+    "load": "metarl.policies.loading",
+    "load_classifier": "metarl.policies.loading",
     "Classifier": "metarl.policies.classifier",
     "Recorder": "metarl.policies.recorder",
 }

@@ -10,8 +10,9 @@ from typing import Any
 from metarl.core.threads import available_threads
 from metarl.envs.family import TaskFamily
 from metarl.envs.registry import FAMILIES, get_family
-from metarl.policies.controller import Controller, load
+from metarl.policies.controller import Controller
 from metarl.policies.files.checks import check_adaptable
+from metarl.policies.loading import load_controller, require_controller
 from metarl.policies.methods import get_method
 from metarl.rl.evaluation import Evaluation, adapt_to_task, evaluate_tasks, family_of, unseen_tasks
 from metarl.rl.settings import TrainSettings, preset
@@ -141,4 +142,4 @@ def resolve(family: str | TaskFamily) -> TaskFamily:
 
 def loaded(controller: Controller | str | Path) -> Controller:
     """A controller from its file, by the name FAMILY/METHOD of one that ships, or as given."""
-    return controller if isinstance(controller, Controller) else load(controller)
+    return load_controller(controller) if isinstance(controller, str | Path) else require_controller(controller)

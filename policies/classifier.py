@@ -13,10 +13,9 @@ from torch import Tensor
 from metarl.policies.device.images.step import device_image_step
 from metarl.policies.device.meter import Meter
 from metarl.policies.files.checks import check_adaptable, check_parameters
-from metarl.policies.files.classifier_metadata import ClassifierMetadata, from_json, to_json
-from metarl.policies.files.controller_format import IMAGE_NETWORKS, KIND, network_kind, place_for
-from metarl.policies.files.json_fields import from_text
-from metarl.policies.files.tensor_file import read_content, read_tensors, write_tensors
+from metarl.policies.files.classifier_metadata import ClassifierMetadata, to_json
+from metarl.policies.files.controller_format import KIND, place_for
+from metarl.policies.files.tensor_file import write_tensors
 from metarl.policies.methods import get_method
 from metarl.policies.networks.image_networks import ImageNetwork
 from metarl.policies.networks.network import Parameters
@@ -76,6 +75,11 @@ class Classifier:
                 raise ValueError("the adapted parameters are not finite: the images or the step sizes are too large")
         return replace(self, parameters=parameters)
 
+    def save(self, path: str | Path, overwrite: bool = False) -> None:
+        """Write the classifier's file in one stroke; raise ValueError as ``Controller.save`` does."""
+        content = to_json(self.metadata, self.network)
+        write_tensors(place_for(path, overwrite), KIND, content, self.parameters)
+
     def _images(self, images: ArrayLike) -> Tensor:
         """The images [image, 3, side, side] as float32, checked."""
         side = self.network.side
@@ -123,34 +127,3 @@ def _labels(labels: ArrayLike, images: int, ways: int) -> NDArray[np.int64]:
         wrong = array.min() if array.min() < 0 else array.max()
         raise ValueError(f"the labels must be from 0 to {ways - 1} for {ways} classes, got {wrong}")
     return array.astype(np.int64)
-
-
-def save_classifier(classifier: Classifier, path: str | Path, overwrite: bool = False) -> None:
-    """Writes the classifier's file in one stroke; ValueError as for ``metarl.policies.controller.save``."""
-    content = to_json(classifier.metadata, classifier.network)
-    write_tensors(place_for(path, overwrite), KIND, content, classifier.parameters)
-
-
-def load_classifier(path: str | Path) -> Classifier:
-    """Reads a classifier from its file, without running anything in it.
-
-    ValueError names the file and what is wrong with it: missing, damaged, altered, a policy's or another program's, or
-    of a newer version of the format.
-    """
-    try:
-        content, parameters = read_tensors(Path(path), KIND)
-        metadata, network = from_json(content)
-        return Classifier(parameters, network, metadata)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-
-
-def is_classifier(path: str | Path) -> bool:
-    """Whether the file says of itself that it is a controller with an image network; reads nothing but its header.
-
-    False of a file that is none, or not there.
-    """
-    try:
-        return network_kind(from_text(read_content(Path(path), KIND))) in IMAGE_NETWORKS
-    except ValueError:
-        return False

@@ -17,9 +17,8 @@ from metarl.policies.device.meter import Meter
 from metarl.policies.device.step import CHUNK, device_step
 from metarl.policies.files.checks import check_adaptable, check_parameters
 from metarl.policies.files.controller_format import KIND, place_for
-from metarl.policies.files.metadata import ControllerMetadata, from_json, to_json
-from metarl.policies.files.pretrained import controller_file
-from metarl.policies.files.tensor_file import read_tensors, write_tensors
+from metarl.policies.files.metadata import ControllerMetadata, to_json
+from metarl.policies.files.tensor_file import write_tensors
 from metarl.policies.methods import get_method
 from metarl.policies.networks.mlp import GaussianMLP
 from metarl.policies.networks.network import Parameters
@@ -113,6 +112,15 @@ class Controller:
             raise ValueError("the adapted parameters are not finite: the episodes' numbers are too large")
         return replace(self, parameters=adapted)
 
+    def save(self, path: str | Path, overwrite: bool = False) -> None:
+        """Write the controller's file in one stroke.
+
+        Raise ValueError if there is a file already and ``overwrite`` is not set, if it cannot be written, or if the
+        training record is not plain JSON.
+        """
+        content = to_json(self.metadata, self.network)
+        write_tensors(place_for(path, overwrite), KIND, content, self.parameters)
+
     def _observation(self, observation: ArrayLike) -> Tensor:
         """The observations [..., observation] as float32, checked."""
         size = self.network.observation_size
@@ -140,28 +148,3 @@ def check_spaces(
             f"{list(made_for[0])} and actions {list(made_for[1])}, "
             f"but {what} has observations {list(observation_shape)} and actions {list(action_shape)}"
         )
-
-
-def save(controller: Controller, path: str | Path, overwrite: bool = False) -> None:
-    """Writes the controller's file in one stroke.
-
-    ValueError if there is a file already and ``overwrite`` is not set, if it cannot be written, or if the training
-    record is not plain JSON.
-    """
-    content = to_json(controller.metadata, controller.network)
-    write_tensors(place_for(path, overwrite), KIND, content, controller.parameters)
-
-
-def load(path: str | Path) -> Controller:
-    """Reads a controller from its file, without running anything in it.
-
-    ``path`` may also be the name FAMILY/METHOD of a controller that ships with metarl; a file of that path wins.
-    ValueError names the file and what is wrong with it: missing, damaged, altered, another program's, or of a newer
-    version of the format.
-    """
-    try:
-        content, parameters = read_tensors(controller_file(path), KIND)
-        metadata, network = from_json(content)
-        return Controller(parameters, network, metadata)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None

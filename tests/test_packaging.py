@@ -31,6 +31,7 @@ ARROWS = {
     "metarl.policies.controller": "core policies.networks policies.methods policies.files policies.device",
     "metarl.policies.classifier": "core policies.networks policies.methods policies.files policies.device",
     "metarl.policies.recorder": "core policies.device policies.controller",
+    "metarl.policies.loading": "core policies.networks policies.files policies.controller policies.classifier",
     "metarl.envs": "",
     "metarl.envs.family": "core",
     "metarl.envs.drawing": "core envs.family",

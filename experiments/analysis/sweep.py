@@ -22,8 +22,7 @@ from metarl.experiments.console.interrupts import Interrupted
 from metarl.images.run import FAMILY as IMAGES
 from metarl.images.run import is_image_run, read_image_config
 from metarl.images.settings import ImageSettings
-from metarl.policies.classifier import load_classifier
-from metarl.policies.controller import load
+from metarl.policies.loading import load_classifier, load_controller
 from metarl.rl.settings import TrainSettings
 from metarl.rl.training import judged_returns
 from metarl.runs import folder as run_folder
@@ -118,7 +117,7 @@ def is_finished(job: Job) -> bool:
         return False
     path = job.folder / run_folder.CONTROLLER
     try:
-        metadata = load_classifier(path).metadata if job.is_on_images else load(path).metadata
+        metadata = load_classifier(path).metadata if job.is_on_images else load_controller(path).metadata
     except ValueError:
         return False
     return metadata.training.get("iterations") == job.settings.iterations

@@ -14,8 +14,8 @@ from metarl.core.threads import available_threads
 from metarl.experiments.console.families import family_for
 from metarl.experiments.console.parsing import check_new_file, parse, parse_task, require_at_least
 from metarl.experiments.console.progress import number
-from metarl.policies.controller import load, save
 from metarl.policies.files.pretrained import SUFFIX
+from metarl.policies.loading import load_controller
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> None:
     """Runs the command; ValueError says what is wrong with its arguments."""
     command = parse(Adapt, arguments, "metarl adapt")
     task = parse_task(command.task)
-    controller = load(command.controller)
+    controller = load_controller(command.controller)
     out = command.out or named_after(command.controller, task)
     check_new_file(out)
     adapted, evaluation = api.adapt_and_evaluate(
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> None:
         family=family_for(controller, command.family),
         threads=command.threads,
     )
-    save(adapted, out)
+    adapted.save(out)
     episodes = adapted.metadata.episodes_per_step
     for steps, each in enumerate(evaluation.intervals()):
         print(f"return after {steps} inner step{'' if steps == 1 else 's'}: {number(each.mean)} ({episodes} episodes)")

@@ -28,7 +28,8 @@ from metarl.experiments.analysis.costing import (
 from metarl.experiments.commands.cost_images import image_costing, is_about_images
 from metarl.experiments.console.families import family_by_name
 from metarl.experiments.console.parsing import check_new_file, parse, refuse
-from metarl.policies.controller import Controller, load
+from metarl.policies.controller import Controller
+from metarl.policies.loading import load_controller
 from metarl.policies.methods import get_method
 from metarl.rl.evaluation import family_of
 
@@ -96,7 +97,7 @@ def chosen(command: CostCommand) -> tuple[Controller, TaskFamily | None]:
 def named(command: CostCommand) -> tuple[Controller, TaskFamily | None]:
     """A file's controller with its family, if that is one of metarl's; or an untrained one, which has no episodes."""
     if command.controller is not None:
-        controller = load(command.controller)
+        controller = load_controller(command.controller)
         name = controller.metadata.family
         return controller, get_family(name) if name in FAMILIES else None
     assert command.family is not None and command.method is not None

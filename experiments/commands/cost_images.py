@@ -14,14 +14,17 @@ from metarl.experiments.analysis.image_evaluation import few_tasks
 from metarl.experiments.console.parsing import refuse
 from metarl.experiments.console.progress import decoding_line
 from metarl.images.tasks import ImageTask
-from metarl.policies.classifier import Classifier, is_classifier, load_classifier
+from metarl.policies.classifier import Classifier
 from metarl.policies.files.classifier_metadata import backbone
+from metarl.policies.loading import load, load_classifier
 from metarl.policies.methods import get_method
 
 
 def is_about_images(command: CostCommand) -> bool:
     """Whether the command is about an image network, and not about a policy."""
-    return command.backbone is not None or (command.controller is not None and is_classifier(command.controller))
+    if command.controller is None:
+        return command.backbone is not None
+    return isinstance(load(command.controller), Classifier)
 
 
 def image_costing(command: CostCommand) -> Costing:

@@ -27,9 +27,10 @@ from metarl.experiments.commands.render import filmed, values
 from metarl.experiments.commands.train import example_task, train_into
 from metarl.experiments.console.parsing import parse, require_at_least
 from metarl.experiments.console.progress import live_progress, number
-from metarl.policies.controller import Controller, load
+from metarl.policies.controller import Controller
 from metarl.policies.device.meter import Meter
 from metarl.policies.files.pretrained import shipped
+from metarl.policies.loading import load_controller
 from metarl.policies.recorder import Recorder
 from metarl.rl.evaluation import family_of
 from metarl.rl.settings import preset
@@ -105,7 +106,7 @@ def main(arguments: Sequence[str]) -> None:
 def show_robot(animation: Path, console: Console) -> None:
     """Adapts the HalfCheetah controller that ships, says what came of it and what it took, and films it."""
     name = next(name for name in (f"{ROBOT}/{method}" for method in ROBOT_METHODS) if name in shipped())
-    controller = load(name)
+    controller = load_controller(name)
     family = family_of(controller, get_family(ROBOT))
     console.print(f"\nAdapting {name}, which ships with metarl, on a robot: {values(ROBOT_TASK)}.", soft_wrap=True)
     run = adapt_on_robot(controller, family, ROBOT_TASK)

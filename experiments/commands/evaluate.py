@@ -25,8 +25,9 @@ from metarl.experiments.analysis.image_evaluation import (
 from metarl.experiments.console.families import family_for
 from metarl.experiments.console.parsing import check_new_file, parse, refuse, require_at_least
 from metarl.experiments.console.progress import decoding_line, live_progress
-from metarl.policies.classifier import is_classifier, load_classifier
-from metarl.policies.controller import load
+from metarl.policies.classifier import Classifier
+from metarl.policies.controller import Controller
+from metarl.policies.loading import load
 
 POLICY_TASKS = 400
 IMAGE_TASKS = 5000
@@ -78,15 +79,18 @@ def main(arguments: Sequence[str]) -> None:
     if command.json:
         check_new_file(command.json)
     console = Console(highlight=False)
-    table, record = (image_accuracies if is_classifier(command.controller) else policy_returns)(command, console)
+    loaded = load(command.controller)
+    if isinstance(loaded, Classifier):
+        table, record = image_accuracies(command, loaded, console)
+    else:
+        table, record = policy_returns(command, loaded, console)
     console.print(table)
     if command.json:
         write_atomically(command.json, (json.dumps(record, indent=2) + "\n").encode())
 
 
-def policy_returns(command: Evaluate, console: Console) -> tuple[Table, dict[str, Any]]:
+def policy_returns(command: Evaluate, controller: Controller, console: Console) -> tuple[Table, dict[str, Any]]:
     """Evaluates a policy; what is printed, and what ``--json`` writes."""
-    controller = load(command.controller)
     refuse(command, OF_IMAGES, "is about image networks: leave it out for a policy")
     family, tasks = family_for(controller, command.family), command.tasks or POLICY_TASKS
     with live_progress(console, tasks, "tasks") as show:
@@ -103,9 +107,8 @@ def policy_returns(command: Evaluate, console: Console) -> tuple[Table, dict[str
     return table, returns_record(evaluation)
 
 
-def image_accuracies(command: Evaluate, console: Console) -> tuple[Table, dict[str, Any]]:
+def image_accuracies(command: Evaluate, classifier: Classifier, console: Console) -> tuple[Table, dict[str, Any]]:
     """Evaluates an image network; what is printed, and what ``--json`` writes."""
-    classifier = load_classifier(command.controller)
     refuse(command, OF_POLICIES, "is about policies: leave it out for an image network")
     if command.data is None:
         raise ValueError("an image network is evaluated on images: name their folder with --data")

@@ -38,9 +38,10 @@ from metarl.experiments.analysis.inspection import (
 from metarl.experiments.console.families import family_for
 from metarl.experiments.console.parsing import check_new_file, parse, refuse, require_at_least
 from metarl.experiments.console.progress import decoding_line
-from metarl.policies.classifier import is_classifier, load_classifier
-from metarl.policies.controller import Controller, load
+from metarl.policies.classifier import Classifier
+from metarl.policies.controller import Controller
 from metarl.policies.files.metadata import FieldRecord, to_json
+from metarl.policies.loading import load
 from metarl.rl.evaluation import family_of
 
 
@@ -69,26 +70,29 @@ def main(arguments: Sequence[str]) -> None:
     if command.json:
         check_new_file(command.json)
     console = Console(highlight=False)
-    about = image_network if is_classifier(command.controller) else policy
-    tables, notes, record = about(command, console)
+    loaded = load(command.controller)
+    if isinstance(loaded, Classifier):
+        tables, notes, record = image_network(command, loaded, console)
+    else:
+        tables, notes, record = policy(command, loaded)
     for each in (*tables, *map(Text, notes)):
         console.print(each)
     if command.json:
         write_atomically(command.json, (json.dumps(record, indent=2) + "\n").encode())
 
 
-def policy(command: Inspect, console: Console) -> tuple[list[Table], tuple[str, ...], dict[str, Any]]:
+def policy(command: Inspect, controller: Controller) -> tuple[list[Table], tuple[str, ...], dict[str, Any]]:
     """What to print of a policy, and what ``--json`` writes."""
-    controller = load(command.controller)
     refuse(command, ["data"], "is about image networks: leave it out for a policy")
     report = inspected_policy(controller, family_to_sample(controller, command.family), command.seed)
     facts = policy_facts(str(command.controller), controller, report)
     return [facts, layer_table(report, attended(controller))], report.notes, policy_record(controller, report)
 
 
-def image_network(command: Inspect, console: Console) -> tuple[list[Table], tuple[str, ...], dict[str, Any]]:
+def image_network(
+    command: Inspect, classifier: Classifier, console: Console
+) -> tuple[list[Table], tuple[str, ...], dict[str, Any]]:
     """What to print of an image network, and what ``--json`` writes."""
-    classifier = load_classifier(command.controller)
     refuse(command, ["family"], "is about policies: leave it out for an image network")
     report = inspected_classifier(classifier, command.data, command.seed, decoding_line(console))
     facts = classifier_facts(str(command.controller), classifier, report)

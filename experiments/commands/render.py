@@ -16,7 +16,8 @@ from metarl.experiments.analysis.rendering import Moment, play, write_gif
 from metarl.experiments.console.families import family_for
 from metarl.experiments.console.parsing import check_new_file, parse, parse_task, require_at_least
 from metarl.experiments.console.progress import number
-from metarl.policies.controller import Controller, load
+from metarl.policies.controller import Controller
+from metarl.policies.loading import load_controller
 from metarl.rl.evaluation import family_of
 
 FRAMES_PER_SECOND = 20  # of an environment that does not say
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str]) -> None:
     check_new_file(command.out)
     if command.out.suffix.lower() != ".gif":
         raise ValueError(f"--out must be a file that ends in .gif, got {command.out}")
-    controller = load(command.controller)
+    controller = load_controller(command.controller)
     metadata = controller.metadata
     family = family_of(controller, family_for(controller, command.family))
     task = parse_task(command.task) or metadata.adapted_to or {}

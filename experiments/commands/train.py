@@ -22,7 +22,8 @@ from metarl.experiments.console.interrupts import Interrupted, interruptible
 from metarl.experiments.console.parsing import parse
 from metarl.experiments.console.progress import clock_time, join, live_progress, number
 from metarl.images.run import is_image_run
-from metarl.policies.controller import Controller, load
+from metarl.policies.controller import Controller
+from metarl.policies.loading import load_controller
 from metarl.policies.methods import METHODS
 from metarl.rl.settings import TrainSettings, preset
 from metarl.rl.training import JUDGED_ON, Step
@@ -165,7 +166,7 @@ def saved(folder: Path) -> str:
     path = folder / run_folder.CONTROLLER
     if not path.is_file():
         return "nothing was trained yet"
-    done = load(path).metadata.training["iterations"]
+    done = load_controller(path).metadata.training["iterations"]
     what = f"the best controller of {done} meta-iterations" if done else "the untrained controller"
     return f"{what} is in {path}; metarl train --resume {folder} goes on"
 

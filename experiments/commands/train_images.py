@@ -18,7 +18,8 @@ from metarl.experiments.console.progress import clock_time, decoding_line, join,
 from metarl.images.run import IMAGE_CHECKPOINTS, read_image_config, resume_image_run, start_image_run
 from metarl.images.settings import ImageSettings
 from metarl.images.training import ImageStep, load_data
-from metarl.policies.classifier import Classifier, load_classifier
+from metarl.policies.classifier import Classifier
+from metarl.policies.loading import load_classifier
 from metarl.policies.methods import METHODS
 from metarl.runs.folder import CONTROLLER
 from metarl.runs.run import CheckpointSettings

@@ -22,8 +22,9 @@ from metarl.experiments.analysis.evaluation import returns_record
 from metarl.experiments.analysis.filed import controller_path
 from metarl.experiments.analysis.learning_curves import plot_learning_curve
 from metarl.experiments.paper.published import TABLE_3
-from metarl.policies.controller import Controller, load, save
+from metarl.policies.controller import Controller
 from metarl.policies.files.pretrained import TRAINED
+from metarl.policies.loading import load_controller
 from metarl.rl.evaluation import family_of
 from metarl.rl.settings import TrainSettings
 from metarl.runs import folder as run_folder
@@ -91,7 +92,7 @@ def open_run(folder: Path) -> Run:
     name, settings = run_folder.read_config(folder)
     if settings.method not in TABLE_3.get(name, {}):
         raise ValueError(f"{folder} holds {settings.method} on {name}, and the table is about {', '.join(TABLE_3)}")
-    controller = load(folder / run_folder.CONTROLLER)
+    controller = load_controller(folder / run_folder.CONTROLLER)
     if not controller.metadata.training["iterations"]:
         raise ValueError(f"nothing was trained yet in {folder}")
     return Run(get_family(name), settings, controller, read_files(folder, FILES))
@@ -146,7 +147,7 @@ def file_run(run: Run, record: Mapping[str, Any], results: Path) -> None:
     for name, content in run.files.items():
         write_atomically(folder / name, content)
     plot_learning_curve(folder, family, run.settings)
-    save(run.controller, controller, overwrite=True)
+    run.controller.save(controller, overwrite=True)
     write_evaluation(folder, record)
 
 

@@ -34,7 +34,8 @@ from metarl.experiments.paper.image_cells import BATCH_CELL, BATCHES, CELLS, MAI
 from metarl.images.run import FAMILY, read_image_config
 from metarl.images.settings import ImageSettings
 from metarl.images.tasks import sample_tasks
-from metarl.policies.classifier import Classifier, load_classifier, save_classifier
+from metarl.policies.classifier import Classifier
+from metarl.policies.loading import load_classifier
 from metarl.runs import folder as run_folder
 
 SPLIT = "test"
@@ -204,7 +205,7 @@ def file_image_run(run: ImageRun, record: Mapping[str, Any], results: Path) -> N
     for name, content in run.files.items():
         write_atomically(folder / name, content)
     if run.cell in MAIN:
-        save_classifier(run.classifier, folder / run_folder.CONTROLLER, overwrite=True)
+        run.classifier.save(folder / run_folder.CONTROLLER, overwrite=True)
     write_evaluation(folder, record)
 
 

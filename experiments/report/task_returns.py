@@ -18,8 +18,9 @@ from metarl.experiments.analysis.filed import controller_path
 from metarl.experiments.analysis.logs import Array
 from metarl.experiments.console.families import family_for
 from metarl.experiments.report.runs import Run
-from metarl.policies.controller import Controller, load
+from metarl.policies.controller import Controller
 from metarl.policies.files.metadata import FieldRecord
+from metarl.policies.loading import load_controller
 from metarl.runs import folder as run_folder
 
 EVALUATION = "evaluation.csv"
@@ -46,7 +47,7 @@ def task_returns(
     """
     path = run.folder / EVALUATION
     controller_file = controller_of(run)
-    controller = load(controller_file)
+    controller = load_controller(controller_file)
     digest = hashlib.sha256(controller_file.read_bytes()).hexdigest()
     columns = header(controller)
     rows = read_rows(path, columns)

@@ -12,7 +12,7 @@ from metarl.core.version import __version__
 from metarl.images.settings import ImageSettings, build_network
 from metarl.images.training import ImageData, ImageStep, initial_state, train_on_images
 from metarl.kept_channels import kept_columns, kept_row
-from metarl.policies.classifier import Classifier, save_classifier
+from metarl.policies.classifier import Classifier
 from metarl.policies.files.classifier_metadata import ClassifierMetadata
 from metarl.policies.methods import STEP_SIZES, get_method
 from metarl.runs import folder as run_folder
@@ -81,7 +81,7 @@ def few_shot_images(
 
     def keep(state: TrainingState) -> Classifier:
         classifier = best_classifier(settings, state)
-        save_classifier(classifier, folder / run_folder.CONTROLLER, overwrite=True)
+        classifier.save(folder / run_folder.CONTROLLER, overwrite=True)
         return classifier
 
     return Training(

@@ -15,7 +15,7 @@ from typing import Generic, Protocol, TypeVar
 from filelock import FileLock, Timeout
 
 from metarl.envs.family import TaskFamily
-from metarl.policies.controller import Controller, save
+from metarl.policies.controller import Controller
 from metarl.rl.settings import TrainSettings
 from metarl.rl.training import Step, build_network, initial_state, meta_train
 from metarl.runs import folder as run_folder
@@ -99,7 +99,7 @@ def reinforcement_learning(
 
     def keep(state: TrainingState) -> Controller:
         controller = run_folder.best_controller(family, settings, state)
-        save(controller, folder / run_folder.CONTROLLER, overwrite=True)
+        controller.save(folder / run_folder.CONTROLLER, overwrite=True)
         return controller
 
     return Training(

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from metarl.policies.files import json_fields as fields
-from metarl.policies.files.controller_format import CONV4, IMAGE_NETWORKS, POLICY, RESNET12, network_kind
+from metarl.policies.files.controller_format import CONV4, IMAGE_NETWORKS, RESNET12
 from metarl.policies.files.json_fields import Reader, require
 from metarl.policies.networks.conv4 import Conv4
 from metarl.policies.networks.image_networks import ImageNetwork
@@ -47,8 +47,6 @@ def to_json(metadata: ClassifierMetadata, network: ImageNetwork) -> str:
 def from_json(text: str) -> tuple[ClassifierMetadata, ImageNetwork]:
     """The inverse of ``to_json``; ValueError names what is missing, unknown, of a wrong type or senseless."""
     content = fields.from_text(text)
-    if network_kind(content) == POLICY:
-        raise ValueError("the controller is no image network but a policy: load it with metarl.load")
     values = fields.record("the metadata", content, {**_METADATA, "network": _network})
     network: ImageNetwork = values.pop("network")
     return ClassifierMetadata(**values), network

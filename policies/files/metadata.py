@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from metarl.policies.files import json_fields as fields
-from metarl.policies.files.controller_format import IMAGE_NETWORKS, POLICY, network_kind
+from metarl.policies.files.controller_format import POLICY
 from metarl.policies.files.json_fields import Reader, require
 from metarl.policies.networks.mlp import GaussianMLP
 
@@ -70,9 +70,6 @@ def to_json(metadata: ControllerMetadata, network: GaussianMLP) -> str:
 def from_json(text: str) -> tuple[ControllerMetadata, GaussianMLP]:
     """The inverse of ``to_json``; ValueError names what is missing, unknown, of a wrong type or senseless."""
     content = fields.from_text(text)
-    kind = network_kind(content)
-    if kind in IMAGE_NETWORKS:
-        raise ValueError(f"the controller is no policy but an image network ({kind}): load it with load_classifier")
     values = fields.record("the metadata", content, {**_METADATA, "network": _network})
     network: GaussianMLP = values.pop("network")
     return ControllerMetadata(**values), network

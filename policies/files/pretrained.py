@@ -6,6 +6,7 @@ from pathlib import Path
 
 TRAINED = Path(__file__).parent.parent / "pretrained"
 SUFFIX = ".safetensors"
+CONTROLLER = "controller.safetensors"  # in the folder of a run
 
 
 def shipped(folder: Path = TRAINED) -> dict[str, Path]:
@@ -14,15 +15,23 @@ def shipped(folder: Path = TRAINED) -> dict[str, Path]:
     return {file.relative_to(folder).as_posix().removesuffix(SUFFIX): file for file in files}
 
 
-def controller_file(file_or_name: str | Path) -> Path:
-    """The file at this path if there is one, else that of the shipped controller of this name.
+def controller_file(path_or_name: str | Path) -> Path:
+    """Return the file of a controller: at this path, in this folder, or shipped under this name.
 
-    ValueError lists the names; a path with a controller file's ending is taken for a file, and returned as it is.
+    A path with a controller file's ending is returned as it is. Raise ValueError if the folder holds no controller, or
+    if there is neither a file nor a shipped controller of that name, with the names there are.
     """
-    path = Path(file_or_name)
-    if path.is_file() or path.suffix == SUFFIX:
-        return path
-    files = shipped()
-    if path.as_posix() not in files:
-        raise ValueError(f"there is no such file, nor a shipped controller of that name: those are {', '.join(files)}")
-    return files[path.as_posix()]
+    path = Path(path_or_name)
+    try:
+        if path.is_file() or path.suffix == SUFFIX:
+            return path
+        if (path / CONTROLLER).is_file():
+            return path / CONTROLLER
+        files = shipped()
+        if path.as_posix() in files:
+            return files[path.as_posix()]
+        if path.is_dir():
+            raise ValueError(f"this is a folder, and there is no {CONTROLLER} in it")
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror or error}") from None
+    raise ValueError(f"there is no such file, nor a shipped controller of that name: those are {', '.join(files)}")

@@ -65,25 +65,19 @@ def read_tensors(path: Path, kind: FileKind) -> tuple[str, dict[str, Tensor]]:
     return content, tensors
 
 
-def read_content(path: Path, kind: FileKind) -> str:
-    """The JSON text alone, of a file of any size in no time; nothing is checked against the checksum.
-
-    ValueError as for ``read_tensors``.
-    """
-    with _opened(path, kind) as file:
-        return _header(kind, file.metadata() or {})[0]
-
-
 @contextmanager
 def _opened(path: Path, kind: FileKind) -> Iterator[Any]:
     """ValueError if it is no safetensors file."""
-    if not path.is_file():
-        raise ValueError("there is no such file")
     try:
+        path.open("rb").close()  # safetensors does not say why it cannot open a file
         with safetensors.safe_open(path, framework="pt") as file:
             yield file
     except safetensors.SafetensorError as error:
         raise ValueError(f"not a {kind.noun}, or a truncated one ({error})") from None
+    except FileNotFoundError:
+        raise ValueError("there is no such file") from None
+    except IsADirectoryError:
+        raise ValueError("this is a folder, not a file") from None
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror or error}") from None
 

@@ -15,7 +15,7 @@ import pytest
 from command_line import FAMILY, TINY, fails, succeeds
 from PIL import Image
 
-from metarl.policies.controller import load, save
+from metarl.policies.loading import load_controller
 from metarl.rl.settings import preset
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,7 +57,7 @@ def test_same_seed_same_numbers(run: Path, tmp_path: Path) -> None:
 
 def test_settings_come_from_the_command_line_wherever_the_family_stands(tmp_path: Path) -> None:
     succeeds("train", *TINY, "--method", "anil", "--inner-steps", 2, "--out", tmp_path / "run", "--", FAMILY)
-    metadata = load(tmp_path / "run" / "controller.safetensors").metadata
+    metadata = load_controller(tmp_path / "run" / "controller.safetensors").metadata
     assert (metadata.method, metadata.inner_steps, metadata.horizon) == ("anil", 2, 5)
     assert metadata.action_scale == preset(FAMILY).action_scale
 
@@ -89,9 +89,9 @@ def test_evaluation_depends_on_its_seed_alone(controller: Path, tmp_path: Path) 
 
 def test_adapt_writes_the_adapted_controller(controller: Path, tmp_path: Path) -> None:
     out = succeeds("adapt", controller, "--task", *TASK, "--out", tmp_path / "adapted.safetensors")
-    adapted = load(tmp_path / "adapted.safetensors")
+    adapted = load_controller(tmp_path / "adapted.safetensors")
     assert adapted.metadata.adapted_to == {"goal_x": 0.3, "goal_y": -0.2}
-    before = load(controller).parameters
+    before = load_controller(controller).parameters
     assert any(not np.array_equal(before[name], adapted.parameters[name]) for name in before)
     assert "after 0 inner steps: -" in out and "after 1 inner step: -" in out
 
@@ -100,7 +100,7 @@ def test_adapt_names_its_file_after_the_task(controller: Path, tmp_path: Path) -
     copy = tmp_path / "c.safetensors"
     copy.write_bytes(controller.read_bytes())
     succeeds("adapt", copy, "--task", *TASK)
-    assert load(tmp_path / "c-goal_x=0.3-goal_y=-0.2.safetensors").metadata.adapted_to is not None
+    assert load_controller(tmp_path / "c-goal_x=0.3-goal_y=-0.2.safetensors").metadata.adapted_to is not None
 
 
 def test_render_makes_a_small_moving_picture(controller: Path, tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_a_task_family_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry not in ("", os.getcwd())])
     out = succeeds("train", "my_family_module:mine", *TINY)
     path = Path("runs/my_family_module.mine-maml-seed0/controller.safetensors")
-    assert load(path).metadata.family == "my_family_module:mine"
+    assert load_controller(path).metadata.family == "my_family_module:mine"
     for line in out.splitlines():
         if line.startswith("  metarl "):
             succeeds(*line.split()[1:])
@@ -195,8 +195,8 @@ def test_an_environment_that_cannot_be_rendered(
 
 
 def test_a_controller_alone_does_not_decide_which_code_runs(controller: Path, tmp_path: Path) -> None:
-    stranger = load(controller)
-    save(replace(stranger, metadata=replace(stranger.metadata, family="os:getcwd")), tmp_path / "stranger")
+    stranger = load_controller(controller)
+    replace(stranger, metadata=replace(stranger.metadata, family="os:getcwd")).save(tmp_path / "stranger")
     for words in (("evaluate",), ("adapt", "--task", *TASK), ("render", "--task", *TASK, "--out", tmp_path / "o.gif")):
         sentence = fails(words[0], tmp_path / "stranger", *words[1:])
         assert "--family os:getcwd" in sentence and "'os:getcwd'" in sentence

@@ -10,7 +10,7 @@ from point_family import TINY, point_family
 
 import metarl
 from metarl.api import adapt_and_evaluate
-from metarl.policies.controller import Controller, save
+from metarl.policies.controller import Controller
 from metarl.policies.methods import METHODS, STEP_SIZES
 
 
@@ -73,7 +73,7 @@ def test_sparse_step_sizes_land_on_zero_and_stay_countable() -> None:
 
 def test_a_controller_does_not_choose_the_code_that_runs(controller: Controller, tmp_path: Path) -> None:
     stranger = replace(controller, metadata=replace(controller.metadata, family="os:abort"))
-    save(stranger, tmp_path / "stranger.safetensors")
+    stranger.save(tmp_path / "stranger.safetensors")
     with pytest.raises(ValueError, match="trained on 'os:abort', which is no family of metarl"):
         metarl.evaluate(tmp_path / "stranger.safetensors", tasks=1)
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from metarl.experiments.analysis.rendering import MAX_FRAMES, play, write_gif
-from metarl.policies.controller import load
+from metarl.policies.loading import load_controller
 
 
 class Counter(gymnasium.Env):
@@ -36,7 +36,7 @@ class Counter(gymnasium.Env):
 
 
 def test_play_shows_what_the_policy_saw_and_stops_at_the_horizon_or_the_end(controller: Path) -> None:
-    policy, env = load(controller), Counter("rgb_array")
+    policy, env = load_controller(controller), Counter("rgb_array")
     moments = list(play(policy, env, {"last": 99.0}, seed=7, horizon=5))
     assert env.seed == 7 and len(moments) == 5
     assert [moment.observation[0] for moment in moments] == [0, 1, 2, 3, 4]
@@ -47,7 +47,7 @@ def test_play_shows_what_the_policy_saw_and_stops_at_the_horizon_or_the_end(cont
 
 
 def test_play_without_pictures_and_with_noise(controller: Path) -> None:
-    policy, env = load(controller), Counter()
+    policy, env = load_controller(controller), Counter()
     moments = list(play(policy, env, {"last": 1.0}, seed=7, horizon=5, noise=np.random.default_rng(3)))
     assert moments[0].frame is None
     expected, _ = policy.predict(np.zeros(2), deterministic=False, generator=np.random.default_rng(3))

@@ -14,7 +14,7 @@ from command_line import fails, succeeds
 
 from metarl.envs.registry import get_family
 from metarl.experiments.analysis import costs
-from metarl.policies.controller import Controller, save
+from metarl.policies.controller import Controller
 from metarl.policies.networks.network import Parameters
 
 CHEETAH = "--family half-cheetah-velocity --horizon 200 --episodes 20"
@@ -36,7 +36,7 @@ def changed(path: Path, of: str, method: str, parameters: Parameters, **metadata
     controller = Controller(
         untrained.parameters | parameters, untrained.network, replace(untrained.metadata, **metadata)
     )
-    save(controller, path)
+    controller.save(path)
     return path
 
 
@@ -239,7 +239,7 @@ def test_one_sentence(words: str, named: str, allowed: str, controller: Path, tm
 def test_a_controller_without_step_sizes_is_named(tmp_path: Path) -> None:
     untrained = costs.untrained(get_family("navigation-2d"), "maml")
     parameters = {name: tensor for name, tensor in untrained.parameters.items() if name != "step_sizes"}
-    save(replace(untrained, parameters=parameters), tmp_path / "c")
+    replace(untrained, parameters=parameters).save(tmp_path / "c")
     for words in ((), ("--layers", 1), ("--measure",)):
         assert "maml needs its 'step_sizes'" in fails("cost", tmp_path / "c", *words)
 

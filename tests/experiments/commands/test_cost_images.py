@@ -15,7 +15,6 @@ from command_line import fails, succeeds
 
 from metarl.experiments.analysis import image_costs
 from metarl.experiments.paper.published import TABLE_2
-from metarl.policies.classifier import save_classifier
 
 SMALL = "--backbone conv4 --side 16 --ways 3"
 
@@ -43,7 +42,7 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sizes[1, 8] = 0.02
     parameters = untrained.parameters | {"step_sizes": sizes}
     metadata = replace(untrained.metadata, inner_steps=2)
-    save_classifier(replace(untrained, parameters=parameters, metadata=metadata), path)
+    replace(untrained, parameters=parameters, metadata=metadata).save(path)
     return path
 
 

@@ -15,8 +15,8 @@ from metarl.core.randomness import Purpose, generator
 from metarl.envs.registry import get_family
 from metarl.experiments.commands import demo
 from metarl.experiments.commands.demo import adapt_on_robot, next_run, record
-from metarl.policies.controller import load
 from metarl.policies.device.meter import Meter
+from metarl.policies.loading import load_controller
 from metarl.rl.training import with_horizon
 
 
@@ -28,7 +28,7 @@ def test_the_demo_trains_adapts_and_draws_and_can_be_run_again(tmp_path: Path) -
         assert str(tmp_path / "demo" / picture) in out
         with Image.open(tmp_path / "demo" / picture) as image:
             assert image.width > 600 or image.n_frames == 100
-    assert load(tmp_path / "demo" / "run-1" / "controller.safetensors").metadata.method == "maml"
+    assert load_controller(tmp_path / "demo" / "run-1" / "controller.safetensors").metadata.method == "maml"
     assert next_run(tmp_path / "demo") == tmp_path / "demo" / "run-2"
 
 
@@ -37,7 +37,7 @@ def test_the_robot_adapts_as_a_device_does_and_its_memory_is_that_of_the_step(
 ) -> None:
     monkeypatch.setattr(demo, "CHUNK", 2)
     before, family, task = (
-        load(controller),
+        load_controller(controller),
         with_horizon(get_family("navigation-2d"), 5),
         {"goal_x": 0.3, "goal_y": 0.4},
     )

@@ -20,7 +20,8 @@ from metarl.envs.images.episodes import EpisodeShape, sample_episodes
 from metarl.envs.images.image_set import load_images
 from metarl.experiments.analysis.image_inspection import percent
 from metarl.experiments.commands import evaluate
-from metarl.policies.classifier import Classifier, load_classifier, save_classifier
+from metarl.policies.classifier import Classifier
+from metarl.policies.loading import load_classifier
 from metarl.policies.networks.conv4 import Conv4
 from metarl.policies.networks.network import Parameters
 from metarl.policies.networks.resnet12 import ResNet12
@@ -49,7 +50,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
 
 def saved(path: Path, method: str = "maml", parameters: Parameters | None = None, **changes: Any) -> Path:
     classifier = small_classifier(method, changes.pop("network", NETWORK), parameters, **changes)
-    save_classifier(classifier, path)
+    classifier.save(path)
     return path
 
 
@@ -268,7 +269,7 @@ def test_without_the_inner_loop(missing: str, data: Path, tmp_path: Path) -> Non
     whole = load_classifier(attended(tmp_path / "whole"))
     parameters = {name: tensor for name, tensor in whole.parameters.items() if name != missing}
     path = tmp_path / "part"
-    save_classifier(Classifier(parameters, whole.network, whole.metadata), path)
+    Classifier(parameters, whole.network, whole.metadata).save(path)
     text = " ".join(succeeds("inspect", path, "--data", data).replace("decoded 35 images\n", "").split())
     assert ("it acts, but cannot be adapted" if missing == "step_sizes" else f"p-meta needs its '{missing}'") in text
     assert f"cannot be adapted: p-meta needs its '{missing}'" in fails("evaluate", path, "--data", data)
@@ -308,8 +309,8 @@ def test_nothing_in_a_strangers_file_reaches_the_terminal_as_a_command(tmp_path:
         ("inspect {images} --json {kept}", "kept.json", "already"),
         ("inspect {damaged}", "damaged", "truncated"),
         ("inspect {policy} --data {data}", "--data is about image networks", "leave it out"),
-        ("adapt {images} --task goal_x=0", "no policy but an image network (conv4)", "load_classifier"),
-        ("render {images} --out o.gif", "no policy but an image network (conv4)", "load_classifier"),
+        ("adapt {images} --task goal_x=0", "this is an image network (conv4)", "a policy is needed"),
+        ("render {images} --out o.gif", "this is an image network (conv4)", "a policy is needed"),
     ],
 )
 def test_one_sentence(

@@ -17,7 +17,8 @@ from command_line import fails, succeeds
 
 from metarl.envs.registry import get_family
 from metarl.experiments.analysis import costs
-from metarl.policies.controller import Controller, load, save
+from metarl.policies.controller import Controller
+from metarl.policies.loading import load_controller
 from metarl.policies.networks.network import Parameters
 
 
@@ -25,7 +26,7 @@ def navigation(path: Path, method: str, parameters: Parameters | None = None, **
     """The file of an untrained controller for 2D navigation with some parameters and metadata changed."""
     untrained = costs.untrained(get_family("navigation-2d"), method)
     described = replace(untrained.metadata, **{"episodes_per_step": 3, "horizon": 20, **metadata})
-    save(Controller(untrained.parameters | (parameters or {}), untrained.network, described), path)
+    Controller(untrained.parameters | (parameters or {}), untrained.network, described).save(path)
     return path
 
 
@@ -139,7 +140,7 @@ def test_shares_are_averaged_over_tasks_and_episodes() -> None:
 
 
 def test_every_step_is_taken_by_the_controllers_of_the_step_before(tmp_path: Path) -> None:
-    controller = load(attended(tmp_path / "c"))
+    controller = load_controller(attended(tmp_path / "c"))
     episodes = costs.random_episodes(controller, seed=0)([controller] * 2)
     acting: list[Sequence[Controller]] = []
 
@@ -190,7 +191,7 @@ def test_controllers_that_cannot_be_adapted_are_described_all_the_same(tmp_path:
     ):
         parameters = {name: tensor for name, tensor in untrained.parameters.items() if name != missing}
         path = tmp_path / missing
-        save(replace(untrained, parameters=parameters), path)
+        replace(untrained, parameters=parameters).save(path)
         text = " ".join(succeeds("inspect", path).split())
         assert sentence in text and "layer3" in text
         written = record(path)

@@ -9,8 +9,8 @@ import pytest
 from command_line import fails, succeeds
 
 from metarl import api
-from metarl.policies.controller import load
 from metarl.policies.files.pretrained import shipped
+from metarl.policies.loading import load_controller
 
 NAME = "navigation-2d/maml"
 TASK = ("--task", "goal_x=0.3", "goal_y=-0.2")
@@ -32,7 +32,7 @@ def test_adapt_writes_into_the_current_folder(tmp_path: Path) -> None:
     succeeds("adapt", NAME, *TASK)
     (written,) = tmp_path.iterdir()
     assert written.name == "navigation-2d-maml-goal_x=0.3-goal_y=-0.2.safetensors"
-    assert load(written).metadata.adapted_to == {"goal_x": 0.3, "goal_y": -0.2}
+    assert load_controller(written).metadata.adapted_to == {"goal_x": 0.3, "goal_y": -0.2}
 
 
 def test_the_others() -> None:

@@ -21,8 +21,8 @@ from metarl.experiments.paper.filing import DeviceCost, Result
 from metarl.experiments.paper.published import METHODS, TABLE_3
 from metarl.experiments.paper.table import CAPTION, HEADINGS, Row
 from metarl.policies import methods
-from metarl.policies.controller import load, save
 from metarl.policies.files.pretrained import shipped
+from metarl.policies.loading import load_controller
 from metarl.rl.settings import TrainSettings, preset
 from metarl.runs import folder as run_folder
 
@@ -230,7 +230,7 @@ def test_what_the_table_has_no_place_for(run: Path, tmp_path: Path) -> None:
     untrained = tmp_path / "untrained"
     run_folder.create(untrained, FAMILY, preset(FAMILY))
     assert "no such file" in fails("table", "rl", "--results", tmp_path / "r", "--file", untrained)
-    save(costs.untrained(get_family(FAMILY), "maml"), untrained / "controller.safetensors")
+    costs.untrained(get_family(FAMILY), "maml").save(untrained / "controller.safetensors")
     assert "nothing was trained" in fails("table", "rl", "--results", tmp_path / "r", "--file", untrained)
 
 
@@ -250,7 +250,7 @@ def test_what_is_missing_is_trained_once(tmp_path: Path, monkeypatch: pytest.Mon
     assert (family, settings) == (FAMILY, tiny(FAMILY, method="p-meta", iterations=2, threads=1, seed=4))
     record = json.loads((results / FAMILY / "p-meta" / "evaluation.json").read_text())
     assert (record["iterations"], record["seed"]) == (2, 5)
-    assert load(results / FAMILY / "p-meta" / "controller.safetensors").metadata.method == "p-meta"
+    assert load_controller(results / FAMILY / "p-meta" / "controller.safetensors").metadata.method == "p-meta"
 
     monkeypatch.setattr(sweep, "start", None)  # nothing is left to train
     succeeds(*words)
@@ -281,7 +281,7 @@ def test_the_repositorys_results_are_whole() -> None:
         assert (family, settings.method) == (folder.parent.name, folder.name)
         record = json.loads((folder / "evaluation.json").read_text())
         assert record["tasks"] == 400 and record["seed"] != settings.seed
-        training = load(f"{family}/{settings.method}").metadata.training
+        training = load_controller(f"{family}/{settings.method}").metadata.training
         assert (training["iterations"], training["seed"]) == (record["iterations"], settings.seed)
         assert (folder / "progress.csv").read_bytes().count(b"\n") > training["best_iteration"]
     families = [table.sheet(family, rows) for family, rows in table.read_rows(results).items()]

@@ -20,7 +20,7 @@ from metarl.experiments.paper.published import TABLE_2
 from metarl.images.evaluation import evaluate_images
 from metarl.images.run import read_image_config
 from metarl.policies import methods
-from metarl.policies.classifier import load_classifier
+from metarl.policies.loading import load_classifier
 from metarl.runs import folder as run_folder
 from metarl.runs.run import CheckpointSettings
 

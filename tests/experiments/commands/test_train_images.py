@@ -8,7 +8,7 @@ from coloured_images import write_images
 from metarl.experiments.analysis.plots import LEARNING_CURVE
 from metarl.experiments.cli import main
 from metarl.images.run import read_image_config
-from metarl.policies.classifier import load_classifier
+from metarl.policies.loading import load_classifier
 from metarl.runs.folder import CONTROLLER
 
 SMALL = [

@@ -12,7 +12,7 @@ import pytest
 from command_line import FAMILY
 
 from metarl.experiments.console.interrupts import Interrupted, interruptible
-from metarl.policies.controller import load
+from metarl.policies.loading import load_controller
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -66,5 +66,5 @@ def test_an_interrupted_training_leaves_its_controller(tmp_path: Path, number: i
     assert f"is in {folder / 'controller.safetensors'}" in err and "Traceback" not in err
     done = progress.read_text().count("\n") - 1
     assert f"the best controller of {done} meta-iterations" in err
-    assert load(folder / "controller.safetensors").metadata.training["iterations"] == done
+    assert load_controller(folder / "controller.safetensors").metadata.training["iterations"] == done
     assert (folder / "learning_curve.png").exists()

@@ -18,7 +18,7 @@ from metarl.experiments.commands import report as command
 from metarl.experiments.report import task_returns
 from metarl.experiments.report.page import write_report
 from metarl.experiments.report.runs import read_runs
-from metarl.policies.controller import load, save
+from metarl.policies.loading import load_controller
 
 
 def test_the_page_needs_nothing_but_itself(run: Path, tmp_path: Path) -> None:
@@ -298,9 +298,9 @@ def refuse(*_: object, **__: object) -> None:
 def test_another_evaluation_is_computed_anew(change: str, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     report(trained, tasks=2, seed=5)
     if change == "controller":
-        controller = load(trained / "controller.safetensors")
+        controller = load_controller(trained / "controller.safetensors")
         controller.parameters["layer1.bias"] += 1
-        save(controller, trained / "controller.safetensors", overwrite=True)
+        controller.save(trained / "controller.safetensors", overwrite=True)
     if change == "damage":
         path = trained / "evaluation.csv"
         path.write_text(path.read_text()[:-30])
@@ -349,9 +349,9 @@ def test_a_run_does_not_decide_which_code_is_imported(trained: Path, monkeypatch
         "from metarl.envs.registry import get_family\nnavigation = get_family('navigation-2d')\nprint('imported')\n"
     )
     monkeypatch.chdir(trained.parent)
-    controller = load(trained / "controller.safetensors")
+    controller = load_controller(trained / "controller.safetensors")
     object.__setattr__(controller.metadata, "family", "stranger:navigation")
-    save(controller, trained / "controller.safetensors", overwrite=True)
+    controller.save(trained / "controller.safetensors", overwrite=True)
     with pytest.warns(UserWarning, match="--family stranger:navigation"):
         report(trained, tasks=2)
     with pytest.warns(UserWarning, match="--family stranger:navigation"):

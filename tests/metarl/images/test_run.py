@@ -17,7 +17,7 @@ from metarl.images.run import (
 )
 from metarl.images.settings import ImageSettings, build_network
 from metarl.images.training import initial_state, load_data
-from metarl.policies.classifier import load_classifier, save_classifier
+from metarl.policies.loading import load_classifier
 from metarl.runs.folder import CONTROLLER, PROGRESS
 from metarl.runs.run import CheckpointSettings
 
@@ -124,7 +124,7 @@ def test_the_task_batch_of_the_paper() -> None:
 
 def test_before_the_first_epoch_there_is_the_untrained_classifier(tmp_path: Path, settings: ImageSettings) -> None:
     state = initial_state(settings)
-    save_classifier(best_classifier(settings, state), tmp_path / CONTROLLER)
+    best_classifier(settings, state).save(tmp_path / CONTROLLER)
     loaded = load_classifier(tmp_path / CONTROLLER)
     assert loaded.metadata.training["best_validation_accuracy"] is None
     assert loaded.parameters.keys() == state.parameters.keys()

@@ -15,8 +15,8 @@ import metarl.core.atomic
 import metarl.runs.checkpoint
 import metarl.runs.folder
 from metarl.api import resume, train
-from metarl.policies.controller import load
 from metarl.policies.files.tensor_file import write_tensors
+from metarl.policies.loading import load_controller
 from metarl.rl.settings import TrainSettings
 from metarl.runs.checkpoint import FOLDER, KIND, checkpoint_files, read_checkpoint
 from metarl.runs.folder import CONTROLLER, PROGRESS, read_config
@@ -66,7 +66,7 @@ def test_a_run_leaves_its_files(tmp_path: Path) -> None:
         "iteration-00000006.safetensors",
         "iteration-00000004.safetensors",
     ]
-    assert load(tmp_path / "run" / CONTROLLER).metadata.training["iterations"] == TINY.iterations
+    assert load_controller(tmp_path / "run" / CONTROLLER).metadata.training["iterations"] == TINY.iterations
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -86,7 +86,7 @@ def test_another_seed_gives_other_numbers(tmp_path: Path, uninterrupted: dict[st
 def test_resumed_after_an_exception(tmp_path: Path, uninterrupted: dict[str, bytes], iteration: int) -> None:
     with pytest.raises(Stop):
         run(tmp_path / "run", hooks=stop_after(iteration))
-    assert load(tmp_path / "run" / CONTROLLER).metadata.training["iterations"] == iteration
+    assert load_controller(tmp_path / "run" / CONTROLLER).metadata.training["iterations"] == iteration
     resume(tmp_path / "run", family=point_family(), checkpoints=OFTEN)
     assert contents(tmp_path / "run") == uninterrupted
 

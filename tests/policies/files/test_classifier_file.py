@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from small_classifiers import small_classifier
 
 import metarl
-from metarl.policies.classifier import Classifier, is_classifier, load_classifier, save_classifier
-from metarl.policies.controller import load
+from metarl.policies.classifier import Classifier
+from metarl.policies.controller import Controller
 from metarl.policies.files.classifier_metadata import ClassifierMetadata, from_json, to_json
 from metarl.policies.files.pretrained import controller_file
+from metarl.policies.loading import load_classifier, load_controller
 from metarl.policies.methods import ABLATIONS, METHODS
 from metarl.policies.networks.conv4 import Conv4
 from metarl.policies.networks.network import Parameters
@@ -52,9 +53,9 @@ def write_by_hand(
 
 @pytest.mark.parametrize("classifier", [CLASSIFIER, RESNET12], ids=["conv4", "resnet12"])
 def test_round_trip(path, classifier):
-    save_classifier(classifier, path)
-    assert is_classifier(str(path)) and list(path.parent.iterdir()) == [path]
-    loaded = metarl.load_classifier(str(path))
+    classifier.save(path)
+    assert list(path.parent.iterdir()) == [path]
+    loaded = metarl.load(str(path))
     assert isinstance(loaded, metarl.Classifier)
     assert_same(loaded, classifier)
     assert safetensors.numpy.load_file(path).keys() == classifier.parameters.keys()
@@ -120,45 +121,37 @@ def test_any_classifier_comes_back_as_it_was(tmp_path_factory, method, inner_ste
     path = tmp_path_factory.getbasetemp() / "any.safetensors"
     network = Conv4(side=17, ways=ways, width=width)
     classifier = small_classifier(method, network, seed=seed, inner_steps=inner_steps)
-    save_classifier(classifier, path, overwrite=True)
+    classifier.save(path, overwrite=True)
     assert_same(load_classifier(path), classifier)
 
 
 def test_an_existing_file_is_overwritten_only_on_request(path):
     path.write_text("precious")
     with pytest.raises(ValueError, match=r"controller\.safetensors exists already and is not overwritten"):
-        save_classifier(CLASSIFIER, path)
+        CLASSIFIER.save(path)
     assert path.read_text() == "precious"
-    save_classifier(CLASSIFIER, path, overwrite=True)
+    CLASSIFIER.save(path, overwrite=True)
     assert_same(load_classifier(path), CLASSIFIER)
 
 
 def test_nothing_is_written_when_saving_fails(path):
     code = replace(CLASSIFIER, metadata=replace(CLASSIFIER.metadata, training={"code": print}))
     with pytest.raises(ValueError, match="must be plain JSON"):
-        save_classifier(code, path)
+        code.save(path)
     assert list(path.parent.iterdir()) == []
 
 
 def test_policies_and_classifiers_are_not_mistaken_for_each_other(path):
-    save_classifier(CLASSIFIER, path)
-    with pytest.raises(ValueError, match=r"is no policy but an image network \(conv4\): load it with load_classifier$"):
-        load(path)
-    with pytest.raises(ValueError, match=rf"^{re.escape(str(POLICY))}: .* no image network but a policy: load it with"):
+    CLASSIFIER.save(path)
+    with pytest.raises(ValueError, match=r"this is an image network \(conv4\), and a policy is needed here$"):
+        load_controller(path)
+    with pytest.raises(
+        ValueError, match=r"safetensors: this is a policy \(navigation-2d\), and an image network is needed"
+    ):
         load_classifier(POLICY)
-    assert is_classifier(path) and not is_classifier(POLICY)
-
-
-def test_what_kind_a_file_is_needs_its_header_alone(path):
-    write_by_hand(path, {"junk": torch.full((3,), math.nan)}, shots=-1)
-    assert is_classifier(path)
-    save_classifier(CLASSIFIER, path, overwrite=True)
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
-    assert is_classifier(path)
-    with pytest.raises(ValueError, match="checksum does not match"):
-        load_classifier(path)
+    assert isinstance(metarl.load(path), Classifier) and isinstance(metarl.load(POLICY), Controller)
+    with pytest.raises(ValueError, match="^the controller: this is an image network"):
+        metarl.evaluate(CLASSIFIER)
 
 
 @pytest.mark.parametrize(
@@ -166,27 +159,22 @@ def test_what_kind_a_file_is_needs_its_header_alone(path):
     ["", "{", "[]", "{}", "null", '{"network": []}', '{"network": {"kind": []}}', '{"network": {"kind": "mlp"}}'],
 )
 def test_files_that_are_no_classifiers(path, text):
-    assert not is_classifier(path) and not is_classifier(path.parent)
     write_text_by_hand(path, text, CLASSIFIER.parameters)
-    assert not is_classifier(path)
     with pytest.raises(ValueError, match=re.escape(str(path))):
         load_classifier(path)
-    path.write_bytes(b"not a controller")
-    assert not is_classifier(path)
 
 
 def test_a_file_truncated_anywhere_is_refused(path):
-    save_classifier(CLASSIFIER, path)
+    CLASSIFIER.save(path)
     content = path.read_bytes()
     for length in range(0, len(content), 13):
         path.write_bytes(content[:length])
-        assert not is_classifier(path)
         with pytest.raises(ValueError, match=re.escape(str(path))):
             load_classifier(path)
 
 
 def test_a_flipped_byte_is_refused_or_means_the_same(path):
-    save_classifier(CLASSIFIER, path)
+    CLASSIFIER.save(path)
     content = path.read_bytes()
     offsets, refused = range(0, len(content), 11), 0
     for offset in offsets:
@@ -207,7 +195,7 @@ def test_a_flipped_byte_is_refused_or_means_the_same(path):
 @given(cut=st.floats(0, 1), junk=st.binary(max_size=40), rest=st.floats(0, 1))
 def test_junk_is_refused(tmp_path_factory, cut, junk, rest):
     path = tmp_path_factory.getbasetemp() / "junk.safetensors"
-    save_classifier(CLASSIFIER, path, overwrite=True)
+    CLASSIFIER.save(path, overwrite=True)
     content = path.read_bytes()
     junked = content[: int(cut * len(content))] + junk + content[int(rest * len(content)) :]
     path.write_bytes(junked)
@@ -229,8 +217,8 @@ def test_junk_is_refused(tmp_path_factory, cut, junk, rest):
         ({"inner_steps": 10**12}, r"'step_sizes' must have the shape \[1000000000000, 9\], got \[2, 9\]"),
         ({"data": None}, "data must be a string"),
         ({"training": []}, "training must be an object"),
-        ({"network": "conv4"}, "network must be an object"),
-        ({"network": {}}, "network kind must be 'conv4' or 'resnet12', got None"),
+        ({"network": "conv4"}, "network kind must be"),
+        ({"network": {}}, "network kind must be .*, got None"),
     ],
 )
 def test_metadata_that_does_not_fit(path, change, sentence):
@@ -242,7 +230,7 @@ def test_metadata_that_does_not_fit(path, change, sentence):
 @pytest.mark.parametrize(
     ("of", "change", "sentence"),
     [
-        (CLASSIFIER, {"kind": "vgg"}, "network kind must be 'conv4' or 'resnet12', got 'vgg'"),
+        (CLASSIFIER, {"kind": "vgg"}, "network kind must be .*, got 'vgg'"),
         (CLASSIFIER, {"kind": ["conv4"]}, "network kind must be"),
         (CLASSIFIER, {"kind": "resnet12"}, "network (lacks 'widths'|has the unknown field)"),
         (CLASSIFIER, {"side": 8}, "side must be at least 16, got 8"),

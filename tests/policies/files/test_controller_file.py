@@ -11,8 +11,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metarl.policies.controller import Controller, load, save
+from metarl.policies.controller import Controller
 from metarl.policies.files.metadata import ControllerMetadata, FieldRecord
+from metarl.policies.loading import load_controller
 from metarl.policies.networks.mlp import GaussianMLP
 
 
@@ -54,16 +55,16 @@ def path(tmp_path) -> Path:
 
 def test_round_trip(path):
     controller = make_controller(adapted_to={"goal_x": 0.25, "side": -1.0})
-    save(controller, path)
-    assert_same(load(str(path)), controller)
+    controller.save(path)
+    assert_same(load_controller(str(path)), controller)
     assert list(path.parent.iterdir()) == [path]
     observation = [0.3, -0.7]
-    assert np.array_equal(load(path).predict(observation)[0], controller.predict(observation)[0])
+    assert np.array_equal(load_controller(path).predict(observation)[0], controller.predict(observation)[0])
 
 
 def test_another_program_can_read_the_file(path):
     controller = make_controller()
-    save(controller, path)
+    controller.save(path)
     arrays = safetensors.numpy.load_file(path)
     assert arrays.keys() == controller.parameters.keys()
     assert np.array_equal(arrays["layer1.weight"], controller.parameters["layer1.weight"])
@@ -76,9 +77,9 @@ def test_views_with_gradients_are_saved(path):
     for name, tensor in controller.parameters.items():
         views[name] = flat[start : start + tensor.numel()].reshape(tensor.t().shape).t()
         start += tensor.numel()
-    save(replace(controller, parameters=views), path)
-    assert_same(load(path), controller)
-    assert not any(tensor.requires_grad for tensor in load(path).parameters.values())
+    replace(controller, parameters=views).save(path)
+    assert_same(load_controller(path), controller)
+    assert not any(tensor.requires_grad for tensor in load_controller(path).parameters.values())
 
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
@@ -130,30 +131,30 @@ def controllers(draw) -> Controller:
 @given(controller=controllers())
 def test_any_controller_comes_back_as_it_was(tmp_path_factory, controller):
     path = tmp_path_factory.getbasetemp() / "any.safetensors"
-    save(controller, path, overwrite=True)
-    assert_same(load(path), controller)
+    controller.save(path, overwrite=True)
+    assert_same(load_controller(path), controller)
 
 
 def test_nothing_is_written_when_saving_fails(path):
     with pytest.raises(ValueError, match="must be plain JSON"):
-        save(make_controller(training={"code": print}), path)
+        make_controller(training={"code": print}).save(path)
     assert list(path.parent.iterdir()) == []
     with pytest.raises(ValueError, match="cannot write .*missing.*: No such file or directory"):
-        save(make_controller(), path.parent / "missing" / path.name)
+        make_controller().save(path.parent / "missing" / path.name)
 
 
 def test_an_existing_file_is_overwritten_only_on_request(path):
     path.write_text("precious")
     with pytest.raises(ValueError, match=r"controller\.safetensors exists already and is not overwritten"):
-        save(make_controller(), path)
+        make_controller().save(path)
     assert path.read_text() == "precious"
-    save(make_controller(), path, overwrite=True)
-    assert_same(load(path), make_controller())
+    make_controller().save(path, overwrite=True)
+    assert_same(load_controller(path), make_controller())
 
 
 def test_a_file_that_changes_after_loading_changes_no_controller(path):
-    save(make_controller(), path)
-    loaded = load(path)
+    make_controller().save(path)
+    loaded = load_controller(path)
     size = path.stat().st_size
     with path.open("r+b") as file:
         file.write(b"\0" * size)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import pickle
 import re
 from dataclasses import asdict
@@ -15,8 +16,9 @@ from controller_files import write_text_by_hand
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metarl.policies.controller import Controller, load, save
+from metarl.policies.controller import Controller
 from metarl.policies.files.metadata import ControllerMetadata, FieldRecord, to_json
+from metarl.policies.loading import load_controller
 from metarl.policies.networks.mlp import GaussianMLP
 
 NETWORK = GaussianMLP(2, (3,), 1)
@@ -62,20 +64,20 @@ def write_by_hand(path: Path, tensors=None, version="1", **metadata_changes) -> 
 
 def test_a_file_written_by_hand_loads(path):
     write_by_hand(path)
-    assert_same(load(path))
+    assert_same(load_controller(path))
 
 
 def test_a_file_truncated_anywhere_is_refused(path):
-    save(CONTROLLER, path)
+    CONTROLLER.save(path)
     content = path.read_bytes()
     for length in range(len(content)):
         path.write_bytes(content[:length])
         with pytest.raises(ValueError, match=re.escape(str(path))):
-            load(path)
+            load_controller(path)
 
 
 def test_a_flipped_byte_is_refused_or_means_the_same(path):
-    save(CONTROLLER, path)
+    CONTROLLER.save(path)
     content = path.read_bytes()
     refused = 0
     for offset in range(len(content)):
@@ -83,7 +85,7 @@ def test_a_flipped_byte_is_refused_or_means_the_same(path):
         altered[offset] ^= 1 << offset % 8
         path.write_bytes(altered)
         try:
-            loaded = load(path)
+            loaded = load_controller(path)
         except ValueError:
             refused += 1
         else:
@@ -96,19 +98,40 @@ def test_a_flipped_byte_is_refused_or_means_the_same(path):
 @given(cut=st.floats(0, 1), junk=st.binary(max_size=40), rest=st.floats(0, 1))
 def test_junk_is_refused(tmp_path_factory, cut, junk, rest):
     path = tmp_path_factory.getbasetemp() / "junk.safetensors"
-    save(CONTROLLER, path, overwrite=True)
+    CONTROLLER.save(path, overwrite=True)
     content = path.read_bytes()
     junked = content[: int(cut * len(content))] + junk + content[int(rest * len(content)) :]
     path.write_bytes(junked)
     if junked != content:
         with pytest.raises(ValueError, match="junk"):
-            load(path)
+            load_controller(path)
 
 
-def test_a_missing_file_and_a_folder(path):
-    for place in (path, path.parent):
-        with pytest.raises(ValueError, match=f"{re.escape(str(place))}: there is no such file"):
-            load(place)
+def test_a_missing_file_a_folder_and_one_that_cannot_be_read(path):
+    with pytest.raises(ValueError, match=f"^{re.escape(str(path))}: there is no such file$"):
+        load_controller(path)
+    with pytest.raises(ValueError, match=r"this is a folder, and there is no controller\.safetensors in it$"):
+        load_controller(path.parent)
+    path.mkdir()
+    with pytest.raises(ValueError, match=f"^{re.escape(str(path))}: this is a folder, not a file$"):
+        load_controller(path)
+    for unreadable in ("x" * 5000, "x" * 5000 + ".safetensors"):
+        with pytest.raises(ValueError, match="cannot be read: File name too long$"):
+            load_controller(unreadable)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
+def test_a_file_without_permission(path):
+    CONTROLLER.save(path)
+    path.chmod(0)
+    with pytest.raises(ValueError, match=r"controller\.safetensors: cannot be read: Permission denied$"):
+        load_controller(path)
+
+
+def test_the_folder_of_a_run_stands_for_its_controller(path):
+    CONTROLLER.save(path)
+    assert_same(load_controller(path.parent))
+    assert_same(load_controller(f"{path.parent}/"))
 
 
 class Malice:
@@ -122,10 +145,10 @@ def test_a_pickle_is_not_run(path, monkeypatch):
     Path("ran").unlink()
     path.write_bytes(pickle.dumps(Malice()))
     with pytest.raises(ValueError, match="not a controller"):
-        load(path)
+        load_controller(path)
     torch.save({"weight": torch.zeros(2), "malice": Malice()}, path)
     with pytest.raises(ValueError, match="not a controller"):
-        load(path)
+        load_controller(path)
     assert not Path("ran").exists()
 
 
@@ -133,7 +156,7 @@ def test_a_pickle_is_not_run(path, monkeypatch):
 def test_the_file_of_another_program(path, strings):
     safetensors.torch.save_file(CONTROLLER.parameters, path, strings)
     with pytest.raises(ValueError, match="not a controller of metarl"):
-        load(path)
+        load_controller(path)
 
 
 @pytest.mark.parametrize(
@@ -152,18 +175,18 @@ def test_the_file_of_another_program(path, strings):
 def test_other_format_versions(path, version, sentence):
     write_by_hand(path, version=version)
     with pytest.raises(ValueError, match=sentence):
-        load(path)
+        load_controller(path)
 
 
 @pytest.mark.parametrize("name", ["content", "checksum", "version"])
 def test_a_header_that_lacks_a_part(path, name):
-    save(CONTROLLER, path)
+    CONTROLLER.save(path)
     with safetensors.safe_open(path, framework="pt") as file:
         header = json.loads(file.metadata()["metarl"])
     del header[name]
     safetensors.torch.save_file(CONTROLLER.parameters, path, {"metarl": json.dumps(header)})
     with pytest.raises(ValueError, match="lacks 'c|format version must be"):
-        load(path)
+        load_controller(path)
 
 
 @pytest.mark.parametrize(
@@ -177,14 +200,14 @@ def test_a_header_that_lacks_a_part(path, name):
 def test_metadata_that_does_not_fit(path, change, sentence):
     write_by_hand(path, **change)
     with pytest.raises(ValueError, match=f"{re.escape(str(path))}: .*{sentence}"):
-        load(path)
+        load_controller(path)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[" * 100_000])
 def test_metadata_that_is_not_json(path, text):
     write_text_by_hand(path, text, CONTROLLER.parameters)
     with pytest.raises(ValueError, match="the metadata is not JSON"):
-        load(path)
+        load_controller(path)
 
 
 @pytest.mark.parametrize(
@@ -201,7 +224,7 @@ def test_networks_that_do_not_fit(path, change, sentence):
     network = {"kind": "gaussian-mlp", **asdict(CONTROLLER.network), **change}
     write_by_hand(path, network=network)
     with pytest.raises(ValueError, match=sentence):
-        load(path)
+        load_controller(path)
 
 
 @pytest.mark.parametrize(
@@ -221,16 +244,16 @@ def test_tensors_that_do_not_fit(path, change, sentence):
     tensors = {name: tensor for name, tensor in {**CONTROLLER.parameters, **change}.items() if tensor is not None}
     write_by_hand(path, tensors)
     with pytest.raises(ValueError, match=sentence):
-        load(path)
+        load_controller(path)
 
 
 @pytest.mark.parametrize(
     "change", [{"layer1.bias": torch.ones(3)}, {"layer1.bias": torch.zeros(1, 3)}, {"extra": torch.zeros(1)}]
 )
 def test_altered_tensors_are_told_by_the_checksum(path, change):
-    save(CONTROLLER, path)
+    CONTROLLER.save(path)
     with safetensors.safe_open(path, framework="pt") as file:
         strings = file.metadata()
     safetensors.torch.save_file({**CONTROLLER.parameters, **change}, path, strings)
     with pytest.raises(ValueError, match="altered or damaged: its checksum does not match"):
-        load(path)
+        load_controller(path)

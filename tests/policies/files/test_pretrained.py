@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from metarl.policies.controller import load, save
 from metarl.policies.files import pretrained as module
 from metarl.policies.files.pretrained import TRAINED, shipped
+from metarl.policies.loading import load_controller
 
 ROOT = Path(__file__).resolve().parents[3]
 NAME, OTHER = "half-cheetah-velocity/maml", "navigation-2d/maml"
@@ -20,10 +20,10 @@ def test_every_shipped_controller_is_what_its_name_says():
     files = shipped()
     assert NAME in files and len(files) == len(list(TRAINED.rglob("*.safetensors")))
     for name, file in files.items():
-        controller = load(name)
+        controller = load_controller(name)
         metadata = controller.metadata
         assert f"{metadata.family}/{metadata.method}" == name and metadata.adapted_to is None
-        assert load(file).metadata == metadata
+        assert load_controller(file).metadata == metadata
         action, _ = controller.predict(np.zeros(controller.network.observation_size))
         assert action.shape == (controller.network.action_size,)
 
@@ -41,26 +41,26 @@ def test_names_are_what_is_in_the_folder(tmp_path):
 def test_a_file_of_that_path_wins_and_a_folder_does_not(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path(NAME).mkdir(parents=True)
-    assert load(Path(NAME)).metadata.training["iterations"] > 0
+    assert load_controller(Path(NAME)).metadata.training["iterations"] > 0
     Path(NAME).rmdir()
-    other = load(OTHER)
-    save(replace(other, metadata=replace(other.metadata, family="mine")), NAME)
-    assert load(NAME).metadata.family == "mine" and load(OTHER).metadata == other.metadata
+    other = load_controller(OTHER)
+    replace(other, metadata=replace(other.metadata, family="mine")).save(NAME)
+    assert load_controller(NAME).metadata.family == "mine" and load_controller(OTHER).metadata == other.metadata
 
 
 def test_an_unknown_name_gets_the_list(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "TRAINED", tmp_path)
     monkeypatch.setattr(module, "shipped", lambda: {"ant/maml": tmp_path / "a", "walker/p-meta": tmp_path / "b"})
-    for name in ("ant/p-meta", "ant", "../ant/maml", "/ant/maml", ""):
+    for name in ("ant/p-meta", "ant", "../ant/maml", "/ant/maml"):
         with pytest.raises(ValueError, match=r"no such file, nor a shipped controller .* are ant/maml, walker/p-meta$"):
-            load(name)
+            load_controller(name)
     with pytest.raises(ValueError, match=r"^ant/maml\.safetensors: there is no such file$"):
-        load("ant/maml.safetensors")
+        load_controller("ant/maml.safetensors")
 
 
 def test_a_device_without_simulators_loads_them():
     code = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r}); sys.modules |= dict.fromkeys(['mujoco', 'gymnasium']);"
-        f"from metarl.policies.controller import load; load({NAME!r})"
+        f"from metarl.policies.loading import load; load({NAME!r})"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd="/")

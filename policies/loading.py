@@ -1,0 +1,53 @@
+"""Read the file of a policy or of an image network: nothing in it is ever run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from metarl.policies.classifier import Classifier
+from metarl.policies.controller import Controller
+from metarl.policies.files import classifier_metadata, json_fields, metadata
+from metarl.policies.files.classifier_metadata import backbone
+from metarl.policies.files.controller_format import IMAGE_NETWORKS, KIND, POLICY, network_kind
+from metarl.policies.files.pretrained import controller_file
+from metarl.policies.files.tensor_file import read_tensors
+
+
+def load(path: str | Path) -> Controller | Classifier:
+    """Return the policy, or the image network, of a file, of a run's folder, or of a shipped controller's name.
+
+    ``path`` is a controller's file, a run's folder with ``controller.safetensors`` in it, or the name FAMILY/METHOD of
+    a controller that ships with metarl; a file or folder of that path comes first. Raise ValueError if the file is
+    missing, damaged, altered, another program's, or of a newer version of the format.
+    """
+    try:
+        content, parameters = read_tensors(controller_file(path), KIND)
+        kind = network_kind(json_fields.from_text(content))
+        json_fields.one_of(POLICY, *IMAGE_NETWORKS)("network kind", kind)
+        if kind in IMAGE_NETWORKS:
+            about_images, image_network = classifier_metadata.from_json(content)
+            return Classifier(parameters, image_network, about_images)
+        about, network = metadata.from_json(content)
+        return Controller(parameters, network, about)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def load_controller(path: str | Path) -> Controller:
+    """Return the policy of a file, as ``load`` does; raise ValueError if it holds an image network."""
+    return require_controller(load(path), str(path))
+
+
+def load_classifier(path: str | Path) -> Classifier:
+    """Return the image network of a file, as ``load`` does; raise ValueError if it holds a policy."""
+    loaded = load(path)
+    if isinstance(loaded, Controller):
+        raise ValueError(f"{path}: this is a policy ({loaded.metadata.family}), and an image network is needed here")
+    return loaded
+
+
+def require_controller(loaded: Controller | Classifier, name: str = "the controller") -> Controller:
+    """Return a policy as it is; raise ValueError for an image network, with the ``name`` of what was given."""
+    if isinstance(loaded, Classifier):
+        raise ValueError(f"{name}: this is an image network ({backbone(loaded.network)}), and a policy is needed here")
+    return loaded
