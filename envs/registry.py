@@ -14,6 +14,7 @@ import numpy as np
 from gymnasium.spaces import Box
 
 from metarl.core.errors import Refusal
+from metarl.core.user_code import UserCodeError, user_code
 from metarl.envs.family import Array, Simulator, TaskFamily, TaskField
 from metarl.envs.navigation import ARENA, MAX_SPEED, NavigationSimulator, sample_goals
 from metarl.envs.task_env import TaskEnv
@@ -75,9 +76,10 @@ FAMILIES: dict[str, Callable[[], TaskFamily]] = {
 
 
 def get_family(name: str) -> TaskFamily:
-    """The family of that name, or a family of your own as ``module:attribute``.
+    """Return the family of that name, or a family of your own as ``module:attribute``.
 
-    The attribute is a TaskFamily or a function without arguments that makes one. ValueError says what is wrong.
+    The attribute is a TaskFamily or a function without arguments that makes one. Raise ValueError if there is no such
+    family, and UserCodeError if the module or the function fails.
     """
     if name in FAMILIES:
         return FAMILIES[name]()
@@ -86,14 +88,30 @@ def get_family(name: str) -> TaskFamily:
         raise Refusal(
             f"unknown task family '{name}': choose one of {', '.join(FAMILIES)}, or your own as module:attribute"
         )
-    try:
-        found: Any = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise Refusal(f"task family '{name}' cannot be imported: {error}") from None
-    family = found() if callable(found) and _takes_nothing(found) else found
-    if not isinstance(family, TaskFamily):
+    found = _attribute(name, module, attribute)
+    if callable(found) and _takes_nothing(found):
+        with user_code(f"the task family {name}"):
+            found = found()
+    if not isinstance(found, TaskFamily):
         raise Refusal(f"task family '{name}' is neither a TaskFamily nor a function that makes one")
-    return replace(family, name=name)
+    return replace(found, name=name)
+
+
+def _attribute(name: str, module: str, attribute: str) -> Any:
+    """Return the attribute of a module of the user's; the sentence of a Refusal tells which file was imported."""
+    try:
+        with user_code(f"the module of the task family {name}"):
+            imported = import_module(module)
+    except UserCodeError as error:
+        cause = error.__cause__
+        # An import of another module that fails is the user's error, told with its line.
+        if isinstance(cause, ModuleNotFoundError) and cause.name and f"{module}.".startswith(f"{cause.name}."):
+            raise Refusal(f"task family '{name}' cannot be imported: there is no module '{cause.name}'") from None
+        raise
+    if not hasattr(imported, attribute):
+        file = getattr(imported, "__file__", None) or "a part of Python"
+        raise Refusal(f"task family '{name}' cannot be imported: {module} ({file}) has no attribute '{attribute}'")
+    return getattr(imported, attribute)
 
 
 def _takes_nothing(function: Callable[..., Any]) -> bool:

@@ -12,9 +12,12 @@ from metarl.policies.controller import Controller
 
 
 def family_by_name(name: str) -> TaskFamily:
-    """A family of the registry, or ``module:attribute``; the module may lie in the current folder."""
-    if ":" in name and os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
+    """Return a family of the registry, or ``module:attribute``.
+
+    A module of the user's is looked for in the current folder first, as Python does for a script and for ``-m``.
+    """
+    if ":" in name and os.getcwd() not in sys.path[:1]:
+        sys.path.insert(0, os.getcwd())
     return get_family(name)
 
 

@@ -1,0 +1,77 @@
+"""Errors in code of the user's own: told as one sentence with the file and line where they were raised."""
+
+from __future__ import annotations
+
+import os
+import sysconfig
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+
+from metarl.core.errors import NumericalFault, Refusal
+
+LONGEST = 400  # characters of another library's message
+
+_METARL = Path(__file__).resolve().parents[1]
+_ROOMS = [_METARL, *(_METARL.parent / room for room in ("envs", "policies", "experiments"))]
+_PYTHON = [Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")]
+_INSTALLED = {"site-packages", "dist-packages"}
+
+
+class UserCodeError(Refusal):
+    """An error that the user's code raised, or an answer of it that cannot be used; the cause is attached."""
+
+
+@contextmanager
+def user_code(what: str) -> Iterator[None]:
+    """Tell an error that is raised inside as one of ``what``, e.g. "make_env of point", with file and line.
+
+    Raise UserCodeError, or NumericalFault for a FloatingPointError. What metarl itself refuses passes by.
+    """
+    try:
+        yield
+    except (Refusal, NumericalFault):
+        raise
+    except FloatingPointError as error:
+        raise NumericalFault(sentence(what, error)) from error
+    except (Exception, SystemExit) as error:
+        raise UserCodeError(sentence(what, error)) from error
+
+
+def sentence(what: str, error: BaseException) -> str:
+    """Return "WHAT failed in FILE, line N: ERROR" in one line of bounded length."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{what} failed in {shown(error.filename)}, line {error.lineno}: {error.msg}"
+    message = " ".join(str(error).split())
+    if len(message) > LONGEST:
+        message = f"{message[:LONGEST]} ..."
+    told = f"{type(error).__name__}: {message}" if message else type(error).__name__
+    place = origin(error.__traceback__)
+    return f"{what} failed{f' in {place}' if place else ''}: {told}"
+
+
+def origin(trace: TracebackType | None) -> str:
+    """Return "FILE, line N" of the innermost call in the user's files, else of the innermost outside metarl.
+
+    Return an empty string if there is neither.
+    """
+    frames = [(frame.filename, frame.lineno) for frame in reversed(traceback.extract_tb(trace))]
+    outside = [(file, line) for file, line in frames if not _below(file, _ROOMS)]
+    own = [(file, line) for file, line in outside if not _is_library(file)]
+    return next((f"{shown(file)}, line {line}" for file, line in (*own, *outside)), "")
+
+
+def shown(file: str) -> str:
+    """Return the file's path as a user would type it: relative if it lies in the current folder."""
+    path = Path(file)
+    return str(path.relative_to(os.getcwd())) if path.is_relative_to(os.getcwd()) else file
+
+
+def _is_library(file: str) -> bool:
+    return file.startswith("<") or not _INSTALLED.isdisjoint(Path(file).parts) or _below(file, _PYTHON)
+
+
+def _below(file: str, folders: list[Path]) -> bool:
+    return any(Path(file).is_relative_to(folder) for folder in folders)
