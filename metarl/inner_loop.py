@@ -11,7 +11,6 @@ from torch.utils.hooks import RemovableHandle
 
 from metarl.policies.attention import Samples, attention_scores, summarize, weigh_channels
 from metarl.policies.methods import CHANNEL_STEP_SIZES, STEP_SIZES, Method
-from metarl.policies.networks.layers import parameter_gradients
 from metarl.policies.networks.network import LayerTrace, Network, Operation, Parameters, layer_of, run_layer
 
 AnyNetwork = TypeVar("AnyNetwork", bound=Network)
@@ -56,13 +55,15 @@ def inner_step(
     One task's parameters. The result is differentiable with respect to ``parameters``, step sizes and attention among
     them; without ``second_order`` the inputs x_{l-1} and the gradients g(y_l) count as constants.
     """
-    layers, direct = layer_gradients(network, parameters, method, step, batch, second_order)
+    gradients_at, direct = layer_gradients(network, parameters, method, step, batch, second_order)
     adapted = dict(parameters)
-    for layer, (inputs, at_output, _) in layers.items():
-        step_size = parameters[STEP_SIZES][step, network.layer_names.index(layer)]
-        of_layer = parameter_gradients(parameters[f"{layer}.weight"], inputs, at_output)
-        gradients = {f"{layer}.{kind}": gradient for kind, gradient in of_layer.items()}
-        gradients |= {name: gradient for name, gradient in direct.items() if layer_of(name) == layer}
+    for index, layer in enumerate(network.layers):
+        if layer.name not in gradients_at:
+            continue
+        step_size = parameters[STEP_SIZES][step, index]
+        inputs, at_output, _ = gradients_at[layer.name]
+        gradients = layer.parameter_gradients(inputs, at_output)
+        gradients |= {name: gradient for name, gradient in direct.items() if layer_of(name) == layer.name}
         for name, gradient in gradients.items():
             adapted[name] = parameters[name] - step_size * gradient
     return adapted
@@ -80,7 +81,7 @@ def layer_gradients(
 
     Beside them the gradients of those parameters that the loss takes directly, such as a Gaussian's log_std.
     """
-    updated = method.updated_layers(network.layer_names)
+    updated = method.updated_layers(network.layers)
     if not updated:
         return {}, {}
     scores: dict[str, dict[str, Tensor]] = {layer: {} for layer in network.layer_names}

@@ -1,7 +1,7 @@
-"""Meta attention: which channels of a layer a task shall update (p-Meta, Sec. 3.3, Fig. 3, Alg. 1). Pure functions.
+"""Meta attention: which channels of a layer a task updates (p-Meta, Sec. 3.3, Fig. 3, Alg. 1). Pure functions.
 
-A layer has two modules, one that looks at its input x_{l-1} (forward) and one that looks at the gradient at its output
-g(y_l) (backward). Each is two fully-connected layers of as many units as there are channels.
+A layer has two modules: the forward one takes its input x_{l-1}, the backward one the gradient at its output g(y_l).
+Each is two linear layers with one unit per channel.
 
 A sample of the attention is an episode, whose time steps are its positions, or an image with its spatial positions.
 """
@@ -9,12 +9,14 @@ A sample of the attention is an episode, whose time steps are its positions, or 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
+from metarl.policies.networks.layers import Layer
 from metarl.policies.networks.network import Parameters
 
 PREFIX = "attention."
@@ -24,8 +26,8 @@ PREFIX = "attention."
 class Attention:
     """The clip ratios rho of the forward and the backward scores; 0 zeroes no channel, None leaves that module out.
 
-    The scores weigh the weights' gradients alone, or the ``activations``: x_{l-1} itself before the layer takes it, and
-    g(y_l) itself before it travels back (p-Meta, Appendix B.3).
+    The scores weigh the weights' gradients alone, or the ``activations``: x_{l-1} before the layer takes it, and g(y_l)
+    before the backward pass goes on (p-Meta, Appendix B.3).
     """
 
     forward_clip: float | None = 0.3
@@ -33,28 +35,26 @@ class Attention:
     weighs: Literal["gradients", "activations"] = "gradients"
 
     def clips(self) -> dict[str, float]:
-        """The clip ratio of each module there is."""
+        """Return the clip ratio of each module, by side."""
         clips = {"forward": self.forward_clip, "backward": self.backward_clip}
         return {side: clip for side, clip in clips.items() if clip is not None}
 
 
 class Samples(NamedTuple):
-    """How a batch falls into the samples of the attention."""
+    """How the rows of a batch divide into the samples of the attention."""
 
-    number: int  # they follow each other, each with as many positions
-    valid: Tensor | None = None  # [sample * position], bool; None: all are
-    together: int = 1  # so many in a row share the scores of their mean
+    number: int  # samples, one after the other, each with the same number of positions
+    valid: Tensor | None = None  # [sample * position], bool; None: all are valid
+    together: int = 1  # consecutive samples that share the scores of their mean
 
 
-def initial_attention(
-    attention: Attention, channels: dict[str, tuple[int, int]], generator: torch.Generator
-) -> Parameters:
-    """The modules of every layer in ``channels`` (input and output channels by layer name).
+def initial_attention(attention: Attention, layers: Sequence[Layer], generator: torch.Generator) -> Parameters:
+    """Return the initial modules of each of ``layers``.
 
-    The second fully-connected layer starts at zero, so that all scores start at 1 before they are clipped.
+    The second linear layer starts at zero, so that all scores start at 1 before they are clipped.
     """
     parameters = {}
-    for name, shape in attention_shapes(channels).items():
+    for name, shape in attention_shapes(layers).items():
         side = name.split(".")[-3]
         if side in attention.clips():
             uniform = torch.rand(shape, generator=generator) * 2 - 1
@@ -62,23 +62,23 @@ def initial_attention(
     return parameters
 
 
-def attention_shapes(channels: dict[str, tuple[int, int]]) -> dict[str, tuple[int, ...]]:
-    """The shapes of the parameters of both modules of every layer in ``channels``."""
+def attention_shapes(layers: Sequence[Layer]) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the parameters of both modules of each of ``layers``, by name."""
     return {
-        f"{PREFIX}{layer}.{side}.{part}.{kind}": (size, size) if kind == "weight" else (size,)
-        for layer, sizes in channels.items()
-        for side, size in zip(("forward", "backward"), sizes, strict=True)
+        f"{PREFIX}{layer.name}.{side}.{part}.{kind}": (size, size) if kind == "weight" else (size,)
+        for layer in layers
+        for side, size in (("forward", layer.inputs), ("backward", layer.outputs))
         for part in ("fc1", "fc2")
         for kind in ("weight", "bias")
     }
 
 
 def summarize(tensor: Tensor, samples: Samples, per_position: bool) -> Tensor:
-    """Each sample's mean over its positions [sample, channel]: what a module looks at.
+    """Return each sample's mean over its positions [sample, channel]: the input of a module.
 
-    ``tensor`` is [image, channel, height, width] or [sample * position, channel]. Gradients are taken ``per_position``
-    rather than per batch, that is times the number of positions of all samples, so that their size depends neither on
-    the number of samples nor on that of positions.
+    ``tensor`` is [image, channel, height, width] or [sample * position, channel]. For gradients ``per_position``
+    multiplies by the number of positions of all samples, so that their size depends neither on the number of samples
+    nor on the number of positions.
     """
     spatial = tensor.dim() == 4
     by_sample = tensor.flatten(2).mT if spatial else tensor.view(samples.number, -1, tensor.shape[-1])
@@ -90,7 +90,7 @@ def summarize(tensor: Tensor, samples: Samples, per_position: bool) -> Tensor:
 
 
 def weigh_channels(tensor: Tensor, scores: Tensor, samples: Samples) -> Tensor:
-    """The tensor, shaped as for ``summarize``, times the scores [sample, channel], or [channel] for all samples."""
+    """Multiply a tensor, shaped as for ``summarize``, by scores [sample, channel], or [channel] for all samples."""
     if tensor.dim() == 4:
         return tensor * scores[..., None, None]
     by_sample = tensor.view(samples.number, -1, tensor.shape[-1])
@@ -100,10 +100,19 @@ def weigh_channels(tensor: Tensor, scores: Tensor, samples: Samples) -> Tensor:
 def attention_scores(
     parameters: Parameters, layer: str, side: str, summary: Tensor, clip: float, together: int = 1
 ) -> Tensor:
-    """gamma [..., channel] of a module, from each sample's mean over its positions ``summary`` [..., channel].
+    """Return the scores gamma [..., channel] of a module; differentiable with a straight-through clipping.
 
-    With ``together`` > 1, so many samples [sample, channel] in a row share their scores, which are those of the mean
-    over them (Fig. 3). Differentiable: the clipping counts as the identity (straight-through estimator).
+    Args:
+        parameters: the attention modules' parameters, among others.
+        layer: the layer's name.
+        side: ``forward`` or ``backward``.
+        summary: each sample's mean over its positions [..., channel].
+        clip: the clip ratio rho.
+        together: with more than 1, that many consecutive samples share the scores of their mean (Fig. 3); the summary
+            is [sample, channel] then.
+
+    Returns:
+        The scores [..., channel], with a mean of 1 over the channels.
     """
     name = f"{PREFIX}{layer}.{side}"
     hidden = torch.relu(summary @ parameters[f"{name}.fc1.weight"].mT + parameters[f"{name}.fc1.bias"])
@@ -116,10 +125,10 @@ def attention_scores(
 
 
 def clip_and_normalize(shares: Tensor, clip: float) -> Tensor:
-    """Algorithm 1 on shares [..., channel] that sum to 1: zeroes the smallest, keeps a mean of 1.
+    """Zero the smallest of the shares [..., channel], which sum to 1, and scale the others to a mean of 1 (Alg. 1).
 
-    Zeroed are the smallest shares up to and including the first at which their running sum reaches ``clip``; equal
-    shares in the order of their channels, and never the largest. A clip of 0 zeroes nothing.
+    The smallest shares are zeroed up to and including the one at which their running sum reaches ``clip``; equal shares
+    in the order of their channels, and never the largest. A clip of 0 zeroes nothing.
     """
     count = shares.shape[-1]
     if clip == 0:

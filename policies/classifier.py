@@ -17,8 +17,7 @@ from metarl.policies.files.classifier_metadata import ClassifierMetadata, to_jso
 from metarl.policies.files.controller_format import KIND, place_for
 from metarl.policies.files.tensor_file import write_tensors
 from metarl.policies.methods import get_method
-from metarl.policies.networks.image_networks import ImageNetwork
-from metarl.policies.networks.network import Parameters
+from metarl.policies.networks.network import ImageNetwork, Parameters
 
 
 @dataclass(frozen=True, eq=False)

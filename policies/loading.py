@@ -7,10 +7,10 @@ from pathlib import Path
 from metarl.policies.classifier import Classifier
 from metarl.policies.controller import Controller
 from metarl.policies.files import classifier_metadata, json_fields, metadata
-from metarl.policies.files.classifier_metadata import backbone
-from metarl.policies.files.controller_format import IMAGE_NETWORKS, KIND, POLICY, network_kind
+from metarl.policies.files.controller_format import KIND, network_kind
 from metarl.policies.files.pretrained import controller_file
 from metarl.policies.files.tensor_file import read_tensors
+from metarl.policies.networks.registry import NETWORKS, kind_of
 
 
 def load(path: str | Path) -> Controller | Classifier:
@@ -23,8 +23,8 @@ def load(path: str | Path) -> Controller | Classifier:
     try:
         content, parameters = read_tensors(controller_file(path), KIND)
         kind = network_kind(json_fields.from_text(content))
-        json_fields.one_of(POLICY, *IMAGE_NETWORKS)("network kind", kind)
-        if kind in IMAGE_NETWORKS:
+        json_fields.one_of(*NETWORKS)("network kind", kind)
+        if NETWORKS[kind].takes == "images":
             about_images, image_network = classifier_metadata.from_json(content)
             return Classifier(parameters, image_network, about_images)
         about, network = metadata.from_json(content)
@@ -49,5 +49,5 @@ def load_classifier(path: str | Path) -> Classifier:
 def require_controller(loaded: Controller | Classifier, name: str = "the controller") -> Controller:
     """Return a policy as it is; raise ValueError for an image network, with the ``name`` of what was given."""
     if isinstance(loaded, Classifier):
-        raise ValueError(f"{name}: this is an image network ({backbone(loaded.network)}), and a policy is needed here")
+        raise ValueError(f"{name}: this is an image network ({kind_of(loaded.network)}), and a policy is needed here")
     return loaded

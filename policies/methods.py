@@ -1,12 +1,13 @@
 """The meta-learning methods as rows of one table over one update rule.
 
 For layer l and inner step k:  w_l <- w_l - alpha_l^k * (gamma_l * dL/dw_l)  (p-Meta, eqs. 1, 6 and 14).
-A method says which layers are updated, where the step sizes alpha come from, and whether meta attention scores gamma
-weigh the channels. The ablations of p-Meta are further rows.
+A method states which layers the inner loop updates, where the step sizes alpha come from, and whether meta attention
+weighs the channels by scores gamma. The ablations of p-Meta are further rows.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from metarl.policies.attention import Attention, initial_attention
+from metarl.policies.networks.layers import Layer
 from metarl.policies.networks.network import Parameters, layer_of
 
 STEP_SIZES = "step_sizes"
@@ -24,10 +26,10 @@ CHANNEL_STEP_SIZES = "channel_step_sizes."
 class Method:
     """One row of the table.
 
-    ``layers`` are those that the inner loop may update. Their step sizes are one fixed number, or meta-learned per
-    layer and step; ``sparse`` ones are pushed to exact zeros. ``attention`` is on every layer but the last. In its
-    place ``channel_step_sizes`` are meta-learned per layer, step and input or output channel, and the same for all
-    samples (p-Meta, Table 4: alpha^Ch).
+    ``layers`` says which layers the inner loop may update: all, the last, or all but the last (the body). Their step
+    sizes are one fixed number or meta-learned per layer and step; ``sparse`` ones are pushed to exact zeros.
+    ``attention`` acts on every layer but the last. ``channel_step_sizes`` replace it by numbers that are meta-learned
+    per layer, step and input or output channel, the same for all samples (p-Meta, Table 4: alpha^Ch).
     """
 
     name: str
@@ -37,9 +39,10 @@ class Method:
     source: str
     channel_step_sizes: bool = False
 
-    def updated_layers(self, layer_names: tuple[str, ...]) -> tuple[str, ...]:
-        """The layers, of all those of a network, that the inner loop updates."""
-        return {"all": layer_names, "last": layer_names[-1:], "body": layer_names[:-1]}[self.layers]
+    def updated_layers(self, layers: Sequence[Layer]) -> tuple[str, ...]:
+        """Return the names of those of a network's ``layers`` that the inner loop updates."""
+        chosen = {"all": layers, "last": layers[-1:], "body": layers[:-1]}[self.layers]
+        return tuple(layer.name for layer in chosen if layer.adaptable)
 
 
 METHODS = {
@@ -54,8 +57,8 @@ METHODS = {
     )
 }
 
-# p-Meta with other clip ratios of the forward (fw) and backward (bw) scores, a missing side without attention, or with
-# the activations x_{l-1} (x) or g(y_l) (gy) weighed.
+# p-Meta with other clip ratios of the forward (fw) and backward (bw) scores, with attention on one side alone, or with
+# attention that weighs the activations x_{l-1} (x) or g(y_l) (gy).
 ABLATIONS = {
     method.name: method
     for method in (
@@ -80,73 +83,90 @@ ABLATIONS = {
 
 
 def get_method(name: str) -> Method:
-    """The method of that name, or the ablation; ValueError lists the known methods."""
+    """Return the method or ablation of that name; raise ValueError with the known methods if there is none."""
     if name not in METHODS | ABLATIONS:
         raise ValueError(f"unknown method '{name}': choose one of {', '.join(METHODS)}")
     return (METHODS | ABLATIONS)[name]
 
 
 def check_on_device(method: Method) -> None:
-    """ValueError if the on-device step does not take the method's: an ablation that does more than weigh gradients."""
+    """Raise ValueError for an ablation that the on-device step cannot run: it does more than weigh gradients."""
     if method.channel_step_sizes or (method.attention and method.attention.weighs == "activations"):
         raise ValueError(f"the controller cannot be adapted on a device: {method.name} is for comparison only")
 
 
 def initial_meta_parameters(
     method: Method,
-    channels: dict[str, tuple[int, int]],
+    layers: Sequence[Layer],
     inner_steps: int,
     step_size: float,
     generator: torch.Generator,
 ) -> Parameters:
-    """What a method meta-learns or fixes beside the network's own parameters: step sizes and attention modules.
+    """Return what a method meta-learns or fixes beside the network's own parameters: step sizes and attention modules.
 
-    ``channels`` are the input and output channels of each layer, by name and in order.
+    Args:
+        method: the method.
+        layers: the network's layers, in order.
+        inner_steps: K, the steps of the inner loop.
+        step_size: alpha at the start of each layer that the method updates.
+        generator: the source of the attention modules' weights.
+
+    Returns:
+        The parameters by name: ``step_sizes`` [inner step, layer], and what the method's attention or channel step
+        sizes need.
     """
-    layer_names = tuple(channels)
-    parameters = {STEP_SIZES: initial_step_sizes(method, layer_names, inner_steps, step_size)}
-    attended = {name: channels[name] for name in layer_names[:-1]}
+    parameters = {STEP_SIZES: initial_step_sizes(method, layers, inner_steps, step_size)}
     if method.attention is not None:
-        parameters |= initial_attention(method.attention, attended, generator)
+        parameters |= initial_attention(method.attention, layers[:-1], generator)
     if method.channel_step_sizes:
-        shapes = channel_step_size_shapes(attended, inner_steps)
+        shapes = channel_step_size_shapes(layers[:-1], inner_steps)
         parameters |= {name: torch.ones(shape) for name, shape in shapes.items()}
     return parameters
 
 
-def channel_step_size_shapes(channels: dict[str, tuple[int, int]], inner_steps: int) -> dict[str, tuple[int, int]]:
-    """The shapes [inner step, channel] of alpha^Ch for the inputs and outputs of every layer in ``channels``."""
+def channel_step_size_shapes(layers: Sequence[Layer], inner_steps: int) -> dict[str, tuple[int, int]]:
+    """Return the shapes [inner step, channel] of alpha^Ch for the inputs and outputs of each of ``layers``."""
     return {
-        f"{CHANNEL_STEP_SIZES}{layer}.{side}": (inner_steps, size)
-        for layer, sizes in channels.items()
-        for side, size in zip(("forward", "backward"), sizes, strict=True)
+        f"{CHANNEL_STEP_SIZES}{layer.name}.{side}": (inner_steps, channels)
+        for layer in layers
+        for side, channels in (("forward", layer.inputs), ("backward", layer.outputs))
     }
 
 
-def initial_step_sizes(method: Method, layer_names: tuple[str, ...], inner_steps: int, step_size: float) -> Tensor:
-    """alpha [inner step, layer]: ``step_size`` for the layers that the method updates, exactly zero for the others."""
-    updated = method.updated_layers(layer_names)
-    row = torch.tensor([step_size if name in updated else 0.0 for name in layer_names])
+def initial_step_sizes(method: Method, layers: Sequence[Layer], inner_steps: int, step_size: float) -> Tensor:
+    """Return alpha [inner step, layer]: ``step_size`` for the layers that the method updates, exactly 0 for others.
+
+    Args:
+        method: the method.
+        layers: the network's layers, in order.
+        inner_steps: K, the steps of the inner loop.
+        step_size: alpha of the updated layers.
+
+    Returns:
+        The step sizes [inner step, layer].
+    """
+    updated = method.updated_layers(layers)
+    row = torch.tensor([step_size if layer.name in updated else 0.0 for layer in layers])
     return row.repeat(inner_steps, 1)
 
 
 def trained_names(method: Method, parameters: Parameters) -> tuple[str, ...]:
-    """The meta-parameters that the outer loop trains: all of them, but not step sizes that the method fixes.
+    """Return the names of the meta-parameters that the outer loop trains: all but step sizes that the method fixes.
 
-    Sorted, so that sums over them round alike wherever the parameters come from.
+    They are sorted, so that sums over them round alike wherever the parameters come from.
     """
     return tuple(name for name in sorted(parameters) if name != STEP_SIZES or method.step_sizes != "fixed")
 
 
 def policy_parameters(parameters: Parameters, layer_names: tuple[str, ...]) -> Parameters:
-    """The network's own parameters among the meta-parameters."""
+    """Return the network's own parameters among the meta-parameters."""
     return {name: tensor for name, tensor in parameters.items() if layer_of(name) in layer_names}
 
 
 def shrink_step_sizes(step_sizes: Tensor, thresholds: Tensor) -> Tensor:
-    """The proximal step of the Lasso on alpha [inner step, layer] >= 0: subtracts ``thresholds``, down to zero.
+    """Take the proximal step of the Lasso on alpha [inner step, layer] >= 0: subtract ``thresholds``, down to zero.
 
-    Those are [layer], or [inner step, layer] where steps differ. A subgradient step would hover around zero; this one
-    lands on it (p-Meta, eq. 9).
+    The thresholds are [layer], or [inner step, layer] where steps differ. A subgradient step would hover around zero;
+    this one lands on it (p-Meta, eq. 9).
     """
     return (step_sizes - thresholds).clamp_min(0)

@@ -22,7 +22,7 @@ def device_parameters(
     """Nothing is left at zero but the step sizes of the ``frozen`` layers and of those the method does not update."""
     random = torch.Generator().manual_seed(seed)
     parameters = network.initial_parameters(random) | initial_meta_parameters(
-        get_method(method), network.channels, inner_steps, 0.5, random
+        get_method(method), network.layers, inner_steps, 0.5, random
     )
     for name, tensor in parameters.items():
         if not tensor.any():

@@ -20,7 +20,7 @@ def image_parameters(
     """Nothing is left as it starts but the step sizes of ``frozen`` layers and of those the method does not update."""
     random = torch.Generator().manual_seed(seed)
     parameters = network.initial_parameters(random) | initial_meta_parameters(
-        get_method(method), network.channels, inner_steps, 0.5, random
+        get_method(method), network.layers, inner_steps, 0.5, random
     )
     for name, tensor in parameters.items():
         if name != STEP_SIZES and (tensor.eq(0).all() or tensor.eq(1).all()):

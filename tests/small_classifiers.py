@@ -10,8 +10,7 @@ from metarl.policies.classifier import Classifier
 from metarl.policies.files.classifier_metadata import ClassifierMetadata
 from metarl.policies.methods import get_method, initial_meta_parameters
 from metarl.policies.networks.conv4 import Conv4
-from metarl.policies.networks.image_networks import ImageNetwork
-from metarl.policies.networks.network import Parameters
+from metarl.policies.networks.network import ImageNetwork, Parameters
 
 NETWORK = Conv4(side=16, ways=3, width=8)
 
@@ -28,6 +27,6 @@ def small_classifier(
     values = {"method": method, "inner_steps": 2, "shots": 1, "queries": 2, "data": "colours", "training": {"seed": 3}}
     described = ClassifierMetadata(**{**values, **metadata})
     initial = network.initial_parameters(random) | initial_meta_parameters(
-        get_method(method), network.channels, described.inner_steps, 0.1, random
+        get_method(method), network.layers, described.inner_steps, 0.1, random
     )
     return Classifier(initial | (parameters or {}), network, described)

@@ -17,7 +17,7 @@ def small_parameters(method: str = "maml", inner_steps: int = 1, seed: int = 0) 
     """Meta-parameters with nothing left at zero and a large step size, so that second-order terms matter."""
     random = torch.Generator().manual_seed(seed)
     parameters = NETWORK.initial_parameters(random) | initial_meta_parameters(
-        get_method(method), NETWORK.channels, inner_steps, 0.5, random
+        get_method(method), NETWORK.layers, inner_steps, 0.5, random
     )
     return {
         name: tensor.double() + (0 if tensor.any() else 0.3 * torch.randn(tensor.shape, generator=random))

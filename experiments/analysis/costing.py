@@ -10,12 +10,12 @@ from typing import Annotated, Any
 import tyro
 from rich.table import Table
 
-from metarl.cost.memory import WORD_BYTES, Moment, Workload, inference_moments
+from metarl.cost.memory import Moment, Workload, inference_moments
 from metarl.cost.operations import Cost, forward_macs
-from metarl.cost.shapes import Shapes
 from metarl.experiments.analysis.costs import cost_record, giga, megabytes
 from metarl.experiments.console.parsing import require_at_least
 from metarl.images.settings import Backbone
+from metarl.policies.networks.layers import Layer
 
 # The options that say something about policies alone, and about image networks alone.
 OF_POLICIES = ("family", "horizon", "episodes")
@@ -85,7 +85,7 @@ class Costing:
     """The answer: the model's numbers, and those measured if they were asked for."""
 
     title: str
-    shapes: Shapes
+    layers: Sequence[Layer]
     work: Workload
     result: Cost
     step: str  # a sentence: what one adaptation step works on
@@ -110,15 +110,15 @@ def chosen_layers(text: str, names: Sequence[str]) -> list[str]:
 
 def cost_table(costing: Costing) -> Table:
     """A row per layer, with the memory alive at its worst moment; the totals are sums of sizes and maxima of peaks."""
-    result, work, names = costing.result, costing.work, [shape.name for shape in costing.shapes]
-    step, resting = result.peak_step, inference_moments(costing.shapes, work)
+    result, work, names = costing.result, costing.work, [layer.name for layer in costing.layers]
+    step, resting = result.peak_step, inference_moments(costing.layers, work)
     macs = {layer.name: layer.adaptation_macs for layer in step.layers}
     updated = {layer.name for layer in step.layers if layer.updated}
     columns = (
-        in_millions([WORD_BYTES * shape.parameters for shape in costing.shapes], result.static_bytes),
+        in_millions([layer.parameter_bytes for layer in costing.layers], result.static_bytes),
         in_millions([peak_at(resting, name) for name in names], result.peak_inference_bytes),
         in_millions([peak_at(step.timeline, name) for name in names], step.peak.bytes),
-        in_billions([work.observations * forward_macs(shape) for shape in costing.shapes], result.inference_macs),
+        in_billions([work.observations * forward_macs(layer) for layer in costing.layers], result.inference_macs),
         in_billions([macs.get(name, 0) for name in names], step.macs),
     )
     steps = len(result.steps)

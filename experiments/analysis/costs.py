@@ -17,7 +17,6 @@ from metarl.core.randomness import Purpose, generator
 from metarl.core.threads import available_threads, single_threaded_torch
 from metarl.cost.memory import SIDES, LayerUpdate, Plan, Workload
 from metarl.cost.operations import Cost, cost
-from metarl.cost.shapes import mlp_shapes
 from metarl.envs.family import TaskFamily
 from metarl.policies.controller import Controller
 from metarl.policies.device.episodes import Episode, advantages_per_episode, checked_episodes
@@ -98,7 +97,7 @@ def parameters_adapting(adaptable: Adaptable, layers: Collection[str]) -> Parame
     ValueError if the method never updates such a layer.
     """
     names, method = adaptable.network.layer_names, get_method(adaptable.metadata.method)
-    possible = method.updated_layers(names)
+    possible = method.updated_layers(adaptable.network.layers)
     for name in layers:
         if name not in possible:
             raise ValueError(f"{method.name} does not adapt {name} of this network, only {', '.join(possible)}")
@@ -111,7 +110,7 @@ def parameters_adapting(adaptable: Adaptable, layers: Collection[str]) -> Parame
 def adapted_layers(adaptable: Adaptable, step: int) -> tuple[str, ...]:
     """The layers that inner step ``step`` updates: those of the method with a step size other than zero."""
     names, row = adaptable.network.layer_names, _step_sizes(adaptable)[step].tolist()
-    possible = get_method(adaptable.metadata.method).updated_layers(names)
+    possible = get_method(adaptable.metadata.method).updated_layers(adaptable.network.layers)
     return tuple(name for name, step_size in zip(names, row, strict=True) if step_size != 0 and name in possible)
 
 
@@ -125,7 +124,7 @@ def controller_cost(controller: Controller, taken: Sequence[TakenStep] = (), chu
 
     ``taken`` has the shares that attention keeps in each step; without them it counts as keeping every channel.
     """
-    return cost(mlp_shapes(controller.network.sizes), step_plans(controller, taken), workload(controller, chunk))
+    return cost(controller.network.layers, step_plans(controller, taken), workload(controller, chunk))
 
 
 def step_plans(adaptable: Adaptable, taken: Sequence[TakenStep] = ()) -> list[Plan]:

@@ -6,6 +6,7 @@ Which channels attention keeps depends on the images, so the inner steps are rea
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,6 @@ import torch
 from metarl.core.randomness import Purpose, generator
 from metarl.cost.memory import Workload
 from metarl.cost.operations import Cost, cost
-from metarl.cost.shapes import network_shapes
 from metarl.experiments.analysis.costs import TASKS as TASKS
 from metarl.experiments.analysis.costs import KeptShares, TakenStep, adapted_layers, mean_shares, step_plans
 from metarl.images.batch import ImageBatch, accumulated_step
@@ -27,7 +27,7 @@ from metarl.policies.classifier import Classifier
 from metarl.policies.device.meter import Meter
 from metarl.policies.files.checks import check_adaptable
 from metarl.policies.methods import get_method
-from metarl.policies.networks.image_networks import ImageNetwork
+from metarl.policies.networks.network import ImageNetwork
 
 
 def untrained(backbone: Backbone, method: str, side: int = 84, ways: int = 5, shots: int = 1) -> Classifier:
@@ -52,8 +52,8 @@ def image_cost(
     ``taken`` has the shares that attention keeps in each step; without them it counts as keeping every channel. With
     ``side`` the images count as so wide and high.
     """
-    shapes = network_shapes(classifier.network, side)
-    return cost(shapes, step_plans(classifier, taken), image_workload(classifier, images_at_once))
+    network = classifier.network if side is None else replace(classifier.network, side=side)
+    return cost(network.layers, step_plans(classifier, taken), image_workload(classifier, images_at_once))
 
 
 def take_image_steps(

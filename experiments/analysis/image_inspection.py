@@ -26,10 +26,10 @@ from metarl.experiments.analysis.inspection import (
 )
 from metarl.policies.classifier import Classifier
 from metarl.policies.files.checks import check_adaptable
-from metarl.policies.files.classifier_metadata import backbone, to_json
+from metarl.policies.files.classifier_metadata import to_json
 from metarl.policies.methods import get_method
-from metarl.policies.networks.image_networks import ImageNetwork
-from metarl.policies.networks.resnet12 import ResNet12
+from metarl.policies.networks.network import ImageNetwork
+from metarl.policies.networks.registry import kind_of
 
 NO_IMAGES = "it depends on the images, so name a folder of them with --data"
 
@@ -69,8 +69,10 @@ def classifier_facts(name: str, classifier: Classifier, report: Report) -> Table
 
 def network_text(network: ImageNetwork) -> str:
     """``conv4: 32 channels, group norm, max pooling``."""
-    widths, pooling = (network.widths, "max") if isinstance(network, ResNet12) else ((network.width,), network.pooling)
-    return f"{backbone(network)}: {', '.join(map(str, widths))} channels, {network.norm} norm, {pooling} pooling"
+    channels = dict.fromkeys(str(layer.outputs) for layer in network.layers if layer.kind == "convolution")
+    pooling = dict.fromkeys(layer.pooling for layer in network.layers if layer.pooling)
+    pooled = "".join(f", {name} pooling" for name in pooling)
+    return f"{kind_of(network)}: {', '.join(channels)} channels, {network.norm} norm{pooled}"
 
 
 def classifier_layers(classifier: Classifier, report: Report) -> Table:

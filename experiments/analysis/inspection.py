@@ -96,18 +96,18 @@ def layer_reports(adaptable: costs.Adaptable, taken: Taken, known: bool) -> Iter
     steps = range(adaptable.metadata.inner_steps)
     sizes = adaptable.parameters.get(STEP_SIZES)
     adapted = [costs.adapted_layers(adaptable, step) if sizes is not None else () for step in steps]
-    for index, (name, (inputs, outputs)) in enumerate(adaptable.network.channels.items()):
+    for index, layer in enumerate(adaptable.network.layers):
         shares = [
-            (taken[step].shares if taken else {}).get(name, costs.KeptShares())
-            if name in adapted[step] and known
+            (taken[step].shares if taken else {}).get(layer.name, costs.KeptShares())
+            if layer.name in adapted[step] and known
             else None
             for step in steps
         ]
         yield LayerReport(
-            name=name,
-            inputs=inputs,
-            outputs=outputs,
-            adapts=tuple(name in each for each in adapted),
+            name=layer.name,
+            inputs=layer.inputs,
+            outputs=layer.outputs,
+            adapts=tuple(layer.name in each for each in adapted),
             step_sizes=tuple(sizes[:, index].tolist()) if sizes is not None else (),
             kept_inputs=tuple(each.forward if each else None for each in shares),
             kept_outputs=tuple(each.backward if each else None for each in shares),

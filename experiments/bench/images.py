@@ -23,8 +23,7 @@ from metarl.images.tasks import ImageTask, adapt
 from metarl.images.training import initial_state, meta_gradient
 from metarl.losses import cross_entropy
 from metarl.policies.methods import Method, get_method, trained_names
-from metarl.policies.networks.image_networks import ImageNetwork
-from metarl.policies.networks.network import Parameters
+from metarl.policies.networks.network import ImageNetwork, Parameters
 
 SIDES = (32, 84)
 METHODS = ("maml", "p-meta")

@@ -12,7 +12,6 @@ from rich.text import Text
 
 from metarl.core.atomic import write_atomically
 from metarl.core.text import plural
-from metarl.cost.shapes import mlp_shapes
 from metarl.envs.family import TaskFamily
 from metarl.envs.registry import FAMILIES, get_family
 from metarl.experiments.analysis import costs
@@ -68,7 +67,7 @@ def policy_costing(command: CostCommand) -> Costing:
     unit = "one episode" if work.chunk is None else plural(work.chunk, "observation")
     return Costing(
         title=f"{controller.metadata.family}, {controller.metadata.method}",
-        shapes=mlp_shapes(controller.network.sizes),
+        layers=controller.network.layers,
         work=work,
         result=costs.controller_cost(controller, taken, command.chunk),
         step=f"One adaptation step: {plural(work.episodes, 'episode')} of "

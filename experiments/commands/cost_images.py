@@ -7,7 +7,6 @@ from dataclasses import replace
 from rich.console import Console
 
 from metarl.core.text import plural
-from metarl.cost.shapes import network_shapes
 from metarl.experiments.analysis import costs, image_costs
 from metarl.experiments.analysis.costing import OF_POLICIES, CostCommand, Costing, chosen_layers
 from metarl.experiments.analysis.image_evaluation import few_tasks
@@ -15,9 +14,9 @@ from metarl.experiments.console.parsing import refuse
 from metarl.experiments.console.progress import decoding_line
 from metarl.images.tasks import ImageTask
 from metarl.policies.classifier import Classifier
-from metarl.policies.files.classifier_metadata import backbone
 from metarl.policies.loading import load, load_classifier
 from metarl.policies.methods import get_method
+from metarl.policies.networks.registry import kind_of
 
 
 def is_about_images(command: CostCommand) -> bool:
@@ -37,8 +36,8 @@ def image_costing(command: CostCommand) -> Costing:
     tasks = tasks_to_adapt_to(classifier, command) if attended or command.measure else []
     taken = image_costs.take_image_steps(classifier, tasks, at_once) if attended else ()
     return Costing(
-        title=f"{backbone(network)} on images of {network.side} x {network.side}, {metadata.method}",
-        shapes=network_shapes(network),
+        title=f"{kind_of(network)} on images of {network.side} x {network.side}, {metadata.method}",
+        layers=network.layers,
         work=work,
         result=image_costs.image_cost(classifier, taken, at_once),
         step=f"One adaptation step: {network.ways} classes with {plural(metadata.shots, 'image')} each, "

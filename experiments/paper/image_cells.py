@@ -7,8 +7,9 @@ from pathlib import Path
 
 from metarl.experiments.paper.published import TABLE_2
 from metarl.experiments.paper.published_ablations import TABLE_4, TABLE_5, TABLE_6, TABLE_7
-from metarl.images.settings import Backbone, ImageSettings, Pooling
-from metarl.policies.networks.layers import Norm
+from metarl.images.settings import Backbone, ImageSettings
+from metarl.policies.networks.kinds import Norm
+from metarl.policies.networks.layers import Pooling
 
 BACKBONE: Backbone = "conv4"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from metarl.images.settings import Pooling
-from metarl.policies.networks.layers import Norm
+from metarl.policies.networks.kinds import Norm
+from metarl.policies.networks.layers import Pooling
 
 
 class Accuracies(NamedTuple):

@@ -34,7 +34,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Literal
 
-from metarl.cost.shapes import LayerShape, Shapes
+from metarl.policies.networks.layers import Layer
 
 WORD_BYTES = 4
 
@@ -130,30 +130,30 @@ class LayerMemory:
     output_scores: int
 
 
-def layer_memories(shapes: Shapes, plan: Plan, workload: Workload) -> list[LayerMemory]:
+def layer_memories(layers: Sequence[Layer], plan: Plan, workload: Workload) -> list[LayerMemory]:
     """Every layer's tensors when the layers of ``plan`` are updated; without any, those of inference."""
-    first = first_updated(shapes, plan)
-    return [_memory(shape, plan.get(shape.name), workload, index >= first) for index, shape in enumerate(shapes)]
+    first = first_updated(layers, plan)
+    return [_memory(layer, plan.get(layer.name), workload, index >= first) for index, layer in enumerate(layers)]
 
 
-def first_updated(shapes: Shapes, plan: Plan) -> int:
+def first_updated(layers: Sequence[Layer], plan: Plan) -> int:
     """The index of the first updated layer, l_min; the number of layers if none is."""
-    return next((index for index, shape in enumerate(shapes) if shape.name in plan), len(shapes))
+    return next((index for index, layer in enumerate(layers) if layer.name in plan), len(layers))
 
 
-def inference_moments(shapes: Shapes, workload: Workload) -> tuple[Moment, ...]:
+def inference_moments(layers: Sequence[Layer], workload: Workload) -> tuple[Moment, ...]:
     """The forward pass of one batch that keeps nothing."""
-    return tuple(_forward(shapes, layer_memories(shapes, {}, workload)))
+    return tuple(_forward(layers, layer_memories(layers, {}, workload)))
 
 
-def adaptation_moments(shapes: Shapes, plan: Plan, workload: Workload) -> tuple[Moment, ...]:
+def adaptation_moments(layers: Sequence[Layer], plan: Plan, workload: Workload) -> tuple[Moment, ...]:
     """One batch forward and backward, beside the accumulators. No moments if nothing is updated: there is no step."""
     if not plan:
         return ()
-    memories = layer_memories(shapes, plan, workload)
+    memories = layer_memories(layers, plan, workload)
     accumulate = workload.batches > 1
-    moments = _forward(shapes, memories) + _backward(shapes, memories, first_updated(shapes, plan), accumulate)
-    words = (round(plan[shape.name].mu_sum * shape.weights) + shape.biases for shape in shapes if shape.name in plan)
+    moments = _forward(layers, memories) + _backward(layers, memories, first_updated(layers, plan), accumulate)
+    words = (round(plan[layer.name].mu_sum * layer.weights) + layer.biases for layer in layers if layer.name in plan)
     accumulators = WORD_BYTES * sum(words) if accumulate else 0
     return tuple(Moment(moment.name, moment.bytes + accumulators) for moment in moments)
 
@@ -163,68 +163,68 @@ def peak(moments: Sequence[Moment]) -> Moment:
     return max(reversed(moments), key=lambda moment: moment.bytes, default=Moment("no step", 0))
 
 
-def _memory(shape: LayerShape, update: LayerUpdate | None, workload: Workload, reached: bool) -> LayerMemory:
+def _memory(layer: Layer, update: LayerUpdate | None, workload: Workload, reached: bool) -> LayerMemory:
     """``reached``: the gradient travels back to the layer's output, so the bits behind it are needed."""
     batch = workload.batch
     mu_fw, mu_bw = (update.mu_fw, update.mu_bw) if update else (0.0, 0.0)
-    gradient_words = round(mu_fw * mu_bw * shape.weights) + round(mu_bw * shape.biases)
-    bits = (shape.output_words if shape.activation else 0, 2 * shape.pooled_words if shape.pooling == "max" else 0)
+    gradient_words = round(mu_fw * mu_bw * layer.weights) + round(mu_bw * layer.biases)
+    bits = (layer.output_words if layer.activation else 0, 2 * layer.pooled_words if layer.pooling == "max" else 0)
     modules = update.attention if update else ()
     return LayerMemory(
-        input=WORD_BYTES * batch * shape.input_words,
-        output=WORD_BYTES * batch * shape.output_words,
-        stored_input=round(mu_fw * WORD_BYTES * batch * shape.input_words),
+        input=WORD_BYTES * batch * layer.input_words,
+        output=WORD_BYTES * batch * layer.output_words,
+        stored_input=round(mu_fw * WORD_BYTES * batch * layer.input_words),
         bits=sum(ceil(batch * each / 8) for each in bits) if reached else 0,
         weight_gradient=WORD_BYTES * gradient_words,
-        input_scores=WORD_BYTES * workload.batch_samples * shape.channels_in if "forward" in modules else 0,
-        output_scores=WORD_BYTES * workload.batch_samples * shape.channels_out if "backward" in modules else 0,
+        input_scores=WORD_BYTES * workload.batch_samples * layer.inputs if "forward" in modules else 0,
+        output_scores=WORD_BYTES * workload.batch_samples * layer.outputs if "backward" in modules else 0,
     )
 
 
-def _forward(shapes: Shapes, memories: Sequence[LayerMemory]) -> list[Moment]:
+def _forward(layers: Sequence[Layer], memories: Sequence[LayerMemory]) -> list[Moment]:
     moments: list[Moment] = []
     kept = waiting = previous_output = 0
-    for shape, memory in zip(shapes, memories, strict=True):
-        if shape.branch == "fork":
+    for layer, memory in zip(layers, memories, strict=True):
+        if layer.residual == "fork":
             waiting += memory.input
-        elif shape.branch == "shortcut":
+        elif layer.residual == "shortcut":
             waiting += previous_output - memory.input
         # Either the output overwrites the input, whose stored share has been copied, or it lies beside the whole input.
         overwriting = max(memory.input, memory.output) + memory.stored_input
         passing = min(overwriting, memory.input + memory.output)
         kept += memory.bits + memory.input_scores
-        moments.append(Moment(f"forward {shape.name}", kept + waiting + passing))
+        moments.append(Moment(f"forward {layer.name}", kept + waiting + passing))
         kept += memory.stored_input
-        if shape.branch == "join":
+        if layer.residual == "join":
             waiting -= memory.output
         previous_output = memory.output
     return moments
 
 
-def _backward(shapes: Shapes, memories: Sequence[LayerMemory], first: int, accumulate: bool) -> list[Moment]:
+def _backward(layers: Sequence[Layer], memories: Sequence[LayerMemory], first: int, accumulate: bool) -> list[Moment]:
     """From the last layer back to ``first``; without accumulators each layer's own gradient is alive at its turn."""
     moments: list[Moment] = []
     kept = sum(memory.stored_input + memory.bits + memory.input_scores for memory in memories)
     waiting = 0
-    for index in range(len(shapes) - 1, first - 1, -1):
-        shape, memory = shapes[index], memories[index]
-        if shape.branch == "join" and _latest(shapes, index, "shortcut") > first:
+    for index in range(len(layers) - 1, first - 1, -1):
+        layer, memory = layers[index], memories[index]
+        if layer.residual == "join" and _latest(layers, index, "shortcut") > first:
             waiting += memory.output  # the main branch's copy of the gradient
         turn = waiting + memory.output_scores + (0 if accumulate else memory.weight_gradient)
-        moments.append(Moment(f"backward {shape.name}: weight gradient", kept + turn + memory.output))
+        moments.append(Moment(f"backward {layer.name}: weight gradient", kept + turn + memory.output))
         kept -= memory.stored_input
         if index > first:
             travelling = max(memory.input, memory.output)
-            moments.append(Moment(f"backward {shape.name}: input gradient", kept + turn + travelling))
+            moments.append(Moment(f"backward {layer.name}: input gradient", kept + turn + travelling))
         kept -= memory.bits + memory.input_scores
-        if shape.branch == "shortcut" and index > first:
+        if layer.residual == "shortcut" and index > first:
             waiting -= memory.output  # now the main branch's gradient travels, and the shortcut's waits for the fork
-            waiting += memory.input if _latest(shapes, index, "fork") > first else 0
-        elif shape.branch == "fork" and index > first:
+            waiting += memory.input if _latest(layers, index, "fork") > first else 0
+        elif layer.residual == "fork" and index > first:
             waiting -= memory.input
     return moments
 
 
-def _latest(shapes: Shapes, index: int, branch: str) -> int:
+def _latest(layers: Sequence[Layer], index: int, branch: str) -> int:
     """The nearest layer before ``index`` that is marked ``branch``; every residual block has one."""
-    return next(position for position in range(index - 1, -1, -1) if shapes[position].branch == branch)
+    return next(position for position in range(index - 1, -1, -1) if layers[position].residual == branch)

@@ -48,7 +48,7 @@ from metarl.cost.memory import (
     layer_memories,
     peak,
 )
-from metarl.cost.shapes import LayerShape, Shapes
+from metarl.policies.networks.layers import Layer
 
 
 @dataclass(frozen=True)
@@ -129,117 +129,121 @@ class Cost:
 
 
 def plan_updates(
-    shapes: Shapes, names: Sequence[str], mu_fw: float = 1.0, mu_bw: float = 1.0, attention: tuple[Side, ...] = ()
+    layers: Sequence[Layer],
+    names: Sequence[str],
+    mu_fw: float = 1.0,
+    mu_bw: float = 1.0,
+    attention: tuple[Side, ...] = (),
 ) -> Plan:
     """The plan that updates the layers ``names``, all with the same shares and attention modules.
 
     Attention never acts on the network's last layer (p-Meta, Sec. 4.1), whose shares are therefore 1 then.
     """
     attended = LayerUpdate(mu_fw, mu_bw, attention)
-    return {name: LayerUpdate() if attention and name == shapes[-1].name else attended for name in names}
+    return {name: LayerUpdate() if attention and name == layers[-1].name else attended for name in names}
 
 
-def sample_bytes(shapes: Shapes, observations: int, value_bytes: int = WORD_BYTES) -> int:
+def sample_bytes(layers: Sequence[Layer], observations: int, value_bytes: int = WORD_BYTES) -> int:
     """Bytes that hold the network's input for so many observations (``value_bytes`` = 1 for 8-bit images)."""
-    return shapes[0].input_words * observations * value_bytes
+    return layers[0].input_words * observations * value_bytes
 
 
-def cost(shapes: Shapes, steps: Sequence[Plan], workload: Workload) -> Cost:
+def cost(layers: Sequence[Layer], steps: Sequence[Plan], workload: Workload) -> Cost:
     """The cost of inference and of ``steps``, one plan per inner step, each on a workload of fresh data.
 
     Raises ValueError for a plan that names a layer the network does not have, and without any step.
     """
-    names = [shape.name for shape in shapes]
+    names = [layer.name for layer in layers]
     if not steps:
         raise ValueError("an adaptation has at least one inner step, got none")
     for name in (name for plan in steps for name in plan):
         if name not in names:
             raise ValueError(f"unknown layer '{name}': this network has {', '.join(names)}")
     modules = {(name, side) for plan in steps for name, update in plan.items() for side in update.attention}
-    by_name = {shape.name: shape for shape in shapes}
+    by_name = {layer.name: layer for layer in layers}
     return Cost(
-        static_bytes=WORD_BYTES * sum(shape.parameters for shape in shapes),
+        static_bytes=sum(layer.parameter_bytes for layer in layers),
         attention_bytes=WORD_BYTES * sum(_module_parameters(by_name[name], side) for name, side in modules),
-        peak_inference_bytes=peak(inference_moments(shapes, workload)).bytes,
-        inference_macs=workload.observations * sum(forward_macs(shape) for shape in shapes),
-        steps=tuple(_step_cost(shapes, plan, workload) for plan in steps),
+        peak_inference_bytes=peak(inference_moments(layers, workload)).bytes,
+        inference_macs=workload.observations * sum(forward_macs(layer) for layer in layers),
+        steps=tuple(_step_cost(layers, plan, workload) for plan in steps),
     )
 
 
-def _step_cost(shapes: Shapes, plan: Plan, workload: Workload) -> StepCost:
-    memories, first = layer_memories(shapes, plan, workload), first_updated(shapes, plan)
-    scoring = _scoring_macs(shapes, plan, workload)
-    layers = (
-        _layer_cost(shape, memory, plan.get(shape.name), workload, index - first, scoring[index])
-        for index, (shape, memory) in enumerate(zip(shapes, memories, strict=True))
+def _step_cost(layers: Sequence[Layer], plan: Plan, workload: Workload) -> StepCost:
+    memories, first = layer_memories(layers, plan, workload), first_updated(layers, plan)
+    scoring = _scoring_macs(layers, plan, workload)
+    costs = (
+        _layer_cost(layer, memory, plan.get(layer.name), workload, index - first, scoring[index])
+        for index, (layer, memory) in enumerate(zip(layers, memories, strict=True))
     )
-    return StepCost(tuple(layers) if plan else (), adaptation_moments(shapes, plan, workload))
+    return StepCost(tuple(costs) if plan else (), adaptation_moments(layers, plan, workload))
 
 
 def _layer_cost(
-    shape: LayerShape, memory: LayerMemory, update: LayerUpdate | None, workload: Workload, place: int, scoring: int
+    layer: Layer, memory: LayerMemory, update: LayerUpdate | None, workload: Workload, place: int, scoring: int
 ) -> LayerCost:
     """``place``: how many layers after the first updated one; negative before it."""
-    product = workload.observations * _product(shape)
-    passes_gradient = place >= 0 if shape.kind == "fc" else place > 0
+    product = workload.observations * _product(layer)
+    passes_gradient = place >= 0 if layer.kind == "linear" else place > 0
     share = update.mu_fw * update.mu_bw if update else 0.0
     modules = update.attention if update else ()
     return LayerCost(
-        name=shape.name,
+        name=layer.name,
         updated=update is not None,
-        parameter_bytes=WORD_BYTES * shape.parameters,
+        parameter_bytes=layer.parameter_bytes,
         stored_input_bytes=memory.stored_input,
         bit_bytes=memory.bits,
         weight_gradient_bytes=memory.weight_gradient,
-        forward_macs=workload.observations * forward_macs(shape),
+        forward_macs=workload.observations * forward_macs(layer),
         input_gradient_macs=product if passes_gradient else 0,
         weight_gradient_macs=round(product * share),
-        attention_macs=sum(_module_macs(shape, side, workload) for side in modules),
+        attention_macs=sum(_module_macs(layer, side, workload) for side in modules),
         scoring_macs=scoring,
     )
 
 
-def _scoring_macs(shapes: Shapes, plan: Plan, workload: Workload) -> list[int]:
+def _scoring_macs(layers: Sequence[Layer], plan: Plan, workload: Workload) -> list[int]:
     """By layer: the pass before a chunked episode's gradients; none where a batch holds the episode that it scores."""
     forward, backward = (
-        [index for index, shape in enumerate(shapes) if shape.name in plan and side in plan[shape.name].attention]
+        [index for index, layer in enumerate(layers) if layer.name in plan and side in plan[layer.name].attention]
         for side in SIDES
     )
     if not forward + backward or workload.batch >= workload.horizon:
-        return [0] * len(shapes)
-    first = min(backward, default=len(shapes))
+        return [0] * len(layers)
+    first = min(backward, default=len(layers))
     return [
-        workload.observations * (forward_macs(shape) + (_product(shape) if index > first else 0))
-        for index, shape in enumerate(shapes)
+        workload.observations * (forward_macs(layer) + (_product(layer) if index > first else 0))
+        for index, layer in enumerate(layers)
     ]
 
 
-def _product(shape: LayerShape) -> int:
+def _product(layer: Layer) -> int:
     """Multiply-accumulates of one observation's gradient at a layer's input, and of that at all its weights."""
-    return 2 * shape.input_words if shape.kind == "group_norm" else shape.positions * shape.weights
+    return 2 * layer.input_words if layer.is_norm else layer.positions * layer.weights
 
 
-def forward_macs(shape: LayerShape) -> int:
+def forward_macs(layer: Layer) -> int:
     """Multiply-accumulates of one observation's forward pass through a layer and what follows it."""
-    product = 4 * shape.input_words if shape.kind == "group_norm" else shape.positions * shape.weights
-    averaged = shape.input_words * shape.averaged_positions if shape.averaged_positions > 1 else 0
-    slopes = shape.output_words if shape.activation == "leaky_relu" else 0
-    added = shape.output_words if shape.branch == "join" else 0
-    pooled = shape.pooled_words * (1 if shape.pooling == "max" else 4)
+    product = 4 * layer.input_words if layer.is_norm else layer.positions * layer.weights
+    averaged = layer.input_words * layer.averaged_positions if layer.averaged_positions > 1 else 0
+    slopes = layer.output_words if layer.activation == "leaky_relu" else 0
+    added = layer.output_words if layer.residual == "join" else 0
+    pooled = layer.pooled_words * (1 if layer.pooling == "max" else 4)
     return product + averaged + slopes + added + pooled
 
 
-def _module_parameters(shape: LayerShape, side: Side) -> int:
+def _module_parameters(layer: Layer, side: Side) -> int:
     """Two square fully-connected layers with biases."""
-    channels = _module_channels(shape, side)
+    channels = _module_channels(layer, side)
     return 2 * (channels**2 + channels)
 
 
-def _module_macs(shape: LayerShape, side: Side, workload: Workload) -> int:
+def _module_macs(layer: Layer, side: Side, workload: Workload) -> int:
     """The means of what a module looks at, and its two fully-connected layers once per episode."""
-    words = shape.input_words if side == "forward" else shape.output_words
-    return workload.observations * words + workload.episodes * 2 * _module_channels(shape, side) ** 2
+    words = layer.input_words if side == "forward" else layer.output_words
+    return workload.observations * words + workload.episodes * 2 * _module_channels(layer, side) ** 2
 
 
-def _module_channels(shape: LayerShape, side: Side) -> int:
-    return shape.channels_in if side == "forward" else shape.channels_out
+def _module_channels(layer: Layer, side: Side) -> int:
+    return layer.inputs if side == "forward" else layer.outputs

@@ -15,8 +15,7 @@ from metarl.envs.images.episodes import EpisodeShape
 from metarl.envs.images.image_set import ImageSet
 from metarl.images.tasks import ImageTask, Score, adapt_on_device, query_score, sample_tasks
 from metarl.policies.methods import Method
-from metarl.policies.networks.image_networks import ImageNetwork
-from metarl.policies.networks.network import Parameters
+from metarl.policies.networks.network import ImageNetwork, Parameters
 
 TASKS_AT_ONCE = 16  # whose images are in memory together
 

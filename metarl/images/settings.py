@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
 from metarl.core.threads import available_threads
 from metarl.policies.methods import get_method
-from metarl.policies.networks.conv4 import Conv4
-from metarl.policies.networks.image_networks import ImageNetwork
-from metarl.policies.networks.layers import Norm
-from metarl.policies.networks.resnet12 import ResNet12
+from metarl.policies.networks.kinds import Norm
+from metarl.policies.networks.layers import Pooling
+from metarl.policies.networks.network import ImageNetwork
+from metarl.policies.networks.registry import NETWORKS
 
 Backbone = Literal["conv4", "resnet12"]
-Pooling = Literal["max", "average"]
 
 
 @dataclass(frozen=True)
@@ -112,6 +111,8 @@ def _require(name: str, value: object, holds: bool, allowed: str) -> None:
 
 def build_network(settings: ImageSettings) -> ImageNetwork:
     """The network that the settings name."""
-    if settings.backbone == "resnet12":
-        return ResNet12(settings.side, settings.ways, norm=settings.norm)
-    return Conv4(settings.side, settings.ways, norm=settings.norm, pooling=settings.pooling)
+    network_class = NETWORKS[settings.backbone]
+    stated = {"side": settings.side, "ways": settings.ways, "norm": settings.norm, "pooling": settings.pooling}
+    taken = {field.name for field in fields(network_class)}
+    network: ImageNetwork = network_class(**{name: value for name, value in stated.items() if name in taken})
+    return network

@@ -14,8 +14,7 @@ from metarl.images.batch import ImageBatch, accumulated_step
 from metarl.inner_loop import as_leaves, inner_step
 from metarl.losses import cross_entropy
 from metarl.policies.methods import STEP_SIZES, Method
-from metarl.policies.networks.image_networks import ImageNetwork
-from metarl.policies.networks.network import Parameters
+from metarl.policies.networks.network import ImageNetwork, Parameters
 
 
 class ImageTask(NamedTuple):

@@ -20,7 +20,6 @@ from metarl.core.intervals import Interval
 from metarl.core.numerics import require_finite
 from metarl.core.randomness import Purpose, generator
 from metarl.core.threads import single_threaded_torch
-from metarl.cost.shapes import network_shapes
 from metarl.envs.images.episodes import EpisodeShape, episode_shape
 from metarl.envs.images.image_set import ImageSet, Progress, load_images
 from metarl.experiments.console.allocator import keep_freed_memory
@@ -38,8 +37,7 @@ from metarl.policies.methods import (
     shrink_step_sizes,
     trained_names,
 )
-from metarl.policies.networks.image_networks import ImageNetwork
-from metarl.policies.networks.network import Parameters
+from metarl.policies.networks.network import ImageNetwork, Parameters
 from metarl.runs.state import FAULTS_IN_A_ROW, TrainingState, abandon
 
 
@@ -94,7 +92,7 @@ def initial_state(settings: ImageSettings) -> TrainingState:
     seed = int(generator(settings.seed, Purpose.PARAMETERS).integers(2**31))
     random = torch.Generator().manual_seed(seed)
     parameters = network.initial_parameters(random) | initial_meta_parameters(
-        method, network.channels, settings.inner_steps, settings.step_size, random
+        method, network.layers, settings.inner_steps, settings.step_size, random
     )
     moments = initial_moments({name: parameters[name] for name in trained_names(method, parameters)})
     return TrainingState(0, parameters, moments, parameters, -math.inf, 0)
@@ -250,7 +248,7 @@ def learning_rate(settings: ImageSettings, iteration: int) -> float:
 
 def input_memory(network: ImageNetwork) -> Tensor:
     """m(x_{l-1}) [layer] of p-Meta, eq. 9: the memory of each layer's input divided by the largest one."""
-    memory = torch.tensor([float(layer.input_words) for layer in network_shapes(network)])
+    memory = torch.tensor([float(layer.input_words) for layer in network.layers])
     return memory / memory.max()
 
 

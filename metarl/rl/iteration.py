@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from metarl.core.numerics import require_finite
 from metarl.kept_channels import KeptChannels, kept_channels
 from metarl.policies.attention import PREFIX
 from metarl.policies.methods import CHANNEL_STEP_SIZES, STEP_SIZES, Method, get_method, shrink_step_sizes, trained_names
+from metarl.policies.networks.layers import Layer
 from metarl.policies.networks.network import Parameters
 from metarl.rl.adaptation import Adaptation, AdaptationSettings, adapt_to_tasks
 from metarl.rl.episodes import Episodes
@@ -100,7 +102,7 @@ def meta_iteration(
         moved, moments = adam_step(parameters, gradient.others, moments, settings.adam_rate)
         new |= moved
     if inner.method.step_sizes == "sparse":
-        new[STEP_SIZES] = shrink_step_sizes(new[STEP_SIZES], lasso_thresholds(sampler.network.channels, settings.lasso))
+        new[STEP_SIZES] = shrink_step_sizes(new[STEP_SIZES], lasso_thresholds(sampler.network.layers, settings.lasso))
     return new, moments, report
 
 
@@ -115,9 +117,9 @@ def outer_names(method: Method, parameters: Parameters) -> tuple[tuple[str, ...]
     return tuple(name for name in trained if name not in attention), tuple(sorted(attention))
 
 
-def lasso_thresholds(channels: dict[str, tuple[int, int]], lasso: float) -> Tensor:
-    """lambda * m(x_{l-1}) [layer], with the memory m of each layer's input divided by the largest one."""
-    memory = torch.tensor([float(inputs) for inputs, _ in channels.values()])
+def lasso_thresholds(layers: Sequence[Layer], lasso: float) -> Tensor:
+    """Return lambda * m(x_{l-1}) [layer], with the memory m of each layer's input divided by the largest one."""
+    memory = torch.tensor([float(layer.input_words) for layer in layers])
     return lasso * memory / memory.max()
 
 

@@ -50,7 +50,7 @@ def initial_state(network: GaussianMLP, settings: TrainSettings) -> TrainingStat
     seed = int(generator(settings.seed, Purpose.PARAMETERS).integers(2**31))
     random = torch.Generator().manual_seed(seed)
     parameters = network.initial_parameters(random) | initial_meta_parameters(
-        get_method(settings.method), network.channels, settings.inner_steps, settings.step_size, random
+        get_method(settings.method), network.layers, settings.inner_steps, settings.step_size, random
     )
     _, attention = outer_names(get_method(settings.method), parameters)
     moments = initial_moments({name: parameters[name] for name in attention})

@@ -106,7 +106,7 @@ def device_network(
 def device_layers(network: Network, parameters: Parameters, method: Method, step: int) -> tuple[DeviceLayer, ...]:
     """The layers in their order, with what the method does to them in inner step ``step``; weights are shared."""
     arrays = {name: tensor.detach().numpy() for name, tensor in parameters.items()}
-    chosen, last = method.updated_layers(network.layer_names), network.layer_names[-1]
+    chosen, last = method.updated_layers(network.layers), network.layer_names[-1]
     clips = method.attention.clips() if method.attention else {}
     return tuple(
         DeviceLayer(

@@ -7,14 +7,10 @@ from torch import Tensor
 
 from metarl.policies.attention import attention_shapes
 from metarl.policies.methods import STEP_SIZES, Method, channel_step_size_shapes, check_on_device
-from metarl.policies.networks.layers import LayeredNetwork
-from metarl.policies.networks.mlp import GaussianMLP
-from metarl.policies.networks.network import Parameters
-
-AnyNetwork = GaussianMLP | LayeredNetwork
+from metarl.policies.networks.network import Network, Parameters
 
 
-def check_parameters(parameters: Parameters, network: AnyNetwork, inner_steps: int) -> None:
+def check_parameters(parameters: Parameters, network: Network, inner_steps: int) -> None:
     """ValueError unless these are all of the network's parameters, and others none but those of the inner loop.
 
     Their shapes must be right, and their numbers finite float32.
@@ -22,8 +18,8 @@ def check_parameters(parameters: Parameters, network: AnyNetwork, inner_steps: i
     required = network.parameter_shapes
     optional = {
         STEP_SIZES: (inner_steps, len(network.layer_names)),
-        **attention_shapes(network.channels),
-        **channel_step_size_shapes(network.channels, inner_steps),
+        **attention_shapes(network.layers),
+        **channel_step_size_shapes(network.layers, inner_steps),
     }
     known = required | optional
     for name in parameters:
@@ -40,16 +36,15 @@ def check_parameters(parameters: Parameters, network: AnyNetwork, inner_steps: i
             raise ValueError(f"the parameter '{name}' is missing")
 
 
-def check_adaptable(parameters: Parameters, network: AnyNetwork, method: Method, on_device: bool) -> None:
+def check_adaptable(parameters: Parameters, network: Network, method: Method, on_device: bool) -> None:
     """ValueError if the inner loop lacks what the method needs, or ``on_device`` if that cannot take its steps."""
     if on_device:
         check_on_device(method)
-    *attended, _ = network.layer_names
-    channels = {name: network.channels[name] for name in attended}
+    attended = network.layers[:-1]
     sides = method.attention.clips() if method.attention else {}
-    needed = [STEP_SIZES, *(name for name in attention_shapes(channels) if name.split(".")[-3] in sides)]
+    needed = [STEP_SIZES, *(name for name in attention_shapes(attended) if name.split(".")[-3] in sides)]
     if method.channel_step_sizes:
-        needed += channel_step_size_shapes(channels, 1)
+        needed += channel_step_size_shapes(attended, 1)
     for name in needed:
         if name not in parameters:
             raise ValueError(f"the controller cannot be adapted: {method.name} needs its '{name}'")

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from metarl.policies.files import json_fields as fields
-from metarl.policies.files.controller_format import CONV4, IMAGE_NETWORKS, RESNET12
 from metarl.policies.files.json_fields import Reader, require
-from metarl.policies.networks.conv4 import Conv4
-from metarl.policies.networks.image_networks import ImageNetwork
-from metarl.policies.networks.resnet12 import ResNet12
+from metarl.policies.networks.network import ImageNetwork
+from metarl.policies.networks.registry import NETWORKS, backbones, kind_of
 
 
 @dataclass(frozen=True)
@@ -34,14 +33,9 @@ class ClassifierMetadata:
             require(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
 
 
-def backbone(network: ImageNetwork) -> str:
-    """``conv4`` or ``resnet12``."""
-    return RESNET12 if isinstance(network, ResNet12) else CONV4
-
-
 def to_json(metadata: ClassifierMetadata, network: ImageNetwork) -> str:
     """Both as ASCII JSON; ValueError if the training record holds what JSON cannot."""
-    return fields.to_text(metadata, {"kind": backbone(network), **asdict(network)})
+    return fields.to_text(metadata, {"kind": kind_of(network), **asdict(network)})
 
 
 def from_json(text: str) -> tuple[ClassifierMetadata, ImageNetwork]:
@@ -53,24 +47,21 @@ def from_json(text: str) -> tuple[ClassifierMetadata, ImageNetwork]:
 
 
 def _network(name: str, value: Any) -> ImageNetwork:
-    kind = fields.one_of(*IMAGE_NETWORKS)("network kind", fields.json_object(name, value).get("kind"))
-    if kind == CONV4:
-        return Conv4(**_without_kind(fields.record(name, value, _CONV4)))
-    return ResNet12(**_without_kind(fields.record(name, value, _RESNET12)))
+    kind = fields.one_of(*backbones())("network kind", fields.json_object(name, value).get("kind"))
+    network_class = NETWORKS[kind]
+    readers = {each.name: _FIELDS.get(each.name, fields.size) for each in dataclasses.fields(network_class)}
+    values = fields.record(name, value, {"kind": fields.text, **readers})
+    del values["kind"]
+    network: ImageNetwork = network_class(**values)
+    return network
 
 
-def _without_kind(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if name != "kind"}
-
-
-_SIZES: dict[str, Reader] = {
-    "kind": fields.text,
-    "side": fields.size,
-    "ways": fields.size,
+# The fields of image networks that are no sizes.
+_FIELDS: dict[str, Reader] = {
     "norm": fields.one_of("group", "batch"),
+    "pooling": fields.one_of("max", "average"),
+    "widths": fields.list_of(fields.size),
 }
-_CONV4: dict[str, Reader] = {**_SIZES, "width": fields.size, "pooling": fields.one_of("max", "average")}
-_RESNET12: dict[str, Reader] = {**_SIZES, "widths": fields.list_of(fields.size)}
 _METADATA: dict[str, Reader] = {
     "method": fields.text,
     "inner_steps": fields.integer,

@@ -10,9 +10,6 @@ from metarl.policies.files.tensor_file import FileKind
 KIND = FileKind(noun="controller", format="metarl-controller", version=1)
 
 POLICY = "gaussian-mlp"
-CONV4 = "conv4"
-RESNET12 = "resnet12"
-IMAGE_NETWORKS = (CONV4, RESNET12)
 
 
 def network_kind(content: Any) -> Any:

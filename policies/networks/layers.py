@@ -1,134 +1,160 @@
-"""The kinds of layers: what they compute, and their parameters' gradients from what they saw. Pure functions.
-
-Fully-connected layers take [..., sample, channel]; convolutions and norms take [image, channel, height, width].
-"""
+"""A layer as a statement: all that a network, its file, its cost and its step on a device need to know of it."""
 
 from __future__ import annotations
 
 import math
-from functools import partial
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.nn.grad import conv2d_weight
 
-from metarl.policies.networks.network import Operation, Parameters
+from metarl.policies.networks.kinds import KINDS, Kind, Shape
 
-Norm = Literal["group", "batch"]
-GROUPS = 8
+Pooling = Literal["max", "average"]
 
 
-class Layer(NamedTuple):
-    """A layer of a convolutional network; a norm has as many outputs as inputs."""
+class ExtraParameter(NamedTuple):
+    """A parameter that belongs to a layer, and is updated with it, although the layer does not compute with it."""
 
     name: str
-    kind: Literal["fc", "conv", "norm"]
+    shape: Shape
+    initial: float
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer and what follows it up to the next one.
+
+    Layers stand in the order in which a forward pass runs them. ``inputs`` and ``outputs`` are channels; a norm has as
+    many of both. Convolutions have stride 1 and keep the size, so that ``side``, the height and width of the feature
+    maps that the layer takes, holds for its output, too. A linear layer takes vectors; ``reduction`` says how it makes
+    them of feature maps of that side.
+
+    After the layer come the activation, with the ``slope`` of ``leaky_relu`` below zero, and the 2x2 pooling, which
+    floors the side. A residual block is flat: its main branch comes first and its first layer is the ``fork``, whose
+    input waits for the second branch. That begins with the layer ``shortcut`` and ends with the layer ``join``, whose
+    output is added to the main branch's before its activation.
+
+    ``adaptable`` is whether the inner loop may update the layer, ``dtype`` how its parameters are stored.
+    """
+
+    name: str
+    kind: str  # a key of KINDS
     inputs: int
     outputs: int
     kernel: int = 1
+    side: int = 1
+    reduction: Literal["flatten", "average"] | None = None
+    activation: Literal["relu", "leaky_relu"] | None = None
+    slope: float = 0.0
+    pooling: Pooling | None = None
+    residual: Literal["fork", "shortcut", "join"] | None = None
+    extra: tuple[ExtraParameter, ...] = ()
+    adaptable: bool = True
+    dtype: torch.dtype = torch.float32
 
     @property
-    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
-        """A convolution has no bias, for a norm follows it."""
-        if self.kind == "conv":
-            return {f"{self.name}.weight": (self.outputs, self.inputs, self.kernel, self.kernel)}
-        weight = (self.outputs, self.inputs) if self.kind == "fc" else (self.outputs,)
-        return {f"{self.name}.weight": weight, f"{self.name}.bias": (self.outputs,)}
-
-    def initial_parameters(self, generator: torch.Generator) -> Parameters:
-        """Xavier-uniform weights, a norm's ones, and zero biases."""
-        parameters = {name: torch.zeros(shape) for name, shape in self.parameter_shapes.items()}
-        weight = parameters[f"{self.name}.weight"]
-        initial = torch.ones_like(weight) if self.kind == "norm" else xavier_uniform(weight.shape, generator)
-        return parameters | {f"{self.name}.weight": initial}
-
-
-class LayeredNetwork:
-    """What follows from the layers of a convolutional network alone."""
+    def rules(self) -> Kind:
+        """What its kind computes."""
+        return KINDS[self.kind]
 
     @property
-    def layers(self) -> tuple[Layer, ...]:
-        """In the order in which a forward pass runs them."""
-        raise NotImplementedError
+    def is_norm(self) -> bool:
+        """Whether the layer normalizes its input before it scales it."""
+        return self.rules.normalizes
+
+    @cached_property
+    def parameter_shapes(self) -> dict[str, Shape]:
+        """The shape of each parameter by its full name: those of the kind, then the extra ones."""
+        shapes = self.rules.shapes(self) | {extra.name: extra.shape for extra in self.extra}
+        return {f"{self.name}.{name}": shape for name, shape in shapes.items()}
+
+    @cached_property
+    def operands(self) -> tuple[str, ...]:
+        """The full names of the parameters that the layer computes with."""
+        return tuple(f"{self.name}.{name}" for name in self.rules.shapes(self))
 
     @property
-    def layer_names(self) -> tuple[str, ...]:
-        return tuple(layer.name for layer in self.layers)
+    def positions(self) -> int:
+        """Height times width of the input and of the output; 1 for vectors."""
+        return 1 if self.reduction else self.side**2
 
     @property
-    def channels(self) -> dict[str, tuple[int, int]]:
-        """The input and output channels of every layer, by name and in order."""
-        return {layer.name: (layer.inputs, layer.outputs) for layer in self.layers}
+    def averaged_positions(self) -> int:
+        """The positions that are averaged into one before the layer; 1 without a global average."""
+        return self.side**2 if self.reduction == "average" else 1
 
     @property
-    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shape of every parameter, in the order of the layers."""
-        return {name: shape for layer in self.layers for name, shape in layer.parameter_shapes.items()}
+    def input_words(self) -> int:
+        """m(x), the numbers in one sample's input."""
+        return self.inputs * self.positions
 
-    def initial_parameters(self, generator: torch.Generator) -> Parameters:
-        """Xavier-uniform weights, norms that change nothing, zero biases."""
-        return {name: tensor for layer in self.layers for name, tensor in layer.initial_parameters(generator).items()}
+    @property
+    def output_words(self) -> int:
+        """m(y), the numbers in one sample's output, before pooling."""
+        return self.outputs * self.positions
 
+    @property
+    def pooled_words(self) -> int:
+        """The numbers that pooling leaves of one sample's output; 0 without pooling."""
+        return self.outputs * (self.side // 2) ** 2 if self.pooling else 0
 
-def check_images(side: int, ways: int) -> None:
-    """ValueError unless images of that side can be halved four times and told apart."""
-    if side < 16:
-        raise ValueError(f"images are halved four times, so their side must be at least 16, got {side}")
-    if ways < 1:
-        raise ValueError(f"the number of classes (ways) must be at least 1, got {ways}")
+    @property
+    def weights(self) -> int:
+        """m(w), the numbers in the weight; of a norm its scales."""
+        return math.prod(self.parameter_shapes[f"{self.name}.weight"])
 
+    @property
+    def parameters(self) -> int:
+        """The numbers in all parameters."""
+        return sum(math.prod(shape) for shape in self.parameter_shapes.values())
 
-def xavier_uniform(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Weights [output, input, ...] of uniform numbers (Glorot and Bengio 2010, eq. 16)."""
-    outputs, inputs, *kernel = shape
-    bound = math.sqrt(6 / ((inputs + outputs) * math.prod(kernel)))
-    return (torch.rand(shape, generator=generator) * 2 - 1) * bound
+    @property
+    def biases(self) -> int:
+        """The numbers in all parameters but the weight."""
+        return self.parameters - self.weights
 
+    @property
+    def parameter_bytes(self) -> int:
+        """What all parameters take where they are stored."""
+        return self.parameters * self.dtype.itemsize
 
-def operation(parameters: Parameters, layer: str) -> Operation:
-    """What the layer of that name does with its parameters, which are one network's."""
-    weight, bias = parameters[f"{layer}.weight"], parameters.get(f"{layer}.bias")
-    if bias is None:
-        return partial(convolution, weight=weight)
-    return partial(fully_connected if weight.dim() == 2 else affine, weight=weight, bias=bias)
+    def initial_parameters(self, generator: torch.Generator) -> dict[str, Tensor]:
+        """Return fresh parameters: weights as their kind starts, zero biases, the extra ones' initial numbers."""
+        parameters = {name: torch.zeros(shape, dtype=self.dtype) for name, shape in self.parameter_shapes.items()}
+        weight = f"{self.name}.weight"
+        parameters[weight] = self.rules.initial_weight(self.parameter_shapes[weight], generator).to(self.dtype)
+        for extra in self.extra:
+            parameters[f"{self.name}.{extra.name}"].fill_(extra.initial)
+        return parameters
 
+    def operation(self, parameters: Mapping[str, Tensor]) -> Callable[[Tensor], Tensor]:
+        """Return what the layer does to its prepared input, with its share of a network's ``parameters``."""
+        compute, operands = self.rules.compute, [parameters[name] for name in self.operands]
+        return lambda inputs: compute(inputs, *operands)
 
-def fully_connected(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """y = W x + b, for one network or, with a leading axis everywhere, for one per task."""
-    return torch.matmul(inputs, weight.mT) + bias.unsqueeze(-2)
+    def prepare(self, inputs: Tensor) -> Tensor:
+        """Return the input that the layer computes with: a norm's is normalized, a linear layer's a vector."""
+        return self.rules.prepare(self, inputs)
 
+    def finish(self, output: Tensor) -> Tensor:
+        """Return what the next layer gets: the output after activation and pooling."""
+        if self.activation is not None:
+            output = torch.relu(output) if self.activation == "relu" else functional.leaky_relu(output, self.slope)
+        if self.pooling is not None:
+            pool = functional.max_pool2d if self.pooling == "max" else functional.avg_pool2d
+            output = pool(output, 2)
+        return output
 
-def convolution(inputs: Tensor, weight: Tensor) -> Tensor:
-    """The convolution with a ``weight`` [output, input, kernel, kernel], padded so that the size stays."""
-    return functional.conv2d(inputs, weight, padding=weight.shape[-1] // 2)
+    def parameter_gradients(self, inputs: Tensor, at_output: Tensor) -> dict[str, Tensor]:
+        """Return dL/dw and, where there is a bias, dL/db by their full names.
 
-
-def affine(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """A norm's scales and offsets [channel], applied to its normalised input."""
-    return inputs * weight[:, None, None] + bias[:, None, None]
-
-
-def normalized(inputs: Tensor, norm: Norm) -> Tensor:
-    """Mean 0 and variance 1, of each image and group of channels or of each channel over all images.
-
-    Group norm (Wu and He 2018) does not depend on the other images. Batch norm takes the statistics of these images,
-    in training and afterwards.
-    """
-    if norm == "group":
-        return functional.group_norm(inputs, GROUPS)
-    return functional.batch_norm(inputs, None, None, training=True)
-
-
-def parameter_gradients(weight: Tensor, inputs: Tensor, at_output: Tensor) -> Parameters:
-    """dL/dw and dL/db, where there is a bias, from a layer's traced input and the gradient at its output g(y).
-
-    Sums over samples and positions; differentiable in both arguments. The kind of layer is told by its ``weight``.
-    """
-    if weight.dim() == 4:
-        padding = weight.shape[-1] // 2
-        return {"weight": conv2d_weight(inputs, weight.shape, at_output, padding=padding)}
-    if weight.dim() == 2:
-        return {"weight": at_output.mT @ inputs, "bias": at_output.sum(dim=0)}
-    return {"weight": (at_output * inputs).sum(dim=(0, 2, 3)), "bias": at_output.sum(dim=(0, 2, 3))}
+        ``inputs`` is the layer's traced input and ``at_output`` the gradient at its output g(y). The result is the sum
+        over samples and positions, differentiable in both.
+        """
+        gradients = self.rules.gradients(self, inputs, at_output)
+        return {f"{self.name}.{name}": gradient for name, gradient in gradients.items()}

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import cached_property
+from typing import Literal
 
-from torch import Tensor
-from torch.nn import functional
-
-from metarl.policies.networks.layers import GROUPS, Layer, LayeredNetwork, Norm, check_images, normalized, operation
-from metarl.policies.networks.network import Parameters, RunLayer, Trace, run_layer
+from metarl.policies.networks.image_checks import check_images, divides_into_groups
+from metarl.policies.networks.kinds import GROUPS, Norm
+from metarl.policies.networks.layers import Layer
+from metarl.policies.networks.network import Network
 
 SLOPE = 0.1  # of LeakyReLU below zero
 
 
 @dataclass(frozen=True)
-class ResNet12(LayeredNetwork):
-    """Four residual blocks, the mean over the positions, then a fully-connected layer, on RGB images.
+class ResNet12(Network):
+    """Four residual blocks, the mean over the positions, then a linear layer, on ``side`` x ``side`` RGB images.
 
-    A block is three 3x3 convolutions, each with its norm, LeakyReLU after the first two; a 1x1 convolution with its
-    norm as the shortcut; after their sum LeakyReLU and 2x2 max-pooling. ``widths`` are the blocks' channels.
-    ValueError names a size that does not do.
+    ``widths`` are the blocks' channels. Raise ValueError for a size that does not work.
     """
+
+    takes = "images"
 
     side: int = 84
     ways: int = 5
@@ -30,39 +31,52 @@ class ResNet12(LayeredNetwork):
 
     def __post_init__(self) -> None:
         check_images(self.side, self.ways)
-        if len(self.widths) != 4 or any(width < 1 or width % GROUPS for width in self.widths):
+        if len(self.widths) != 4 or not all(map(divides_into_groups, self.widths)):
             raise ValueError(f"the blocks' widths must be four multiples of {GROUPS}, got {self.widths}")
 
-    @property
+    @cached_property
     def layers(self) -> tuple[Layer, ...]:
-        """In the order of a forward pass that runs each block's main branch before its shortcut."""
+        """The layers of ``block1`` to ``block4``, each block's main branch before its shortcut, and ``fc``."""
         layers: list[Layer] = []
-        for number, (inputs, outputs) in enumerate(pairwise((3, *self.widths)), start=1):
-            block = f"block{number}"
-            for position in (1, 2, 3):
-                channels = inputs if position == 1 else outputs
-                layers.append(Layer(f"{block}.conv{position}", "conv", channels, outputs, kernel=3))
-                layers.append(Layer(f"{block}.norm{position}", "norm", outputs, outputs))
-            layers.append(Layer(f"{block}.shortcut", "conv", inputs, outputs))
-            layers.append(Layer(f"{block}.shortcut_norm", "norm", outputs, outputs))
-        return (*layers, Layer("fc", "fc", self.widths[-1], self.ways))
+        inputs, side = 3, self.side
+        for number, width in enumerate(self.widths, start=1):
+            layers += residual_block(f"block{number}", inputs, width, side, self.norm)
+            inputs, side = width, side // 2
+        return (*layers, Layer("fc", "linear", inputs, self.ways, side=side, reduction="average"))
 
-    def __call__(self, parameters: Parameters, inputs: Tensor, run: RunLayer = run_layer) -> tuple[Tensor, Trace]:
-        """The logits [image, way] of images [image, 3, side, side]."""
-        trace: Trace = {}
 
-        def layer(name: str, layer_inputs: Tensor) -> Tensor:
-            trace[name] = run(name, operation(parameters, name), layer_inputs)
-            return trace[name].output
+def residual_block(block: str, inputs: int, outputs: int, side: int, norm: Norm = "group") -> Iterator[Layer]:
+    """Yield the layers of a residual block that halves the side of its feature maps.
 
-        def conv_norm(conv: str, norm: str, layer_inputs: Tensor) -> Tensor:
-            return layer(norm, normalized(layer(conv, layer_inputs), self.norm))
+    The main branch is three 3x3 convolutions, each with its norm, LeakyReLU after the first two; the shortcut is a 1x1
+    convolution with its norm. After their sum come LeakyReLU and 2x2 max-pooling.
 
-        hidden = inputs
-        for block in (f"block{number}" for number in range(1, 5)):
-            branch = functional.leaky_relu(conv_norm(f"{block}.conv1", f"{block}.norm1", hidden), SLOPE)
-            branch = functional.leaky_relu(conv_norm(f"{block}.conv2", f"{block}.norm2", branch), SLOPE)
-            branch = conv_norm(f"{block}.conv3", f"{block}.norm3", branch)
-            shortcut = conv_norm(f"{block}.shortcut", f"{block}.shortcut_norm", hidden)
-            hidden = functional.max_pool2d(functional.leaky_relu(branch + shortcut, SLOPE), 2)
-        return layer("fc", hidden.mean(dim=(2, 3))), trace
+    Args:
+        block: the name that the layers' names begin with, e.g. ``block1``.
+        inputs: channels of the feature maps that the block takes.
+        outputs: channels of all its convolutions.
+        side: height and width of the feature maps that it takes.
+        norm: the normalization after each convolution.
+
+    Yields:
+        The layers in the order of a forward pass.
+    """
+    kind, channels = f"{norm}_norm", inputs
+    for number in (1, 2, 3):
+        fork: Literal["fork"] | None = "fork" if number == 1 else None
+        activation: Literal["leaky_relu"] | None = "leaky_relu" if number < 3 else None
+        yield Layer(f"{block}.conv{number}", "convolution", channels, outputs, kernel=3, side=side, residual=fork)
+        yield Layer(f"{block}.norm{number}", kind, outputs, outputs, side=side, activation=activation, slope=SLOPE)
+        channels = outputs
+    yield Layer(f"{block}.shortcut", "convolution", inputs, outputs, side=side, residual="shortcut")
+    yield Layer(
+        f"{block}.shortcut_norm",
+        kind,
+        outputs,
+        outputs,
+        side=side,
+        activation="leaky_relu",
+        slope=SLOPE,
+        pooling="max",
+        residual="join",
+    )

@@ -25,9 +25,9 @@ from metarl.policies.methods import (
     policy_parameters,
 )
 from metarl.policies.networks.conv4 import Conv4
-from metarl.policies.networks.layers import operation
+from metarl.policies.networks.layers import Layer
 from metarl.policies.networks.mlp import GaussianMLP
-from metarl.policies.networks.network import Parameters, layer_of, run_layer
+from metarl.policies.networks.network import Network, Parameters, layer_of
 from metarl.policies.networks.resnet12 import ResNet12
 from metarl.rl.batch import Batch
 
@@ -46,7 +46,7 @@ def reference_loss(parameters: Parameters, observations: torch.Tensor, actions: 
 @pytest.mark.parametrize("method", [name for name, method in METHODS.items() if method.attention is None])
 def test_inner_step_equals_torch_func(method: str) -> None:
     parameters, batch = small_parameters(method), small_batch(0)
-    updated_layers = get_method(method).updated_layers(NETWORK.layer_names)
+    updated_layers = get_method(method).updated_layers(NETWORK.layers)
     policy = policy_parameters(parameters, NETWORK.layer_names)
 
     def loss(policy: Parameters) -> torch.Tensor:
@@ -72,7 +72,7 @@ def test_a_network_of_one_layer_has_no_body() -> None:
 
 
 def test_a_method_updates_only_its_layers() -> None:
-    layers = NETWORK.layer_names
+    layers = NETWORK.layers
     assert get_method("maml").updated_layers(layers) == ("layer1", "layer2", "layer3")
     assert get_method("anil").updated_layers(layers) == ("layer3",)
     assert get_method("boil").updated_layers(layers) == ("layer1", "layer2")
@@ -128,7 +128,7 @@ def image_parameters(method: Method, network: Conv4 | ResNet12 = IMAGE_NETWORK, 
     """In float64, nothing left at zero, large steps, and scores that differ clearly from channel to channel."""
     random = torch.Generator().manual_seed(0)
     parameters = network.initial_parameters(random)
-    parameters |= initial_meta_parameters(method, network.channels, inner_steps, 0.3, random)
+    parameters |= initial_meta_parameters(method, network.layers, inner_steps, 0.3, random)
     return {
         name: tensor.double() + (0.0 if name == STEP_SIZES else 0.3 * torch.randn(tensor.shape, generator=random))
         for name, tensor in parameters.items()
@@ -191,7 +191,7 @@ def test_image_step_equals_torch_func(method: str) -> None:
 
     gradients = grad(loss)(network)
     adapted = adapted_on(batch, parameters, get_method(method))
-    updated_layers = get_method(method).updated_layers(IMAGE_NETWORK.layer_names)
+    updated_layers = get_method(method).updated_layers(IMAGE_NETWORK.layers)
     for name, tensor in network.items():
         expected = tensor - 0.3 * gradients[name] if layer_of(name) in updated_layers else tensor
         torch.testing.assert_close(adapted[name], expected)
@@ -249,19 +249,11 @@ def test_image_attention_image_by_image(clips: tuple[float | None, float | None]
     torch.testing.assert_close(adapted, expected)
 
 
-class OneByOne:
+class OneByOne(Network):
     """A 1x1 convolution of 2 channels, then the mean over the positions, then fc."""
 
-    layer_names = ("conv", "fc")
-    channels = {"conv": (2, 2), "fc": (2, 2)}  # noqa: RUF012
-
-    def initial_parameters(self, generator: torch.Generator) -> Parameters:
-        raise NotImplementedError
-
-    def __call__(self, parameters, inputs, run=run_layer):
-        trace = {"conv": run("conv", operation(parameters, "conv"), inputs)}
-        trace["fc"] = run("fc", operation(parameters, "fc"), trace["conv"].output.mean((2, 3)))
-        return trace["fc"].output, trace
+    takes = "images"
+    layers = (Layer("conv", "convolution", 2, 2), Layer("fc", "linear", 2, 2, reduction="average"))
 
 
 def test_one_attended_layer_by_hand() -> None:
@@ -351,7 +343,7 @@ def test_channel_step_sizes() -> None:
         start = parameters[f"{layer}.weight"]
         torch.testing.assert_close(adapted[f"{layer}.weight"] - start, gamma * (with_one[f"{layer}.weight"] - start))
     assert torch.equal(adapted["fc.weight"], with_one["fc.weight"])
-    initial = initial_meta_parameters(method, IMAGE_NETWORK.channels, 2, 0.3, torch.Generator())
+    initial = initial_meta_parameters(method, IMAGE_NETWORK.layers, 2, 0.3, torch.Generator())
     assert all((tensor == 1).all() for name, tensor in initial.items() if name != STEP_SIZES)
 
 

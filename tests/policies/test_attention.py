@@ -11,6 +11,7 @@ from metarl.policies.attention import (
     clip_and_normalize,
     initial_attention,
 )
+from metarl.policies.networks.layers import Layer
 
 
 def test_clipping_by_hand() -> None:
@@ -43,21 +44,21 @@ def test_scores_keep_a_mean_of_one(count: int, clip: float, seed: int) -> None:
 
 
 def test_scores_start_at_one_before_the_clipping() -> None:
-    channels = {"layer1": (3, 4)}
-    parameters = initial_attention(Attention(), channels, torch.Generator().manual_seed(0))
-    assert {name: tuple(tensor.shape) for name, tensor in parameters.items()} == attention_shapes(channels)
+    layers = [Layer("layer1", "linear", 3, 4)]
+    parameters = initial_attention(Attention(), layers, torch.Generator().manual_seed(0))
+    assert {name: tuple(tensor.shape) for name, tensor in parameters.items()} == attention_shapes(layers)
     summary = torch.tensor([[3.0, -1.0, 0.5], [9.0, 9.0, 9.0]])
     assert torch.equal(attention_scores(parameters, "layer1", "forward", summary, clip=0.0), torch.ones(2, 3))
 
 
 def test_a_side_that_is_left_out_has_no_module() -> None:
-    parameters = initial_attention(Attention(backward_clip=None), {"layer1": (3, 4)}, torch.Generator())
+    parameters = initial_attention(Attention(backward_clip=None), [Layer("layer1", "linear", 3, 4)], torch.Generator())
     assert {name.split(".")[2] for name in parameters} == {"forward"}
 
 
 def test_the_gradient_passes_straight_through_the_clipping() -> None:
-    channels = {"layer1": (3, 4)}
-    parameters = initial_attention(Attention(), channels, torch.Generator().manual_seed(0))
+    layers = [Layer("layer1", "linear", 3, 4)]
+    parameters = initial_attention(Attention(), layers, torch.Generator().manual_seed(0))
     parameters["attention.layer1.forward.fc2.bias"] = torch.tensor([0.3, -1.0, 0.5], requires_grad=True)
     weights = torch.tensor([1.0, -2.0, 4.0])
     gradients = []

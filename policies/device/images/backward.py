@@ -69,7 +69,7 @@ def accumulate(device: DeviceImageNetwork, batch: Batch) -> Iterator[int]:
 def _features(device: DeviceImageNetwork, planes: Planes) -> FloatArray:
     """The last layer's input [image, feature]."""
     channels, images, height, width = planes.shape
-    if device.averages:
+    if device.stated[-1].reduction == "average":
         features = device.meter.empty(images, channels)
         np.divide(plane_sums(planes.array, device.meter).T, planes.positions, out=features)
         return features
@@ -83,7 +83,7 @@ def _feature_gradient(device: DeviceImageNetwork, at_logits: FloatArray, shape: 
     channels, images, height, width = shape
     at_features = device.meter.empty(images, device.layers[-1].weight.shape[1])
     np.matmul(at_logits, device.layers[-1].weight, out=at_features)
-    if device.averages:
+    if device.stated[-1].reduction == "average":
         np.divide(at_features, height * width, out=at_features)
         gradient.array[:] = at_features.T[:, :, None, None]
     else:
@@ -116,8 +116,9 @@ def _add_last_layer(device: DeviceImageNetwork, batch: Batch, features: FloatArr
 def _block_back(device: DeviceImageNetwork, block: Block, gradient: Planes, batch: Batch) -> Iterator[int]:
     """From the gradient at a block's output to that at its input, in its memory."""
     trace = batch.trace
-    unpool(gradient, *trace.sides[block.last], trace.pooled.pop(block.last))
-    pass_activation(gradient.buffer, trace.bits.pop(block.last), device.row, device.slope)
+    if block.last in trace.pooled:
+        unpool(gradient, *trace.sides[block.last], trace.pooled.pop(block.last))
+    _activation_back(device, block.last, gradient, trace)
     beyond = device.first < block.first
     other = None
     if block.shortcut and (beyond or any(device.layers[index].updated for index in block.shortcut)):
@@ -129,10 +130,17 @@ def _block_back(device: DeviceImageNetwork, block: Block, gradient: Planes, batc
         if unit.norm < device.first:
             return
         if unit is not block.units[-1]:
-            pass_activation(gradient.buffer, trace.bits.pop(unit.norm), device.row, device.slope)
+            _activation_back(device, unit.norm, gradient, trace)
         yield from _unit_back(device, block, unit, gradient, device.first < unit.conv, batch)
     if other is not None and beyond:
         add(gradient, other)
+
+
+def _activation_back(device: DeviceImageNetwork, index: int, gradient: Planes, trace: ImageTrace) -> None:
+    layer = device.stated[index]
+    if layer.activation:
+        slope = layer.slope if layer.activation == "leaky_relu" else 0.0
+        pass_activation(gradient.buffer, trace.bits.pop(index), device.row, slope)
 
 
 def _unit_back(

@@ -9,16 +9,15 @@ import numpy as np
 
 from metarl.policies.device.accumulators import Channels
 from metarl.policies.device.images.convolution import convolve
-from metarl.policies.device.images.feature_maps import Planes, Pooling, empty_planes, pool
+from metarl.policies.device.images.feature_maps import Planes, empty_planes, pool
 from metarl.policies.device.images.norm import Statistics, normalise, plane_sums, scale_and_shift
-from metarl.policies.device.in_place import Bits, FloatArray, blocked_bits, leak, rectify
+from metarl.policies.device.in_place import ActivationBuffer, Bits, FloatArray, blocked_bits, leak, rectify
 from metarl.policies.device.meter import Meter
 from metarl.policies.device.network import DeviceLayer, device_layers
 from metarl.policies.device.scores import score_channels
 from metarl.policies.methods import Method, check_on_device
-from metarl.policies.networks.image_networks import ImageNetwork
-from metarl.policies.networks.network import Parameters
-from metarl.policies.networks.resnet12 import SLOPE, ResNet12
+from metarl.policies.networks.layers import Layer
+from metarl.policies.networks.network import ImageNetwork, Parameters
 
 _FLAGS = 1024  # words of working memory for the flags of an activation
 
@@ -55,11 +54,9 @@ class Block:
 class DeviceImageNetwork:
     """The layers in their order, the last one fully connected, and the memory that all of them work in."""
 
+    stated: tuple[Layer, ...]
     layers: tuple[DeviceLayer, ...]
     blocks: tuple[Block, ...]
-    slope: float  # of the activation below zero
-    pooling: Pooling
-    averages: bool  # whether the last layer takes the means over the positions
     parameters: Parameters  # all of them, among them those of the attention modules
     row: FloatArray
     meter: Meter
@@ -108,17 +105,39 @@ def device_image_network(
     if network.norm != "group":
         raise ValueError("a device adapts networks with group norm, for batch norm needs all images at once")
     check_on_device(method)
-    residual = isinstance(network, ResNet12)
+    blocks = blocks_of(network.layers)
     layers = device_layers(network, parameters, method, step)
-    units = [Unit(index, index + 1) for index in range(0, len(layers) - 1, 2)]
-    size = 4 if residual else 1
-    blocks = tuple(
-        Block(tuple(units[start : start + 3]), units[start + 3]) if residual else Block((units[start],), None)
-        for start in range(0, len(units), size)
-    )
-    pooling: Pooling = "max" if isinstance(network, ResNet12) else network.pooling
-    slope = SLOPE if residual else 0.0
-    return DeviceImageNetwork(layers, blocks, slope, pooling, residual, parameters, meter.empty(_FLAGS), meter)
+    return DeviceImageNetwork(network.layers, layers, blocks, parameters, meter.empty(_FLAGS), meter)
+
+
+def blocks_of(layers: tuple[Layer, ...]) -> tuple[Block, ...]:
+    """Return the blocks of a network's layers: each residual block is one, and so is any other unit.
+
+    Raise ValueError for layers that a device does not run: it takes units of a convolution and its group norm, pooled
+    where a block ends alone, and then one linear layer.
+    """
+    blocks: list[Block] = []
+    units: list[Unit] = []
+    inside = False  # a residual block
+    for index in range(0, len(layers) - 1, 2):
+        conv, norm = layers[index : index + 2]
+        if (conv.kind, norm.kind) != ("convolution", "group_norm") or conv.activation or conv.pooling:
+            raise ValueError(f"a device runs convolutions that a group norm follows, but not {conv.name}, {norm.name}")
+        unit, inside = Unit(index, index + 1), inside or conv.residual == "fork"
+        if norm.residual == "join":
+            if conv.residual != "shortcut":
+                raise ValueError(f"a device runs shortcuts of one convolution, but not the one up to {norm.name}")
+            blocks.append(Block(tuple(units), unit))
+            units, inside = [], False
+        elif inside:
+            if norm.pooling:
+                raise ValueError(f"a device pools at the end of a residual block, but not after {norm.name}")
+            units.append(unit)
+        else:
+            blocks.append(Block((unit,), None))
+    if units or layers[-1].kind != "linear":
+        raise ValueError(f"a device runs one linear layer after all blocks, but not {layers[-1].name}")
+    return tuple(blocks)
 
 
 def load(images: FloatArray, meter: Meter) -> Planes:
@@ -145,16 +164,18 @@ def _forward_block(device: DeviceImageNetwork, block: Block, planes: Planes, tra
         planes = convolve(planes, device.layers[unit.conv].weight, in_place=not stays)
         planes = _forward_norm(device, unit.norm, planes, trace)
         if unit is not block.units[-1]:
-            activate(device, planes, trace, unit.norm)
+            activate(device, planes.buffer, unit.norm, trace)
     if block.shortcut:
         stays = _keep(device, block.shortcut.conv, source, trace) or trace.whole(block.first) is source
         other = convolve(source, device.layers[block.shortcut.conv].weight, in_place=not stays)
         other = _forward_norm(device, block.shortcut.norm, other, trace)
         add(planes, other)
         other.free()
-    activate(device, planes, trace, block.last)
-    trace.sides[block.last] = planes.shape[2:]
-    trace.pooled[block.last] = pool(planes, device.pooling, keep=block.last >= device.first)
+    activate(device, planes.buffer, block.last, trace)
+    pooling = device.stated[block.last].pooling
+    if pooling:
+        trace.sides[block.last] = planes.shape[2:]
+        trace.pooled[block.last] = pool(planes, pooling, keep=block.last >= device.first)
     return planes
 
 
@@ -194,14 +215,17 @@ def batch_scores(device: DeviceImageNetwork, index: int, side: str, summary: Flo
     return device.meter.count(by_image[0].copy())
 
 
-def activate(device: DeviceImageNetwork, planes: Planes, trace: ImageTrace | None = None, index: int = 0) -> None:
-    """The (leaky) ReLU after a norm; its bits stay in ``trace`` from the first updated layer on."""
+def activate(device: DeviceImageNetwork, buffer: ActivationBuffer, index: int, trace: ImageTrace | None = None) -> None:
+    """Apply the activation after a norm; its bits stay in ``trace`` from the first updated layer on."""
+    layer = device.stated[index]
+    if layer.activation is None:
+        return
     if trace is not None and index >= device.first:
-        trace.bits[index] = blocked_bits(planes.buffer, device.row, device.meter)
-    if device.slope:
-        leak(planes.buffer, device.slope, device.row)
+        trace.bits[index] = blocked_bits(buffer, device.row, device.meter)
+    if layer.activation == "leaky_relu":
+        leak(buffer, layer.slope, device.row)
     else:
-        rectify(planes.buffer)
+        rectify(buffer)
 
 
 def add(planes: Planes, other: Planes) -> None:

@@ -10,15 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from metarl.policies.device.in_place import ActivationBuffer, Bits, FloatArray
 from metarl.policies.device.meter import Meter
+from metarl.policies.networks.layers import Pooling
 
 Shape = tuple[int, int, int, int]
-Pooling = Literal["max", "average"]
 
 _CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))  # of a pooling window, in the order in which ties are resolved
 

@@ -17,7 +17,7 @@ from metarl.policies.device.images.convolution import Place, windows
 from metarl.policies.device.images.feature_maps import Planes, empty_planes
 from metarl.policies.device.in_place import FloatArray
 from metarl.policies.device.meter import Meter
-from metarl.policies.networks.layers import GROUPS
+from metarl.policies.networks.kinds import GROUPS
 
 _EPSILON = 1e-5  # on the variance; PyTorch's default
 

@@ -14,6 +14,8 @@ from metarl.policies.device.images.blocks import Block, DeviceImageNetwork, Imag
 from metarl.policies.device.images.convolution import convolve
 from metarl.policies.device.images.feature_maps import Planes, empty_planes, pool, pool_row
 from metarl.policies.device.images.norm import NormalisedPart, normalise, normalised_parts, scale_and_shift
+from metarl.policies.device.in_place import ActivationBuffer
+from metarl.policies.networks.layers import Pooling
 
 
 def conv_input(
@@ -29,7 +31,7 @@ def conv_input(
         planes = block_input or _block_input(device, block, trace)
     for number, each in enumerate(chain[start:-1]):
         planes = _unit_output(device, each, planes, in_place=number > 0)
-        activate(device, planes)
+        activate(device, planes.buffer, each.norm)
     return planes
 
 
@@ -45,31 +47,34 @@ def _block_input(device: DeviceImageNetwork, block: Block, trace: ImageTrace) ->
 
 
 def _block_output(device: DeviceImageNetwork, block: Block, trace: ImageTrace) -> Planes:
-    source, last = _block_input(device, block, trace), block.units[-1]
-    if block.shortcut is None:
-        return _pooled(device, last, source, trace)
+    source, last, pooling = _block_input(device, block, trace), block.units[-1], device.stated[block.last].pooling
+    if block.shortcut is None and pooling:
+        return _pooled(device, last, source, trace, pooling)
     planes = conv_input(device, block, last, trace, source)
-    planes = _unit_output(device, last, planes, in_place=trace.whole(last.conv) is None)
-    array = planes.array
-    for place, values in _affine_parts(device, block.shortcut, source, trace):
-        part = place.of(array)
-        np.add(part, values, out=part)
-    del array, part
-    activate(device, planes)
-    pool(planes, device.pooling, keep=False)
+    stays = trace.whole(last.conv) is not None or (planes is source and block.shortcut is not None)
+    planes = _unit_output(device, last, planes, in_place=not stays)
+    if block.shortcut:
+        array = planes.array
+        for place, values in _affine_parts(device, block.shortcut, source, trace):
+            part = place.of(array)
+            np.add(part, values, out=part)
+        del array, part
+    activate(device, planes.buffer, block.last)
+    if pooling:
+        pool(planes, pooling, keep=False)
     return planes
 
 
-def _pooled(device: DeviceImageNetwork, unit: Unit, source: Planes, trace: ImageTrace) -> Planes:
+def _pooled(device: DeviceImageNetwork, unit: Unit, source: Planes, trace: ImageTrace, pooling: Pooling) -> Planes:
     """The output of a block of one unit: pooled on the way, for before the pooling it is large."""
     _, images, height, width = source.shape
     channels = len(device.layers[unit.norm].weight)
     output = empty_planes(device.meter, (channels, images, height // 2, width // 2))
     for place, values in _affine_parts(device, unit, source, trace):
-        np.maximum(values, 0, out=values)
+        activate(device, ActivationBuffer(values.reshape(-1), 1, values.size), unit.norm)
         rows = range(place.rows.start, place.rows.stop)
         for row, of_row in zip(rows, values.reshape(channels, len(rows), -1).swapaxes(0, 1), strict=True):
-            pool_row(of_row, row, place.columns.start, output.array[:, place.image], device.pooling)
+            pool_row(of_row, row, place.columns.start, output.array[:, place.image], pooling)
     return output
 
 

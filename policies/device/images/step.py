@@ -24,8 +24,7 @@ from metarl.policies.device.images.blocks import ImageTrace, device_image_networ
 from metarl.policies.device.in_place import FloatArray
 from metarl.policies.device.meter import Meter
 from metarl.policies.methods import Method
-from metarl.policies.networks.image_networks import ImageNetwork
-from metarl.policies.networks.network import Parameters
+from metarl.policies.networks.network import ImageNetwork, Parameters
 
 # NumPy's hidden buffer for an operation on parts of arrays, in numbers per array; its default is 8192.
 _BUFFER = 1024

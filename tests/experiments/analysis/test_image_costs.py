@@ -9,7 +9,6 @@ import torch
 from image_problems import image_parameters, random_images
 
 from metarl.cost.memory import SIDES, LayerUpdate
-from metarl.cost.shapes import network_shapes
 from metarl.experiments.analysis.costs import KeptShares, TakenStep, step_plans
 from metarl.experiments.analysis.image_costs import (
     image_cost,
@@ -26,8 +25,7 @@ from metarl.policies.classifier import Classifier
 from metarl.policies.files.classifier_metadata import ClassifierMetadata
 from metarl.policies.methods import STEP_SIZES, get_method
 from metarl.policies.networks.conv4 import Conv4
-from metarl.policies.networks.image_networks import ImageNetwork
-from metarl.policies.networks.network import Parameters
+from metarl.policies.networks.network import ImageNetwork, Parameters
 from metarl.policies.networks.resnet12 import ResNet12
 
 NETWORK = Conv4(side=16, ways=3, width=8)
@@ -57,14 +55,12 @@ def tasks(count: int = 2) -> list[ImageTask]:
 def test_shapes_are_those_that_the_network_runs(network: ImageNetwork) -> None:
     parameters = network.initial_parameters(torch.Generator().manual_seed(0))
     _, trace = network(parameters, torch.zeros(1, 3, network.side, network.side))
-    shapes = network_shapes(network)
-    assert tuple(shape.name for shape in shapes) == network.layer_names
-    for shape in shapes:
-        assert shape.input_words == trace[shape.name].input.numel()
-        assert shape.output_words == trace[shape.name].output.numel()
-        of_layer = [tensor for name, tensor in parameters.items() if name.rpartition(".")[0] == shape.name]
-        assert shape.parameters == sum(tensor.numel() for tensor in of_layer)
-    assert network_shapes(network, side=32)[0].positions == 32 * 32
+    for layer in network.layers:
+        assert layer.input_words == trace[layer.name].input.numel()
+        assert layer.output_words == trace[layer.name].output.numel()
+        of_layer = [tensor for name, tensor in parameters.items() if name.rpartition(".")[0] == layer.name]
+        assert layer.parameters == sum(tensor.numel() for tensor in of_layer)
+    assert replace(network, side=32).layers[0].positions == 32 * 32
 
 
 def test_average_pooling_keeps_no_bits() -> None:

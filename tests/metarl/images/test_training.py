@@ -45,7 +45,7 @@ def smooth_parameters(method: str, inner_steps: int = 2) -> Parameters:
     """Meta-parameters in float64 with nothing left at zero and large step sizes, so that second-order terms matter."""
     random = torch.Generator().manual_seed(0)
     parameters = NETWORK.initial_parameters(random) | initial_meta_parameters(
-        get_method(method), NETWORK.channels, inner_steps, 0.3, random
+        get_method(method), NETWORK.layers, inner_steps, 0.3, random
     )
     return {
         name: tensor.double() + (0 if tensor.any() else 0.3 * torch.randn(tensor.shape, generator=random).double())

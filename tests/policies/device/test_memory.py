@@ -11,13 +11,13 @@ from torch.profiler import ProfilerActivity, profile
 
 from metarl.cost.memory import SIDES, LayerUpdate, Workload
 from metarl.cost.operations import Plan, cost, plan_updates
-from metarl.cost.shapes import mlp_shapes
 from metarl.policies.attention import Attention, attention_scores, initial_attention
 from metarl.policies.device.meter import Meter
 from metarl.policies.device.network import Samples, device_layers
 from metarl.policies.device.scores import SCORING_BYTES
 from metarl.policies.device.step import device_step
 from metarl.policies.methods import METHODS, get_method
+from metarl.policies.networks.layers import Layer
 from metarl.policies.networks.mlp import GaussianMLP
 from metarl.policies.networks.network import Parameters
 
@@ -64,12 +64,11 @@ def test_the_peak_is_that_of_the_cost_model(name, method, frozen, chunk, episode
         device_parameters(network, method, frozen=frozen),
         random_samples(network, [HORIZON] * episodes),
     )
-    layers = get_method(method).updated_layers(network.layer_names)
+    layers = get_method(method).updated_layers(network.layers)
     names = [layer for index, layer in enumerate(network.layer_names) if layer in layers and index not in frozen]
-    shapes = mlp_shapes(network.sizes)
     attended = get_method(method).attention is not None
-    plan = attended_plan(network, parameters, names, samples) if attended else plan_updates(shapes, names)
-    expected = cost(shapes, [plan], Workload(HORIZON, episodes, chunk)).peak_adaptation_bytes
+    plan = attended_plan(network, parameters, names, samples) if attended else plan_updates(network.layers, names)
+    expected = cost(network.layers, [plan], Workload(HORIZON, episodes, chunk)).peak_adaptation_bytes
     peak = measured(network, parameters, method, samples, chunk)
     assert peak == pytest.approx(expected, rel=0.1)
     # Without attention only the working row and the standard deviations come on top of the model's tensors.
@@ -112,7 +111,7 @@ def test_the_meter_agrees_with_the_allocator(method, frozen, chunk) -> None:
 @pytest.mark.parametrize("clip", [0.0, 0.3])
 def test_scoring_is_reserved_as_much_as_it_takes(clip: float) -> None:
     channels = 512
-    parameters = initial_attention(Attention(), {"layer": (channels, channels)}, torch.Generator())
+    parameters = initial_attention(Attention(), [Layer("layer", "linear", channels, channels)], torch.Generator())
 
     summary = torch.ones(channels)
 

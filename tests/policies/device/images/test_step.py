@@ -13,7 +13,6 @@ from image_problems import image_parameters, random_images
 
 from metarl.cost.memory import LayerUpdate, Plan, Workload
 from metarl.cost.operations import cost
-from metarl.cost.shapes import conv4_shapes, resnet12_shapes
 from metarl.images.batch import ImageBatch, accumulated_step
 from metarl.inner_loop import as_leaves, inner_step, layer_gradients
 from metarl.policies.device.images.step import device_image_step
@@ -178,16 +177,13 @@ def measured_and_modelled(
     network: Network, method: str, chosen: Sequence[str] | None, number: int, at_once: int
 ) -> tuple[int, int]:
     """The step's peaks in bytes."""
-    names = [
-        name for name in get_method(method).updated_layers(network.layer_names) if chosen is None or name in chosen
-    ]
+    names = [name for name in get_method(method).updated_layers(network.layers) if chosen is None or name in chosen]
     parameters = image_parameters(network, method, frozen=[name for name in network.layer_names if name not in names])
     images, labels = random_images(network.side, network.ways, number)
     batch = ImageBatch(torch.from_numpy(images), torch.from_numpy(labels), at_once)
     plan, meter = plan_of(network, parameters, method, names, batch), Meter()
-    shapes = conv4_shapes() if isinstance(network, Conv4) else resnet12_shapes()
     device_image_step(network, parameters, get_method(method), 0, images, labels, at_once, meter)
-    return meter.peak, cost(shapes, [plan], Workload(1, number, at_once)).peak_adaptation_bytes
+    return meter.peak, cost(network.layers, [plan], Workload(1, number, at_once)).peak_adaptation_bytes
 
 
 CONVOLUTIONS = ("conv1", "conv2", "conv3", "conv4", "fc")
