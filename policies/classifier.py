@@ -1,7 +1,8 @@
-"""A classifier: a network for few-shot images with all it takes to run and adapt it, and its file."""
+"""A classifier: a network for few-shot images with all it takes to run, adapt and save it."""
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from metarl.core.errors import Refusal
+from metarl.core.text import facts_as_html, facts_as_text, plural
 from metarl.policies.device.images.step import device_image_step
 from metarl.policies.device.meter import Meter
 from metarl.policies.files.checks import check_adaptable, check_parameters
@@ -18,15 +21,16 @@ from metarl.policies.files.controller_format import KIND, place_for
 from metarl.policies.files.tensor_file import write_tensors
 from metarl.policies.methods import get_method
 from metarl.policies.networks.network import ImageNetwork, Parameters
+from metarl.policies.networks.registry import kind_of
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Classifier:
     """An image network, its parameters, and what it was trained for.
 
     ``parameters`` holds the network's own and those of the inner loop, as in a ``Controller``. Images are either
     uint8 [n, side, side, 3] as a camera gives them, or float32 [n, 3, side, side] with 0 to 255 brought to -1 to 1 by
-    x / 127.5 - 1. ValueError says what does not fit together.
+    x / 127.5 - 1. Raise ValueError if the parts do not fit together.
     """
 
     parameters: Parameters
@@ -36,30 +40,54 @@ class Classifier:
     def __post_init__(self) -> None:
         check_parameters(self.parameters, self.network, self.metadata.inner_steps)
 
-    def predict(self, images: ArrayLike) -> NDArray[np.int64]:
-        """The label of each image [n], from 0 to ways - 1.
+    def __repr__(self) -> str:
+        return facts_as_text("Classifier", self._facts())
 
-        Before it is adapted, a classifier can only guess. ValueError tells of a wrong shape or type, of no image at
-        all, or of a number that is not finite or so large that it overflows.
+    def _repr_html_(self) -> str:
+        return facts_as_html("Classifier", self._facts())
+
+    def _facts(self) -> dict[str, str]:
+        side = self.network.side
+        return {
+            "network": kind_of(self.network),
+            "method": self.metadata.method,
+            "images": f"{side} x {side}",
+            "ways": str(self.network.ways),
+            "adapts to": f"{plural(self.metadata.shots, 'image')} of each class",
+        }
+
+    def predict(self, images: ArrayLike) -> NDArray[np.int64]:
+        """Return the label of each image [n], from 0 to ways - 1.
+
+        Before it is adapted, a classifier can only guess. Raise ValueError for a wrong shape or type, for no image at
+        all, and for numbers outside [-1, 1] in float32 images.
         """
         with torch.no_grad():
             logits, _ = self.network(self.parameters, self._images(images))
         if not torch.isfinite(logits).all():
-            raise ValueError("the network's outputs overflow: the images' numbers are too large")
+            raise Refusal("the network's outputs overflow: its parameters are too large")
         labels: NDArray[np.int64] = logits.argmax(dim=1).numpy()
         return labels
 
     def adapt(
         self, images: ArrayLike, labels: ArrayLike, images_at_once: int = 1, meter: Meter | None = None
     ) -> Classifier:
-        """The classifier after all inner steps on labelled images; itself it stays as it was.
+        """Take all inner steps on labeled images and return the adapted classifier; this one stays as it was.
 
-        ``labels`` [n] are whole numbers from 0 to ways - 1. ``images_at_once`` are in work at a time and share their
-        attention scores; ``meter`` tells how much memory the steps took. ValueError says what is wrong with the images
-        or labels, or that this classifier cannot be adapted on a device.
+        Args:
+            images: uint8 [n, side, side, 3] or float32 [n, 3, side, side], as for ``predict``.
+            labels: whole numbers [n] from 0 to ways - 1.
+            images_at_once: the number of images in work at a time; they share their attention scores.
+            meter: measures how many bytes the steps take.
+
+        Returns:
+            The classifier after its inner steps.
+
+        Raises:
+            ValueError: the images or labels are wrong, or this classifier cannot be adapted on a device.
         """
         if images_at_once < 1:
-            raise ValueError(f"at least 1 image is in work at a time, got {images_at_once}")
+            raise Refusal(f"at least 1 image is in work at a time, got {images_at_once}")
         method = get_method(self.metadata.method)
         check_adaptable(self.parameters, self.network, method, on_device=True)
         checked = self._images(images)
@@ -71,7 +99,7 @@ class Classifier:
                     self.network, parameters, method, step, checked.numpy(), targets, images_at_once, meter
                 )
             if not all(bool(torch.isfinite(tensor).all()) for tensor in parameters.values()):
-                raise ValueError("the adapted parameters are not finite: the images or the step sizes are too large")
+                raise Refusal("the adapted parameters are not finite: the step sizes are too large")
         return replace(self, parameters=parameters)
 
     def save(self, path: str | Path, overwrite: bool = False) -> None:
@@ -80,49 +108,63 @@ class Classifier:
         write_tensors(place_for(path, overwrite), KIND, content, self.parameters)
 
     def _images(self, images: ArrayLike) -> Tensor:
-        """The images [image, 3, side, side] as float32, checked."""
+        """Return the images [image, 3, side, side] as float32, checked."""
         side = self.network.side
         shapes = {"uint8": f"[n, {side}, {side}, 3]", "float32": f"[n, 3, {side}, {side}]"}
         try:
             array = np.asarray(images)
         except ValueError:
-            raise ValueError(f"the images must be an array {shapes['uint8']} or {shapes['float32']}") from None
+            raise Refusal(f"the images must be an array {shapes['uint8']} or {shapes['float32']}") from None
         if array.dtype != np.uint8 and array.dtype.kind != "f":
             wanted = " or ".join(f"{dtype} {shape}" for dtype, shape in shapes.items())
-            raise ValueError(f"the images must be {wanted}, got {array.dtype}")
+            raise Refusal(f"the images must be {wanted}, got {array.dtype}")
         expected = (side, side, 3) if array.dtype == np.uint8 else (3, side, side)
         if array.shape[1:] != expected or array.ndim != 4:
             dtype = "uint8" if array.dtype == np.uint8 else "float32"
-            raise ValueError(f"images of {dtype} must have the shape {shapes[dtype]}, got {list(array.shape)}")
+            raise Refusal(f"images of {dtype} must have the shape {shapes[dtype]}, got {list(array.shape)}")
         if not len(array):
-            raise ValueError("there is no image: give at least one")
-        if array.dtype == np.uint8:
-            return torch.from_numpy(_normalised(array))
-        with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, which the check names
-            numbers = np.require(array, np.float32, ["C", "W"])  # no copy if it is all that already
-        if not np.isfinite(numbers).all():
-            raise ValueError("the images hold a NaN or an infinite number")
-        return torch.from_numpy(numbers)
+            raise Refusal("there is no image: give at least one")
+        return torch.from_numpy(_normalized(array) if array.dtype == np.uint8 else _checked(array))
 
 
-def _normalised(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """As in meta-training: x / 127.5 - 1, channels first."""
+def _normalized(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Bring pixels to x / 127.5 - 1, channels first, as in meta-training."""
     scaled = np.ascontiguousarray(np.moveaxis(pixels, -1, 1), np.float32)
     scaled /= np.float32(127.5)
     scaled -= np.float32(1)
     return scaled
 
 
+def _checked(images: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Return normalized images as float32; raise ValueError if they have another scale, warn if it looks like one."""
+    low, high = float(images.min()), float(images.max())
+    if not -np.inf < low <= high < np.inf:
+        raise Refusal("the images hold a NaN or an infinite number")
+    if not -1 <= low <= high <= 1:
+        raise Refusal(
+            f"float images must lie in [-1, 1], got numbers from {low:g} to {high:g}: give uint8 images, which are "
+            "brought to that scale by themselves, or scale yours by x / 127.5 - 1"
+        )
+    if low >= 0:
+        warnings.warn(
+            f"float images are taken to lie in [-1, 1], and these lie in [{low:g}, {high:g}]: scale images from 0 to 1 "
+            "by 2 x - 1, or give uint8 images",
+            stacklevel=4,
+        )
+    return np.require(images, np.float32, ["C", "W"])  # no copy if it is all that already
+
+
 def _labels(labels: ArrayLike, images: int, ways: int) -> NDArray[np.int64]:
+    """Return the labels [image], checked."""
     try:
         array = np.asarray(labels)
     except ValueError:
-        raise ValueError(f"the labels must be an array of {images} whole numbers") from None
+        raise Refusal(f"the labels must be an array of {images} whole numbers") from None
     if array.dtype.kind not in "iu":
-        raise ValueError(f"the labels must be whole numbers, got {array.dtype}")
+        raise Refusal(f"the labels must be whole numbers, got {array.dtype}")
     if array.shape != (images,):
-        raise ValueError(f"the labels must have the shape [{images}], one for each image, got {list(array.shape)}")
+        raise Refusal(f"the labels must have the shape [{images}], one for each image, got {list(array.shape)}")
     if array.min() < 0 or array.max() >= ways:
         wrong = array.min() if array.min() < 0 else array.max()
-        raise ValueError(f"the labels must be from 0 to {ways - 1} for {ways} classes, got {wrong}")
+        raise Refusal(f"the labels must be from 0 to {ways - 1} for {ways} classes, got {wrong}")
     return array.astype(np.int64)

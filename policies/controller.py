@@ -1,4 +1,4 @@
-"""A controller: a policy with all it takes to run and adapt it, and its file."""
+"""A controller: a policy with all it takes to run, adapt and save it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from metarl.core.errors import Refusal
+from metarl.core.text import facts_as_html, facts_as_text
 from metarl.policies.device.episodes import Episode, advantages_per_episode, checked_episodes
 from metarl.policies.device.meter import Meter
 from metarl.policies.device.step import CHUNK, device_step
@@ -24,12 +26,12 @@ from metarl.policies.networks.mlp import GaussianMLP
 from metarl.policies.networks.network import Parameters
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Controller:
     """A policy network, its parameters, and what it was trained for.
 
     ``parameters`` holds the network's own and, by the name ``step_sizes`` [inner step, layer], those of the inner loop,
-    all of them finite float32. ValueError says what does not fit together.
+    all of them finite float32. Raise ValueError if the parts do not fit together.
     """
 
     parameters: Parameters
@@ -40,8 +42,25 @@ class Controller:
         for space, size in (("observation", self.network.observation_size), ("action", self.network.action_size)):
             bounds = len(getattr(self.metadata, f"{space}_low"))
             if bounds != size:
-                raise ValueError(f"the {space} bounds have {bounds} numbers, but the network has {size}")
+                raise Refusal(f"the {space} bounds have {bounds} numbers, but the network has {size}")
         check_parameters(self.parameters, self.network, self.metadata.inner_steps)
+
+    def __repr__(self) -> str:
+        return facts_as_text("Controller", self._facts())
+
+    def _repr_html_(self) -> str:
+        return facts_as_html("Controller", self._facts())
+
+    def _facts(self) -> dict[str, str]:
+        task = self.metadata.adapted_to
+        values = " ".join(f"{name}={value:g}" for name, value in (task or {}).items())
+        return {
+            "method": self.metadata.method,
+            "family": self.metadata.family,
+            "observations": str(self.network.observation_size),
+            "actions": str(self.network.action_size),
+            "adapted": "no" if task is None else f"to {values or 'an unnamed task'}",
+        }
 
     def predict(
         self,
@@ -51,22 +70,29 @@ class Controller:
         deterministic: bool = True,
         generator: np.random.Generator | None = None,
     ) -> tuple[NDArray[np.float32], tuple[NDArray[Any], ...] | None]:
-        """The action for an observation, ready for the environment, called as in Stable-Baselines3.
+        """Return the action for an observation, ready for the environment, called as in Stable-Baselines3.
 
-        Takes one observation [observation] or a batch [n, observation]; returns the action [action] or [n, action],
-        scaled and clipped to the action bounds, and ``state`` as it came: the policy has no memory, so
-        ``episode_start`` changes nothing either. With ``deterministic=False`` the action is drawn from the Gaussian
-        policy by ``generator``, or by a fresh one that nobody can repeat. ValueError tells of a wrong shape or of a
-        number that is not finite.
+        Args:
+            observation: one observation [observation] or a batch [n, observation].
+            state: returned unchanged, because the policy has no memory.
+            episode_start: ignored, for the same reason.
+            deterministic: whether to return the mean action; otherwise it is drawn from the Gaussian policy.
+            generator: draws the action; a freshly seeded one if left out.
+
+        Returns:
+            The action [action] or [n, action], scaled and clipped to the action bounds, and ``state``.
+
+        Raises:
+            ValueError: the observation has a wrong shape or holds a number that is not finite.
         """
         return self.executed(self.policy_action(observation, deterministic, generator)), state
 
     def policy_action(
         self, observation: ArrayLike, deterministic: bool = True, generator: np.random.Generator | None = None
     ) -> NDArray[np.float32]:
-        """The policy's own action, before the action scale and the clipping: what ``adapt`` wants to know.
+        """Return the policy's own action, before the action scale and the clipping, as ``adapt`` needs it.
 
-        Takes and raises what ``predict`` does.
+        The arguments are those of ``predict``.
         """
         inputs = self._observation(observation)
         with torch.no_grad():
@@ -79,29 +105,36 @@ class Controller:
         return action
 
     def executed(self, action: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What the environment receives for the policy's own action [..., action]: scaled and clipped to the bounds."""
+        """Scale the policy's own action [..., action] and clip it to the bounds: the environment's action."""
         action = action * np.float32(self.metadata.action_scale)
         if not np.isfinite(action).all():
-            raise ValueError("the policy's action overflows: the observation is too large")
+            raise Refusal("the policy's action overflows: the observation is too large")
         low, high = (np.array(bound, np.float32) for bound in (self.metadata.action_low, self.metadata.action_high))
         return np.clip(action, low, high)
 
     def adapt(
         self, episodes: Sequence[Episode], step: int = 0, chunk: int | None = CHUNK, meter: Meter | None = None
     ) -> Controller:
-        """The controller after inner step ``step`` on the episodes that this controller recorded; itself it stays.
+        """Take one inner step on recorded episodes and return the adapted controller; this one stays as it was.
 
-        A controller with several inner steps takes each on fresh episodes of the controller before: ``step`` 0, then 1.
-        Episodes may differ in length; ``metarl.policies.recorder.Recorder`` records them. At most ``chunk``
-        observations are in work at a time: fewer take less memory, None takes an episode at once. ``meter`` measures
-        the memory of the step.
-        ValueError says what is wrong with an episode, or that this controller cannot take the step.
+        Args:
+            episodes: episodes of this very controller, of any lengths, as ``metarl.policies.recorder.Recorder`` keeps
+                them.
+            step: the number of the inner step, from 0; each step needs fresh episodes of the controller before it.
+            chunk: the number of observations in work at a time: fewer take less memory, None takes a whole episode.
+            meter: measures how many bytes the step takes.
+
+        Returns:
+            The controller after the inner step.
+
+        Raises:
+            ValueError: an episode is wrong, or this controller cannot take the step.
         """
         steps = self.metadata.inner_steps
         if not 0 <= step < steps:
-            raise ValueError(f"the controller has the inner steps 0 to {steps - 1}, got step {step}")
+            raise Refusal(f"the controller has the inner steps 0 to {steps - 1}, got step {step}")
         if chunk is not None and chunk < 1:
-            raise ValueError(f"a chunk has at least 1 observation, got {chunk}")
+            raise Refusal(f"a chunk has at least 1 observation, got {chunk}")
         method = get_method(self.metadata.method)
         check_adaptable(self.parameters, self.network, method, on_device=True)
         checked = checked_episodes(episodes, self.network.observation_size, self.network.action_size)
@@ -109,8 +142,9 @@ class Controller:
         with np.errstate(over="ignore", invalid="ignore"):  # the check below says it in a sentence
             adapted = device_step(self.network, self.parameters, method, step, samples, chunk, meter)
         if not all(bool(torch.isfinite(tensor).all()) for tensor in adapted.values()):
-            raise ValueError("the adapted parameters are not finite: the episodes' numbers are too large")
-        return replace(self, parameters=adapted)
+            raise Refusal("the adapted parameters are not finite: the episodes' numbers are too large")
+        metadata = replace(self.metadata, adapted_to=self.metadata.adapted_to or {})
+        return replace(self, parameters=adapted, metadata=metadata)
 
     def save(self, path: str | Path, overwrite: bool = False) -> None:
         """Write the controller's file in one stroke.
@@ -122,28 +156,35 @@ class Controller:
         write_tensors(place_for(path, overwrite), KIND, content, self.parameters)
 
     def _observation(self, observation: ArrayLike) -> Tensor:
-        """The observations [..., observation] as float32, checked."""
+        """Return the observations [..., observation] as float32, checked."""
         size = self.network.observation_size
         try:
             # A number too large for float32 becomes infinite, which the check below names.
             with np.errstate(over="ignore"):
                 array = np.array(observation, np.float32)
         except (TypeError, ValueError):
-            raise ValueError(f"the observation must be an array of {size} numbers") from None
+            raise Refusal(f"the observation must be an array of {size} numbers") from None
         if array.ndim not in (1, 2) or array.shape[-1] != size:
-            raise ValueError(f"the observation must have the shape [{size}] or [n, {size}], got {list(array.shape)}")
+            raise Refusal(f"the observation must have the shape [{size}] or [n, {size}], got {list(array.shape)}")
         if not np.isfinite(array).all():
-            raise ValueError("the observation holds a NaN or an infinite number")
+            raise Refusal("the observation holds a NaN or an infinite number")
         return torch.from_numpy(array)
 
 
 def check_spaces(
     controller: Controller, observation_shape: tuple[int, ...], action_shape: tuple[int, ...], what: str
 ) -> None:
-    """ValueError unless the controller's observations and actions have the shapes of those of ``what``."""
+    """Raise ValueError unless the controller's observations and actions have the shapes that ``what`` has.
+
+    Args:
+        controller: the controller to be used.
+        observation_shape: the shape of an observation of the environment.
+        action_shape: the shape of an action of the environment.
+        what: the environment's name in the sentence.
+    """
     made_for = ((controller.network.observation_size,), (controller.network.action_size,))
     if made_for != (tuple(observation_shape), tuple(action_shape)):
-        raise ValueError(
+        raise Refusal(
             f"the controller was made for other spaces: {controller.metadata.family} has observations "
             f"{list(made_for[0])} and actions {list(made_for[1])}, "
             f"but {what} has observations {list(observation_shape)} and actions {list(action_shape)}"

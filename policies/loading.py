@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from metarl.core.errors import Refusal
 from metarl.policies.classifier import Classifier
 from metarl.policies.controller import Controller
 from metarl.policies.files import classifier_metadata, json_fields, metadata
@@ -30,7 +31,7 @@ def load(path: str | Path) -> Controller | Classifier:
         about, network = metadata.from_json(content)
         return Controller(parameters, network, about)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+        raise Refusal(f"{path}: {error}") from None
 
 
 def load_controller(path: str | Path) -> Controller:
@@ -42,12 +43,12 @@ def load_classifier(path: str | Path) -> Classifier:
     """Return the image network of a file, as ``load`` does; raise ValueError if it holds a policy."""
     loaded = load(path)
     if isinstance(loaded, Controller):
-        raise ValueError(f"{path}: this is a policy ({loaded.metadata.family}), and an image network is needed here")
+        raise Refusal(f"{path}: this is a policy ({loaded.metadata.family}), and an image network is needed here")
     return loaded
 
 
 def require_controller(loaded: Controller | Classifier, name: str = "the controller") -> Controller:
     """Return a policy as it is; raise ValueError for an image network, with the ``name`` of what was given."""
     if isinstance(loaded, Classifier):
-        raise ValueError(f"{name}: this is an image network ({kind_of(loaded.network)}), and a policy is needed here")
+        raise Refusal(f"{name}: this is an image network ({kind_of(loaded.network)}), and a policy is needed here")
     return loaded

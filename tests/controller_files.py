@@ -9,11 +9,14 @@ from pathlib import Path
 import safetensors.torch
 import torch
 
+NAMES = {torch.float32: "F32", torch.float16: "F16", torch.int8: "I8", torch.uint8: "U8", torch.int32: "I32"}
 
-def write_text_by_hand(path: Path, text: str, tensors: dict[str, torch.Tensor], version: str = "1") -> None:
-    # The checksum as the docstring of policies/tensor_file.py tells it, written a second time.
+
+def write_text_by_hand(path: Path, text: str, tensors: dict[str, torch.Tensor], version: str = "2") -> None:
+    # The checksum as the docstring of policies/files/tensor_file.py tells it, written a second time.
     digest = hashlib.sha256(text.encode())
     for name, tensor in sorted(tensors.items()):
-        digest.update(json.dumps([name, list(tensor.shape)]).encode() + tensor.numpy().tobytes())
+        dtype = [] if version == "1" else [NAMES.get(tensor.dtype, "other")]
+        digest.update(json.dumps([name, *dtype, list(tensor.shape)]).encode() + tensor.numpy().tobytes())
     header = {"format": "metarl-controller", "version": version, "content": text, "checksum": digest.hexdigest()}
     path.write_bytes(safetensors.torch.save(tensors, {"metarl": json.dumps(header)}))

@@ -55,8 +55,9 @@ def main(arguments: Sequence[str]) -> None:
     family = family_of(controller, family_for(controller, command.family))
     task = parse_task(command.task) or metadata.adapted_to or {}
     task = family.task_dict(family.task_array(task))
-    state = f"adapted to {values(metadata.adapted_to)}" if metadata.adapted_to else "not adapted"
-    if command.adapt and metadata.adapted_to is None:
+    adapted_to = metadata.adapted_to
+    state = "not adapted" if adapted_to is None else f"adapted to {values(adapted_to) or 'an unnamed task'}"
+    if command.adapt and adapted_to is None:
         controller = api.adapt(controller, task, seed=command.seed, family=family)
         state = "adapted first"
     moments, frames_per_second = filmed(controller, family, task, command.seed)

@@ -9,10 +9,12 @@ import secrets
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from metarl.core.errors import Refusal
+
 _PREFIX, _SUFFIX = ".metarl-", ".tmp"
 
 
-class CannotWrite(ValueError):
+class CannotWrite(Refusal):
     """A file that could not be written: no space, no permission, no such folder."""
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from metarl.policies.files.tensor_file import FileKind, NewerVersion, read_tensors, write_tensors
 from metarl.runs.state import TrainingState
 
-KIND = FileKind(noun="checkpoint", format="metarl-checkpoint", version=1)
+KIND = FileKind(noun="checkpoint", format="metarl-checkpoint", version=2, oldest=2)
 FOLDER = "checkpoints"
 KEPT = 2
 PARAMETERS, MOMENTS, BEST = "parameters/", "moments/", "best/"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from metarl.core.errors import Refusal
 from metarl.policies.attention import attention_shapes
 from metarl.policies.methods import STEP_SIZES, Method, channel_step_size_shapes, check_on_device
 from metarl.policies.networks.network import Network, Parameters
@@ -25,7 +26,7 @@ def check_parameters(parameters: Parameters, network: Network, inner_steps: int)
     for name in parameters:
         if name not in known:
             first, last = network.layer_names[0], network.layer_names[-1]
-            raise ValueError(
+            raise Refusal(
                 f"unknown parameter '{name}': known are those of the layers {first} to {last}, {STEP_SIZES} "
                 "and attention"
             )
@@ -33,7 +34,7 @@ def check_parameters(parameters: Parameters, network: Network, inner_steps: int)
         if name in parameters:
             _check_parameter(name, parameters[name], shape)
         elif name in required:
-            raise ValueError(f"the parameter '{name}' is missing")
+            raise Refusal(f"the parameter '{name}' is missing")
 
 
 def check_adaptable(parameters: Parameters, network: Network, method: Method, on_device: bool) -> None:
@@ -47,13 +48,13 @@ def check_adaptable(parameters: Parameters, network: Network, method: Method, on
         needed += channel_step_size_shapes(attended, 1)
     for name in needed:
         if name not in parameters:
-            raise ValueError(f"the controller cannot be adapted: {method.name} needs its '{name}'")
+            raise Refusal(f"the controller cannot be adapted: {method.name} needs its '{name}'")
 
 
 def _check_parameter(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
     if tuple(tensor.shape) != shape:
-        raise ValueError(f"the parameter '{name}' must have the shape {list(shape)}, got {list(tensor.shape)}")
+        raise Refusal(f"the parameter '{name}' must have the shape {list(shape)}, got {list(tensor.shape)}")
     if tensor.dtype != torch.float32:
-        raise ValueError(f"the parameter '{name}' must be float32, got {str(tensor.dtype).removeprefix('torch.')}")
+        raise Refusal(f"the parameter '{name}' must be float32, got {str(tensor.dtype).removeprefix('torch.')}")
     if not torch.isfinite(tensor).all():
-        raise ValueError(f"the parameter '{name}' holds a NaN or an infinite number")
+        raise Refusal(f"the parameter '{name}' holds a NaN or an infinite number")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from metarl.core.errors import Refusal
 from metarl.policies.files.tensor_file import FileKind
 
-KIND = FileKind(noun="controller", format="metarl-controller", version=1)
+KIND = FileKind(noun="controller", format="metarl-controller", version=2)
 
 POLICY = "gaussian-mlp"
 
@@ -22,5 +23,5 @@ def place_for(path: str | Path, overwrite: bool) -> Path:
     """The path to write to; ValueError if there is something already and ``overwrite`` is not set."""
     path = Path(path)
     if path.exists() and not overwrite:
-        raise ValueError(f"{path} exists already and is not overwritten: choose another name")
+        raise Refusal(f"{path} exists already and is not overwritten: choose another name")
     return path

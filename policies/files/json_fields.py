@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from metarl.core.errors import Refusal
+
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
@@ -26,7 +28,7 @@ def to_text(metadata: DataclassInstance, network: Mapping[str, Any]) -> str:
     try:
         return json.dumps(_strict({**asdict(metadata), "network": network}), sort_keys=True)
     except (TypeError, RecursionError) as error:
-        raise ValueError(f"the training record of a controller must be plain JSON: {error}") from None
+        raise Refusal(f"the training record of a controller must be plain JSON: {error}") from None
 
 
 def from_text(text: str) -> Any:
@@ -34,13 +36,13 @@ def from_text(text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
-        raise ValueError("the metadata is not JSON") from None
+        raise Refusal("the metadata is not JSON") from None
 
 
 def require(name: str, value: object, holds: bool, allowed: str) -> None:
     """ValueError if it does not hold."""
     if not holds:
-        raise ValueError(f"{name} must be {allowed}, got {value!r}")
+        raise Refusal(f"{name} must be {allowed}, got {value!r}")
 
 
 def text(name: str, value: Any) -> str:
@@ -79,7 +81,7 @@ def number(name: str, value: Any) -> float:
     try:
         return float(value)
     except OverflowError:
-        raise ValueError(f"{name} is too large") from None
+        raise Refusal(f"{name} is too large") from None
 
 
 def positive(name: str, value: Any) -> float:
@@ -108,9 +110,9 @@ def record(name: str, value: Any, readers: Mapping[str, Reader]) -> dict[str, An
     """The values of an object that has exactly the fields of ``readers``."""
     content = json_object(name, value)
     for key in readers.keys() - content.keys():
-        raise ValueError(f"{name} lacks '{key}'")
+        raise Refusal(f"{name} lacks '{key}'")
     for key in content.keys() - readers.keys():
-        raise ValueError(f"{name} has the unknown field '{key}'")
+        raise Refusal(f"{name} has the unknown field '{key}'")
     return {key: read(key, content[key]) for key, read in readers.items()}
 
 

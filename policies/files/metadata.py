@@ -28,9 +28,10 @@ class ControllerMetadata:
     """What a controller was trained for, and what its inner step needs to know on a device.
 
     An environment receives the policy's action times ``action_scale``, clipped to the action bounds (which may be
-    infinite). ``adapted_to`` holds the named values of the task that the controller has been adapted to, None for a
-    meta-trained one. ``training`` is a record for the reader (seed, iterations, returns) of anything that JSON can
-    hold; numbers in it that are not finite come back from a file as the strings "inf", "-inf" and "nan".
+    infinite). ``adapted_to`` holds the named values of the task that the controller has been adapted to, which are none
+    if nobody has named them; it is None for a meta-trained controller. ``training`` is a record for the reader (seed,
+    iterations, returns) of anything that JSON can hold; numbers in it that are not finite come back from a file as the
+    strings "inf", "-inf" and "nan".
     ValueError names a value that makes no sense.
     """
 

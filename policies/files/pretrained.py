@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from metarl.core.errors import Refusal
+
 TRAINED = Path(__file__).parent.parent / "pretrained"
 SUFFIX = ".safetensors"
 CONTROLLER = "controller.safetensors"  # in the folder of a run
@@ -31,7 +33,7 @@ def controller_file(path_or_name: str | Path) -> Path:
         if path.as_posix() in files:
             return files[path.as_posix()]
         if path.is_dir():
-            raise ValueError(f"this is a folder, and there is no {CONTROLLER} in it")
+            raise Refusal(f"this is a folder, and there is no {CONTROLLER} in it")
     except OSError as error:
-        raise ValueError(f"cannot be read: {error.strerror or error}") from None
-    raise ValueError(f"there is no such file, nor a shipped controller of that name: those are {', '.join(files)}")
+        raise Refusal(f"cannot be read: {error.strerror or error}") from None
+    raise Refusal(f"there is no such file, nor a shipped controller of that name: those are {', '.join(files)}")

@@ -2,15 +2,19 @@
 
 The file's own metadata holds one string, ``metarl``, a JSON object of four: ``format`` and ``version`` tell what the
 file is, ``content`` is the JSON text, and ``checksum`` the SHA-256 over that text and the tensors. (One string, because
-safetensors writes several in random order; so the same content gives the same bytes.) Reading a file never runs
+safetensors writes several in random order; now the same content gives the same bytes.) Reading a file never runs
 anything in it.
+
+Every tensor keeps its own type, one of ``DTYPES``. Bits are packed into uint8, eight to a byte with the lowest bit
+first, because safetensors spends a byte on each bool. Version 1 of every format held float32 alone, and its checksum
+leaves the types out.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,102 +26,135 @@ import torch
 from torch import Tensor
 
 from metarl.core.atomic import write_atomically
+from metarl.core.errors import Refusal
 
 HEADER = "metarl"
+DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.int8: "I8", torch.uint8: "U8", torch.int32: "I32"}
+# Far above what any network needs; a file beyond them is refused before anything is built from it.
+MAX_CONTENT, MAX_TENSORS = 2**20, 10_000
 
 
 @dataclass(frozen=True)
 class FileKind:
-    """What a file is for: ``noun`` in a sentence, ``format`` in the file, and the version that is written."""
+    """What a file is for: its noun in a sentence, its format's name, the version written and the oldest one read."""
 
     noun: str
     format: str
     version: int
+    oldest: int = 1
 
 
-class NewerVersion(ValueError):
+class NewerVersion(Refusal):
     """A file that a later metarl wrote."""
 
 
 def write_tensors(path: Path, kind: FileKind, content: str, tensors: dict[str, Tensor]) -> None:
-    """Writes float32 tensors and a JSON text in one stroke; ValueError if the file cannot be written."""
+    """Write tensors and an ASCII JSON text in one stroke.
+
+    Raise ValueError if a tensor's type is none of ``DTYPES``, or if the file cannot be written.
+    """
+    if len(content) > MAX_CONTENT:
+        raise Refusal(f"the {kind.noun} has {len(content)} characters of metadata, at most {MAX_CONTENT} are allowed")
+    for name, tensor in tensors.items():
+        if tensor.dtype not in DTYPES:
+            raise Refusal(f"the tensor '{name}' must have {_one_of(DTYPES.values())}, got {tensor.dtype}")
     # Copies, because a safetensors file takes no views that share memory.
     copies = {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
     header = {
         "format": kind.format,
         "version": str(kind.version),
         "content": content,
-        "checksum": _checksum(content, copies),
+        "checksum": _checksum(kind.version, content, copies),
     }
     write_atomically(path, safetensors.torch.save(copies, {HEADER: json.dumps(header, sort_keys=True)}))
 
 
 def read_tensors(path: Path, kind: FileKind) -> tuple[str, dict[str, Tensor]]:
-    """The JSON text and the tensors of a file.
+    """Return the JSON text and the tensors of a file.
 
-    ValueError says what is wrong with it: missing, damaged, altered, another program's; NewerVersion if it is that.
+    Raise NewerVersion if a later metarl wrote it, and ValueError if it is missing, damaged, altered, another program's
+    or absurdly large.
     """
     with _opened(path, kind) as file:
-        content, checksum = _header(kind, file.metadata() or {})
-        tensors = {name: _tensor(file, name) for name in sorted(file.keys())}
-    if _checksum(content, tensors) != checksum:
-        raise ValueError(f"the {kind.noun} was altered or damaged: its checksum does not match")
+        header = _header(kind, file.metadata() or {})
+        version, content = int(header["version"]), header["content"]
+        names = sorted(file.keys())
+        if len(names) > MAX_TENSORS:
+            raise Refusal(f"the {kind.noun} has {len(names)} tensors, at most {MAX_TENSORS} are allowed")
+        tensors = {name: _tensor(file, name, version) for name in names}
+    if _checksum(version, content, tensors) != header["checksum"]:
+        raise Refusal(f"the {kind.noun} was altered or damaged: its checksum does not match")
     return content, tensors
 
 
 @contextmanager
 def _opened(path: Path, kind: FileKind) -> Iterator[Any]:
-    """ValueError if it is no safetensors file."""
     try:
         path.open("rb").close()  # safetensors does not say why it cannot open a file
         with safetensors.safe_open(path, framework="pt") as file:
             yield file
     except safetensors.SafetensorError as error:
-        raise ValueError(f"not a {kind.noun}, or a truncated one ({error})") from None
+        raise Refusal(f"not a {kind.noun}, or a truncated one ({error})") from None
     except FileNotFoundError:
-        raise ValueError("there is no such file") from None
+        raise Refusal("there is no such file") from None
     except IsADirectoryError:
-        raise ValueError("this is a folder, not a file") from None
+        raise Refusal("this is a folder, not a file") from None
     except OSError as error:
-        raise ValueError(f"cannot be read: {error.strerror or error}") from None
+        raise Refusal(f"cannot be read: {error.strerror or error}") from None
 
 
-def _header(kind: FileKind, strings: dict[str, str]) -> tuple[str, str]:
-    """The JSON text and the checksum."""
+def _header(kind: FileKind, strings: dict[str, str]) -> dict[str, str]:
+    """Return the four entries of the header, the version a whole number that this metarl reads."""
+    text = strings.get(HEADER, "{}")
+    if len(text) > 2 * MAX_CONTENT:  # every quote of the content has a backslash before it
+        raise Refusal(f"the {kind.noun}'s header has {len(text)} characters, more than any that metarl writes")
     try:
-        header = json.loads(strings.get(HEADER, "{}"))
+        header = json.loads(text)
     except (ValueError, RecursionError):
-        raise ValueError(f"the {kind.noun}'s header is not JSON") from None
-    if not isinstance(header, dict) or header.get("format") != kind.format:
-        raise ValueError(f"not a {kind.noun} of metarl, but another safetensors file")
+        raise Refusal(f"the {kind.noun}'s header is not JSON") from None
+    written = header.get("format") if isinstance(header, dict) else None
+    if written != kind.format:
+        if isinstance(written, str) and written.startswith("metarl-"):
+            raise Refusal(f"this is a {written.removeprefix('metarl-')} of metarl, and a {kind.noun} is needed here")
+        raise Refusal(f"not a {kind.noun} of metarl, but another safetensors file")
     version = header.get("version", "")
-    if not (
-        isinstance(version, str) and version.isascii() and version.isdigit() and len(version) < 10 and int(version) >= 1
-    ):
-        raise ValueError(f"the {kind.noun}'s format version must be a whole number from 1, got {version!r}")
+    if not (isinstance(version, str) and version.isascii() and version.isdigit() and len(version) < 10):
+        raise Refusal(f"the {kind.noun}'s format version must be a whole number from 1, got {version!r:.40}")
+    if int(version) < kind.oldest:
+        raise Refusal(f"the {kind.noun} has format version {int(version)}, this metarl reads from {kind.oldest} on")
     if int(version) > kind.version:
         raise NewerVersion(
             f"the {kind.noun} has format version {version}, this metarl reads up to {kind.version}: upgrade it"
         )
     for name in ("content", "checksum"):
-        if not isinstance(header.get(name), str):
-            raise ValueError(f"the {kind.noun}'s header lacks '{name}'")
-    return header["content"], header["checksum"]
+        if not (isinstance(header.get(name), str) and header[name].isascii()):
+            raise Refusal(f"the {kind.noun}'s header lacks '{name}' as ASCII text")
+    return dict(header)
 
 
-def _tensor(file: Any, name: str) -> Tensor:
-    """A copy in memory of its own, so that the file may change or go."""
+def _tensor(file: Any, name: str, version: int) -> Tensor:
+    """Return a copy in memory of its own, so that the file may change or go."""
     dtype = file.get_slice(name).get_dtype()
-    if dtype != "F32":
-        raise ValueError(f"the tensor '{name}' must be F32, got {dtype}")
+    allowed = ["F32"] if version == 1 else list(DTYPES.values())
+    if dtype not in allowed:
+        raise Refusal(f"the tensor '{name}' must have {_one_of(allowed)}, got {dtype}")
     tensor: Tensor = file.get_tensor(name).clone()
     return tensor
 
 
-def _checksum(content: str, tensors: dict[str, Tensor]) -> str:
-    """SHA-256, hexadecimal, over the JSON, then every tensor's name, shape and little-endian float32 bytes, by name."""
+def _checksum(version: int, content: str, tensors: dict[str, Tensor]) -> str:
+    """Return the SHA-256, hexadecimal, over the JSON text, then over each tensor in the order of the names.
+
+    Of a tensor, the JSON list of its name, type (left out in version 1) and shape counts, then its little-endian bytes.
+    """
     digest = hashlib.sha256(content.encode())
-    for name in sorted(tensors):
-        digest.update(json.dumps([name, list(tensors[name].shape)]).encode())
-        digest.update(tensors[name].numpy().astype("<f4").tobytes())
+    for name, tensor in sorted(tensors.items()):
+        dtype = [] if version == 1 else [DTYPES[tensor.dtype]]
+        digest.update(json.dumps([name, *dtype, list(tensor.shape)]).encode())
+        array = tensor.numpy()
+        digest.update(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
     return digest.hexdigest()
+
+
+def _one_of(dtypes: Iterable[str]) -> str:
+    return f"the type {' or '.join(dtypes)}"

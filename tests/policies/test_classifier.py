@@ -130,8 +130,9 @@ def with_a(number: float) -> np.ndarray:
         (PIXELS[:0], "there is no image: give at least one"),
         (with_a(math.nan), "the images hold a NaN or an infinite number"),
         (with_a(-math.inf), "the images hold a NaN or an infinite number"),
-        (with_a(0.0).astype(np.float64) + 1e300, "the images hold a NaN or an infinite number"),
-        (3e38 * IMAGES, "too large"),
+        (np.full(IMAGES.shape, 1e300), r"must lie in \[-1, 1\], got numbers from 1e.300 to 1e.300: give uint8"),
+        (127.5 * (IMAGES + 1), r"must lie in \[-1, 1\], got numbers from 0 to 255: give uint8 images"),
+        (with_a(-1.001), r"must lie in \[-1, 1\], got numbers from -1.001 to 1"),
     ],
 )
 def test_images_that_are_refused(images, sentence):
@@ -196,3 +197,19 @@ def test_an_adaptation_that_overflows_is_refused():
     with pytest.raises(ValueError, match="the adapted parameters are not finite"):
         wild.adapt(PIXELS, LABELS)
     assert float(wild.parameters["step_sizes"].max()) == float(np.float32(1e38))
+
+
+def test_float_images_from_0_to_1_are_warned_of():
+    with pytest.warns(UserWarning, match=r"taken to lie in \[-1, 1\], and these lie in \[0, 1\]") as caught:
+        small_classifier().predict((IMAGES + 1) / 2)
+    assert caught[0].filename == __file__
+    with pytest.warns(UserWarning, match="scale images from 0 to 1 by 2 x - 1, or give uint8 images") as caught:
+        small_classifier().adapt((IMAGES + 1) / 2, LABELS)
+    assert caught[0].filename == __file__
+
+
+def test_a_classifier_describes_itself_in_a_line_and_a_table():
+    classifier = small_classifier("p-meta")
+    facts = "network conv4, method p-meta, images 16 x 16, ways 3, adapts to 1 image of each class"
+    assert repr(classifier) == f"<Classifier: {facts}>"
+    assert "<th>images</th><td>16 x 16</td>" in classifier._repr_html_()

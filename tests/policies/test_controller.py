@@ -156,3 +156,15 @@ def test_parameters_that_do_not_fit_are_refused(tiny, change, sentence):
 def test_metadata_that_makes_no_sense_is_refused(tiny, change, sentence):
     with pytest.raises(ValueError, match=sentence):
         replace(tiny, metadata=replace(tiny.metadata, **change))
+
+
+def test_a_controller_describes_itself_in_a_line_and_a_table():
+    controller = make_controller(GaussianMLP(2, (3,), 1))
+    facts = "method maml, family toy, observations 2, actions 1"
+    assert repr(controller) == f"<Controller: {facts}, adapted no>"
+    named = replace(controller, metadata=replace(controller.metadata, family="<b>", adapted_to={"goal": 0.25}))
+    assert repr(named).endswith("adapted to goal=0.25>")
+    html = named._repr_html_()
+    assert "<th>family</th><td>&lt;b&gt;</td>" in html and "<td>to goal=0.25</td>" in html
+    unnamed = replace(controller, metadata=replace(controller.metadata, adapted_to={}))
+    assert repr(unnamed).endswith("adapted to an unnamed task>")

@@ -94,9 +94,27 @@ def test_a_bad_observation_leaves_the_recording_as_it_was(controller, observatio
     with pytest.raises(ValueError, match="observation"):
         recorder.act(observation)
     recorder.act([0.0, 0.0])
-    for reward in (math.nan, math.inf, None, "much"):
+    for reward in (math.nan, math.inf, -1e39, None, "much"):
         with pytest.raises(ValueError, match="the reward must be"):
             recorder.reward(reward)
     recorder.reward(1.0)
     recorder.end_episode()
     assert np.asarray(recorder.episodes[0]["observations"]).tolist() == [[0, 0]]
+
+
+def test_a_failed_episode_is_discarded(controller) -> None:
+    recorder = Recorder(controller)
+    recorder.act([0.0, 0.0])
+    recorder.reward(1.0)
+    recorder.end_episode()
+    recorder.act([0.5, 0.5])
+    recorder.reward(-9.0)
+    recorder.act([0.6, 0.6])  # the robot falls: no reward for this one
+    assert repr(recorder) == "<Recorder: 1 episode, 2 steps of a running one>"
+    recorder.discard()
+    assert len(recorder) == 1 and repr(recorder) == "<Recorder: 1 episode, 0 steps of a running one>"
+    recorder.act([0.1, 0.1])
+    recorder.reward(2.0)
+    recorder.end_episode()
+    assert len(recorder) == 2
+    assert [np.asarray(episode["rewards"]).tolist() for episode in recorder.episodes] == [[1], [2]]

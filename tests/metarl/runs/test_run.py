@@ -135,11 +135,11 @@ def test_a_checkpoint_of_another_method(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_of_a_newer_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    newer = replace(metarl.runs.checkpoint.KIND, version=2)
+    newer = replace(metarl.runs.checkpoint.KIND, version=3)
     with monkeypatch.context() as patch:
         patch.setattr(metarl.runs.checkpoint, "KIND", newer)
         run(tmp_path / "run")
-    with pytest.raises(ValueError, match="format version 2, this metarl reads up to 1"):
+    with pytest.raises(ValueError, match="format version 3, this metarl reads up to 2"):
         resume(tmp_path / "run", family=point_family())
 
 

@@ -266,7 +266,7 @@ def test_networks_that_do_not_fit(path, of, change, sentence):
         ),
         ({"conv1.bias": torch.zeros(8)}, "unknown parameter 'conv1.bias'"),
         ({"norm1.bias": torch.zeros(1, 8)}, "'norm1.bias' must have the shape"),
-        ({"norm1.bias": torch.zeros(8, dtype=torch.float16)}, "'norm1.bias' must be F32, got F16"),
+        ({"norm1.bias": torch.zeros(8, dtype=torch.float16)}, "'norm1.bias' must be float32, got float16"),
         ({"fc.bias": torch.tensor([0.0, math.nan, 0.0])}, "'fc.bias' holds a NaN or an infinite number"),
         ({"step_sizes": torch.full((2, 9), math.inf)}, "'step_sizes' holds a NaN or an infinite number"),
     ],
@@ -280,8 +280,8 @@ def test_tensors_that_do_not_fit(path, change, sentence):
 
 def test_a_newer_version_is_told(path):
     content = to_json(CLASSIFIER.metadata, CLASSIFIER.network)
-    write_text_by_hand(path, content, CLASSIFIER.parameters, version="2")
-    with pytest.raises(ValueError, match="has format version 2, this metarl reads up to 1: upgrade it"):
+    write_text_by_hand(path, content, CLASSIFIER.parameters, version="3")
+    with pytest.raises(ValueError, match="has format version 3, this metarl reads up to 2: upgrade it"):
         load_classifier(path)
 
 
