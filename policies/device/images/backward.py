@@ -1,4 +1,4 @@
-"""The way back through an image network on a device: every updated layer's gradient, from the last to the first."""
+"""The backward pass of an image network on a device: every updated layer's gradient, from the last to the first."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from metarl.policies.device.images.blocks import (
     batch_scores,
     forward,
 )
-from metarl.policies.device.images.convolution import add_weight_gradient, convolve_back
-from metarl.policies.device.images.feature_maps import Planes, empty_planes, unpool
+from metarl.policies.device.images.convolution import add_weight_gradient, convolve_backward
+from metarl.policies.device.images.feature_maps import FeatureMaps, empty_feature_maps, pool_backward
 from metarl.policies.device.images.norm import (
     group_means,
-    norm_back,
-    norm_back_by_parts,
-    normalised_parts,
+    norm_backward,
+    norm_backward_by_parts,
+    normalized_parts,
     part_products,
-    plane_products,
-    plane_sums,
+    position_products,
+    position_sums,
 )
 from metarl.policies.device.images.recomputation import conv_input
 from metarl.policies.device.in_place import FloatArray
@@ -38,19 +38,19 @@ from metarl.policies.device.in_place import block as pass_activation
 
 @dataclass(frozen=True)
 class Batch:
-    """Images in work, and where their gradients go."""
+    """Images in work, and the accumulators of their gradients."""
 
     labels: NDArray[np.int64]  # [image]
     trace: ImageTrace
-    accumulators: Accumulators  # in the unit of one image
-    alone: bool  # no other images are added, so that channels that these do not keep need no room in the sums
+    accumulators: Accumulators  # sums over the images
+    alone: bool  # the only batch of the step: the accumulators need no room for channels that it does not keep
 
 
 def accumulate(device: DeviceImageNetwork, batch: Batch) -> Iterator[int]:
-    """Adds the gradients of the images' cross-entropy to the sums; yields each layer that the way back has passed."""
-    planes = forward(device, batch.trace)
-    features, shape = _features(device, planes), planes.shape
-    planes.free()
+    """Accumulate the gradients of the images' cross-entropy; yield the index of each layer as it is differentiated."""
+    maps = forward(device, batch.trace)
+    features, shape = _features(device, maps), maps.shape
+    maps.free()
     last = len(device.layers) - 1
     at_logits = _logit_gradient(device, features, batch.labels)
     if device.layers[last].updated:
@@ -63,23 +63,26 @@ def accumulate(device: DeviceImageNetwork, batch: Batch) -> Iterator[int]:
     for block in reversed(device.blocks):
         if block.last < device.first:
             return
-        yield from _block_back(device, block, gradient, batch)
+        yield from _block_backward(device, block, gradient, batch)
 
 
-def _features(device: DeviceImageNetwork, planes: Planes) -> FloatArray:
-    """The last layer's input [image, feature]."""
-    channels, images, height, width = planes.shape
+def _features(device: DeviceImageNetwork, maps: FeatureMaps) -> FloatArray:
+    """Return the last layer's input [image, feature]."""
+    channels, images, height, width = maps.shape
     if device.stated[-1].reduction == "average":
         features = device.meter.empty(images, channels)
-        np.divide(plane_sums(planes.array, device.meter).T, planes.positions, out=features)
+        np.divide(position_sums(maps.array, device.meter).T, maps.positions, out=features)
         return features
-    features = device.meter.empty(images, channels * planes.positions)
-    features.reshape(images, channels, height, width)[:] = planes.array.transpose(1, 0, 2, 3)
+    features = device.meter.empty(images, channels * maps.positions)
+    features.reshape(images, channels, height, width)[:] = maps.array.transpose(1, 0, 2, 3)
     return features
 
 
-def _feature_gradient(device: DeviceImageNetwork, at_logits: FloatArray, shape: tuple[int, int, int, int]) -> Planes:
-    gradient = empty_planes(device.meter, shape)
+def _feature_gradient(
+    device: DeviceImageNetwork, at_logits: FloatArray, shape: tuple[int, int, int, int]
+) -> FeatureMaps:
+    """Return the gradient at the last block's output, of that shape."""
+    gradient = empty_feature_maps(device.meter, shape)
     channels, images, height, width = shape
     at_features = device.meter.empty(images, device.layers[-1].weight.shape[1])
     np.matmul(at_logits, device.layers[-1].weight, out=at_features)
@@ -92,7 +95,7 @@ def _feature_gradient(device: DeviceImageNetwork, at_logits: FloatArray, shape: 
 
 
 def _logit_gradient(device: DeviceImageNetwork, features: FloatArray, labels: NDArray[np.int64]) -> FloatArray:
-    """softmax - one-hot [image, way]."""
+    """Return softmax - one-hot [image, way], the gradient of each image's cross-entropy at the logits."""
     layer = device.layers[-1]
     logits = device.meter.empty(len(labels), len(layer.bias))
     np.matmul(features, layer.weight.T, out=logits)
@@ -106,93 +109,93 @@ def _logit_gradient(device: DeviceImageNetwork, features: FloatArray, labels: ND
 
 
 def _add_last_layer(device: DeviceImageNetwork, batch: Batch, features: FloatArray, at_logits: FloatArray) -> None:
-    biases, weights = _sum(device, batch, -1, "bias"), _sum(device, batch, -1, "weight")
+    biases, weights = (_accumulator(device, batch, -1, kind) for kind in ("bias", "weight"))
     np.add(biases, np.add.reduce(at_logits, axis=0), out=biases)
     row = device.meter.empty(features.shape[1])
     for target, of_way in zip(weights, at_logits.T, strict=True):
         np.add(target, np.matmul(of_way, features, out=row), out=target)
 
 
-def _block_back(device: DeviceImageNetwork, block: Block, gradient: Planes, batch: Batch) -> Iterator[int]:
-    """From the gradient at a block's output to that at its input, in its memory."""
+def _block_backward(device: DeviceImageNetwork, block: Block, gradient: FeatureMaps, batch: Batch) -> Iterator[int]:
+    """Turn the gradient at a block's output into the gradient at its input, in the same buffer."""
     trace = batch.trace
     if block.last in trace.pooled:
-        unpool(gradient, *trace.sides[block.last], trace.pooled.pop(block.last))
-    _activation_back(device, block.last, gradient, trace)
+        pool_backward(gradient, *trace.sides[block.last], trace.pooled.pop(block.last))
+    _activation_backward(device, block.last, gradient, trace)
     beyond = device.first < block.first
     other = None
     if block.shortcut and (beyond or any(device.layers[index].updated for index in block.shortcut)):
         other = gradient.copy() if device.first <= block.units[-1].norm else gradient
-        yield from _unit_back(device, block, block.shortcut, other, beyond, batch)
+        yield from _unit_backward(device, block, block.shortcut, other, beyond, batch)
         if not beyond and other is not gradient:
             other.free()
     for unit in reversed(block.units):
         if unit.norm < device.first:
             return
         if unit is not block.units[-1]:
-            _activation_back(device, unit.norm, gradient, trace)
-        yield from _unit_back(device, block, unit, gradient, device.first < unit.conv, batch)
+            _activation_backward(device, unit.norm, gradient, trace)
+        yield from _unit_backward(device, block, unit, gradient, device.first < unit.conv, batch)
     if other is not None and beyond:
         add(gradient, other)
 
 
-def _activation_back(device: DeviceImageNetwork, index: int, gradient: Planes, trace: ImageTrace) -> None:
+def _activation_backward(device: DeviceImageNetwork, index: int, gradient: FeatureMaps, trace: ImageTrace) -> None:
     layer = device.stated[index]
     if layer.activation:
         slope = layer.slope if layer.activation == "leaky_relu" else 0.0
         pass_activation(gradient.buffer, trace.bits.pop(index), device.row, slope)
 
 
-def _unit_back(
-    device: DeviceImageNetwork, block: Block, unit: Unit, gradient: Planes, beyond: bool, batch: Batch
+def _unit_backward(
+    device: DeviceImageNetwork, block: Block, unit: Unit, gradient: FeatureMaps, beyond: bool, batch: Batch
 ) -> Iterator[int]:
-    """Through a norm and its convolution; ``beyond``: the gradient at the unit's input is needed."""
+    """Differentiate a norm and its convolution; ``beyond`` is whether the gradient at their input is needed."""
     conv = device.layers[unit.conv]
-    _norm_back(device, block, unit, gradient, beyond or conv.updated, batch)
+    _norm_backward(device, block, unit, gradient, beyond or conv.updated, batch)
     yield unit.norm
     if conv.updated:
         _add_convolution(device, unit.conv, gradient, batch)
     yield unit.conv
     if beyond:
-        convolve_back(gradient, conv.weight)
+        convolve_backward(gradient, conv.weight)
 
 
-def _norm_back(
-    device: DeviceImageNetwork, block: Block, unit: Unit, gradient: Planes, pass_on: bool, batch: Batch
+def _norm_backward(
+    device: DeviceImageNetwork, block: Block, unit: Unit, gradient: FeatureMaps, pass_on: bool, batch: Batch
 ) -> None:
-    """Adds the norm's own gradients, then turns g at its output into g at its input if it is to ``pass_on``."""
+    """Accumulate a norm's gradients; with ``pass_on`` turn g at its output into g at its input."""
     layer, statistics = device.layers[unit.norm], batch.trace.statistics[unit.norm]
     stored = batch.trace.stored.pop(unit.norm, None)
-    sums = plane_sums(gradient.array, device.meter)
+    sums = position_sums(gradient.array, device.meter)
     products = None
     if stored is not None:
-        products = plane_products(stored.planes.array, gradient.array, stored.channels, device.meter)
+        products = position_products(stored.maps.array, gradient.array, stored.channels, device.meter)
         _add_norm(device, unit.norm, stored, sums, products, batch)
     if not pass_on:
         return
     if stored is not None and stored.channels is None and products is not None:
         means = group_means(layer.weight, sums, products, gradient.positions)
-        norm_back(gradient, layer.weight, statistics, means, stored.planes)
+        norm_backward(gradient, layer.weight, statistics, means, stored.maps)
         return
-    stored = None  # its memory is free for what is computed again
-    again = partial(
-        normalised_parts,
+    stored = None  # frees its memory for the recomputation
+    recomputed = partial(
+        normalized_parts,
         conv_input(device, block, unit, batch.trace),
         device.layers[unit.conv].weight,
         statistics,
     )
-    means = group_means(layer.weight, sums, part_products(again(), gradient), gradient.positions)
-    norm_back_by_parts(gradient, layer.weight, statistics, means, again())
+    means = group_means(layer.weight, sums, part_products(recomputed(), gradient), gradient.positions)
+    norm_backward_by_parts(gradient, layer.weight, statistics, means, recomputed())
 
 
 def _add_norm(
     device: DeviceImageNetwork, index: int, stored: Stored, sums: FloatArray, products: FloatArray, batch: Batch
 ) -> None:
-    """Adds gamma_bw * gamma_fw * g(w) and gamma_bw * g(b), given the sums over positions that they are sums of."""
+    """Accumulate gamma_bw * gamma_fw * g(w) and gamma_bw * g(b) from sums over the positions [channel, image]."""
     scored = "backward" in device.layers[index].clips
     backward = batch_scores(device, index, "backward", sums) if scored else None
-    biases = _sum(device, batch, index, "bias")
-    weights = _sum(device, batch, index, "weight", stored.channels if batch.alone else None)
+    biases = _accumulator(device, batch, index, "bias")
+    weights = _accumulator(device, batch, index, "weight", stored.channels if batch.alone else None)
     bias_gradient, weight_gradient = np.add.reduce(sums, axis=1), np.add.reduce(products, axis=1)
     if backward is not None:
         bias_gradient *= backward
@@ -206,13 +209,13 @@ def _add_norm(
         weights[stored.channels] += weight_gradient
 
 
-def _add_convolution(device: DeviceImageNetwork, index: int, gradient: Planes, batch: Batch) -> None:
+def _add_convolution(device: DeviceImageNetwork, index: int, gradient: FeatureMaps, batch: Batch) -> None:
     layer, stored = device.layers[index], batch.trace.stored.pop(index)
     scored = "backward" in layer.clips
-    backward = batch_scores(device, index, "backward", plane_sums(gradient.array, device.meter)) if scored else None
+    backward = batch_scores(device, index, "backward", position_sums(gradient.array, device.meter)) if scored else None
     add_weight_gradient(
-        _sum(device, batch, index, "weight", stored.channels if batch.alone else None),
-        stored.planes.array,
+        _accumulator(device, batch, index, "weight", stored.channels if batch.alone else None),
+        stored.maps.array,
         gradient.array,
         layer.weight,
         device.meter,
@@ -221,7 +224,7 @@ def _add_convolution(device: DeviceImageNetwork, index: int, gradient: Planes, b
     )
 
 
-def _sum(
+def _accumulator(
     device: DeviceImageNetwork, batch: Batch, index: int, kind: str, channels: Channels | None = None
 ) -> FloatArray:
     name = f"{device.layers[index].name}.{kind}"

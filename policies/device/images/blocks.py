@@ -1,4 +1,4 @@
-"""Image networks as a device runs them: blocks of convolutions with their norms, forward in the least memory."""
+"""Image networks as a device runs them: blocks of convolutions with their norms, and their forward pass."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 
 from metarl.policies.device.accumulators import Channels
 from metarl.policies.device.images.convolution import convolve
-from metarl.policies.device.images.feature_maps import Planes, empty_planes, pool
-from metarl.policies.device.images.norm import Statistics, normalise, plane_sums, scale_and_shift
+from metarl.policies.device.images.feature_maps import FeatureMaps, empty_feature_maps, pool
+from metarl.policies.device.images.norm import Statistics, normalize, position_sums, scale_and_shift
 from metarl.policies.device.in_place import ActivationBuffer, Bits, FloatArray, blocked_bits, leak, rectify
 from metarl.policies.device.meter import Meter
 from metarl.policies.device.network import DeviceLayer, device_layers
@@ -31,9 +31,9 @@ class Unit(NamedTuple):
 
 @dataclass(frozen=True)
 class Block:
-    """Units one after the other, with activations between them; then the activation and the pooling.
+    """Units one after the other, each with its activation; then the block's pooling.
 
-    A ``shortcut`` takes the block's input, too, and adds to the last unit's output.
+    A ``shortcut`` takes the block's input, too, and is added to the last unit's output before the last activation.
     """
 
     units: tuple[Unit, ...]
@@ -46,40 +46,40 @@ class Block:
 
     @property
     def last(self) -> int:
-        """The index of the last layer, by which the block's activation and pooling are known."""
+        """The index of the last layer, which states the block's last activation and its pooling."""
         return (self.shortcut or self.units[-1]).norm
 
 
 @dataclass(frozen=True)
 class DeviceImageNetwork:
-    """The layers in their order, the last one fully connected, and the memory that all of them work in."""
+    """The layers in their order, as the network states them and as the step updates them, and the memory they share."""
 
     stated: tuple[Layer, ...]
     layers: tuple[DeviceLayer, ...]
     blocks: tuple[Block, ...]
-    parameters: Parameters  # all of them, among them those of the attention modules
-    row: FloatArray
+    parameters: Parameters  # the network's and those of the attention modules
+    row: FloatArray  # working memory for the flags of an activation
     meter: Meter
 
     @property
     def first(self) -> int:
-        """The index of the first updated layer, where the way back ends; the number of layers if none is."""
+        """The index of the first updated layer, where the backward pass ends; the number of layers without any."""
         return next((index for index, layer in enumerate(self.layers) if layer.updated), len(self.layers))
 
 
 class Stored(NamedTuple):
-    """A layer's input as it is kept for its weight gradient, or the channels that attention keeps of it."""
+    """A layer's input, or the channels of it that attention keeps, for its weight gradient."""
 
-    planes: Planes
-    channels: Channels | None  # those kept, None: all
-    scores: FloatArray | None  # gamma of those kept, None: 1
+    maps: FeatureMaps
+    channels: Channels | None  # the kept channels; None: all
+    scores: FloatArray | None  # their gamma; None: 1
 
 
 @dataclass(frozen=True)
 class ImageTrace:
-    """What the forward pass of a batch leaves for the way back, by the index of the layer.
+    """What the forward pass of a batch keeps for the backward pass, by the index of the layer.
 
-    The images are not the device's working memory: a batch in work is copied from them.
+    The images are storage, not working memory: the batch in work is copied from them.
     """
 
     images: FloatArray  # [image, 3, side, side]
@@ -89,18 +89,28 @@ class ImageTrace:
     pooled: dict[int, Bits | None] = field(default_factory=dict)  # of the pooling after the layer
     sides: dict[int, tuple[int, int]] = field(default_factory=dict)  # height and width before that pooling
 
-    def whole(self, index: int) -> Planes | None:
-        """The layer's input if all of it is kept."""
+    def whole(self, index: int) -> FeatureMaps | None:
+        """Return the layer's input if all of it is kept."""
         stored = self.stored.get(index)
-        return stored.planes if stored and stored.channels is None else None
+        return stored.maps if stored and stored.channels is None else None
 
 
 def device_image_network(
     network: ImageNetwork, parameters: Parameters, method: Method, step: int, meter: Meter
 ) -> DeviceImageNetwork:
-    """The network with what the method does to it in inner step ``step``; weights are shared, not copied.
+    """Return a network with what a method does to it in one inner step; weights are shared, not copied.
 
-    ValueError names what a device does not run.
+    Raise ValueError for what a device does not run.
+
+    Args:
+        network: the network.
+        parameters: its parameters, step sizes and attention modules.
+        method: the method.
+        step: the inner step, from 0.
+        meter: the source of memory.
+
+    Returns:
+        The network as the device runs it.
     """
     if network.norm != "group":
         raise ValueError("a device adapts networks with group norm, for batch norm needs all images at once")
@@ -111,104 +121,113 @@ def device_image_network(
 
 
 def blocks_of(layers: tuple[Layer, ...]) -> tuple[Block, ...]:
-    """Return the blocks of a network's layers: each residual block is one, and so is any other unit.
+    """Return the blocks of a network's layers: each residual block, and each unit outside of residual blocks.
 
-    Raise ValueError for layers that a device does not run: it takes units of a convolution and its group norm, pooled
-    where a block ends alone, and then one linear layer.
+    A device runs units of a convolution and its group norm, and one linear layer after them. Pooling ends a block; a
+    shortcut is one unit. Raise ValueError for other layers.
     """
     blocks: list[Block] = []
-    units: list[Unit] = []
-    inside = False  # a residual block
+    units: list[Unit] = []  # of the residual block that has begun
     for index in range(0, len(layers) - 1, 2):
         conv, norm = layers[index : index + 2]
         if (conv.kind, norm.kind) != ("convolution", "group_norm") or conv.activation or conv.pooling:
             raise ValueError(f"a device runs convolutions that a group norm follows, but not {conv.name}, {norm.name}")
-        unit, inside = Unit(index, index + 1), inside or conv.residual == "fork"
-        if norm.residual == "join":
-            if conv.residual != "shortcut":
-                raise ValueError(f"a device runs shortcuts of one convolution, but not the one up to {norm.name}")
+        unit, roles = Unit(index, index + 1), (conv.residual, norm.residual)
+        if roles == ("shortcut", "join") and units:
             blocks.append(Block(tuple(units), unit))
-            units, inside = [], False
-        elif inside:
-            if norm.pooling:
-                raise ValueError(f"a device pools at the end of a residual block, but not after {norm.name}")
-            units.append(unit)
-        else:
+            units = []
+        elif roles not in ((None, None), ("fork", None)) or (units and conv.residual):
+            raise ValueError(f"a device runs shortcuts of one convolution, but not the branches at {conv.name}")
+        elif not units and not conv.residual:
             blocks.append(Block((unit,), None))
+        elif norm.pooling:
+            raise ValueError(f"a device pools at the end of a residual block, but not after {norm.name}")
+        else:
+            units.append(unit)
     if units or layers[-1].kind != "linear":
         raise ValueError(f"a device runs one linear layer after all blocks, but not {layers[-1].name}")
     return tuple(blocks)
 
 
-def load(images: FloatArray, meter: Meter) -> Planes:
-    """The images in memory of their own, as the first layer's input."""
+def load(images: FloatArray, meter: Meter) -> FeatureMaps:
+    """Copy images [image, channel, height, width] into a buffer, as the first layer's input."""
     number, channels, height, width = images.shape
-    planes = empty_planes(meter, (channels, number, height, width))
-    for target, channel in zip(planes.array, range(channels), strict=True):
+    maps = empty_feature_maps(meter, (channels, number, height, width))
+    for target, channel in zip(maps.array, range(channels), strict=True):
         target[:] = images[:, channel]
-    return planes
+    return maps
 
 
-def forward(device: DeviceImageNetwork, trace: ImageTrace) -> Planes:
-    """The last block's output."""
-    planes = load(trace.images, device.meter)
+def forward(device: DeviceImageNetwork, trace: ImageTrace) -> FeatureMaps:
+    """Run the forward pass and return the last block's output; ``trace`` holds what is kept of it."""
+    maps = load(trace.images, device.meter)
     for block in device.blocks:
-        planes = _forward_block(device, block, planes, trace)
-    return planes
+        maps = _forward_block(device, block, maps, trace)
+    return maps
 
 
-def _forward_block(device: DeviceImageNetwork, block: Block, planes: Planes, trace: ImageTrace) -> Planes:
-    source = planes
+def _forward_block(device: DeviceImageNetwork, block: Block, maps: FeatureMaps, trace: ImageTrace) -> FeatureMaps:
+    source = maps
     for unit in block.units:
-        stays = _keep(device, unit.conv, planes, trace) or (planes is source and block.shortcut is not None)
-        planes = convolve(planes, device.layers[unit.conv].weight, in_place=not stays)
-        planes = _forward_norm(device, unit.norm, planes, trace)
+        stays = _keep(device, unit.conv, maps, trace) or (maps is source and block.shortcut is not None)
+        maps = convolve(maps, device.layers[unit.conv].weight, in_place=not stays)
+        maps = _forward_norm(device, unit.norm, maps, trace)
         if unit is not block.units[-1]:
-            activate(device, planes.buffer, unit.norm, trace)
+            activate(device, maps.buffer, unit.norm, trace)
     if block.shortcut:
         stays = _keep(device, block.shortcut.conv, source, trace) or trace.whole(block.first) is source
         other = convolve(source, device.layers[block.shortcut.conv].weight, in_place=not stays)
         other = _forward_norm(device, block.shortcut.norm, other, trace)
-        add(planes, other)
+        add(maps, other)
         other.free()
-    activate(device, planes.buffer, block.last, trace)
+    activate(device, maps.buffer, block.last, trace)
     pooling = device.stated[block.last].pooling
     if pooling:
-        trace.sides[block.last] = planes.shape[2:]
-        trace.pooled[block.last] = pool(planes, pooling, keep=block.last >= device.first)
-    return planes
+        trace.sides[block.last] = maps.shape[2:]
+        trace.pooled[block.last] = pool(maps, pooling, keep=block.last >= device.first)
+    return maps
 
 
-def _forward_norm(device: DeviceImageNetwork, index: int, planes: Planes, trace: ImageTrace) -> Planes:
+def _forward_norm(device: DeviceImageNetwork, index: int, maps: FeatureMaps, trace: ImageTrace) -> FeatureMaps:
     layer = device.layers[index]
-    trace.statistics[index] = normalise(planes)
-    stays = _keep(device, index, planes, trace)
-    return scale_and_shift(planes, layer.weight, layer.bias, in_place=not stays)
+    trace.statistics[index] = normalize(maps)
+    stays = _keep(device, index, maps, trace)
+    return scale_and_shift(maps, layer.weight, layer.bias, in_place=not stays)
 
 
-def _keep(device: DeviceImageNetwork, index: int, planes: Planes, trace: ImageTrace) -> bool:
-    """Keeps what the layer's weight gradient needs of its input; whether the planes themselves have to stay for it."""
+def _keep(device: DeviceImageNetwork, index: int, maps: FeatureMaps, trace: ImageTrace) -> bool:
+    """Keep what a layer's weight gradient needs of its input; return whether the feature maps themselves must stay."""
     layer = device.layers[index]
     if not layer.updated:
         return False
     scores = None
     if layer.chooses_inputs:
-        sums = plane_sums(planes.array, device.meter)
-        np.divide(sums, planes.positions, out=sums)
+        sums = position_sums(maps.array, device.meter)
+        np.divide(sums, maps.positions, out=sums)
         scores = batch_scores(device, index, "forward", sums)
         channels = device.meter.count(np.array(np.flatnonzero(scores)))
         if len(channels) < len(scores):
-            kept = empty_planes(device.meter, (len(channels), *planes.shape[1:]))
+            kept = empty_feature_maps(device.meter, (len(channels), *maps.shape[1:]))
             for target, channel in zip(kept.array, channels, strict=True):
-                target[:] = planes.array[channel]
+                target[:] = maps.array[channel]
             trace.stored[index] = Stored(kept, channels, device.meter.count(scores[channels]))
             return False
-    trace.stored[index] = Stored(planes, None, scores)
+    trace.stored[index] = Stored(maps, None, scores)
     return True
 
 
 def batch_scores(device: DeviceImageNetwork, index: int, side: str, summary: FloatArray) -> FloatArray:
-    """gamma [channel], shared by the batch, from what attention sees of its images [channel, image]."""
+    """Return the scores gamma [channel] that the images of a batch share.
+
+    Args:
+        device: the network.
+        index: the layer's index.
+        side: ``forward`` or ``backward``.
+        summary: the means or sums over the positions [channel, image] that the attention module takes.
+
+    Returns:
+        The scores [channel].
+    """
     by_image = device.meter.empty(summary.shape[1], summary.shape[0])
     by_image[:] = summary.T
     score_channels(device.layers[index], device.parameters, side, by_image, device.meter)
@@ -216,7 +235,14 @@ def batch_scores(device: DeviceImageNetwork, index: int, side: str, summary: Flo
 
 
 def activate(device: DeviceImageNetwork, buffer: ActivationBuffer, index: int, trace: ImageTrace | None = None) -> None:
-    """Apply the activation after a norm; its bits stay in ``trace`` from the first updated layer on."""
+    """Apply the activation after a norm in place; with a ``trace``, keep its bits from the first updated layer on.
+
+    Args:
+        device: the network.
+        buffer: the norm's output.
+        index: the norm's index.
+        trace: what the backward pass needs; None in a recomputation, which keeps nothing.
+    """
     layer = device.stated[index]
     if layer.activation is None:
         return
@@ -228,6 +254,6 @@ def activate(device: DeviceImageNetwork, buffer: ActivationBuffer, index: int, t
         rectify(buffer)
 
 
-def add(planes: Planes, other: Planes) -> None:
-    """The sum, in the memory of the first."""
-    np.add(planes.buffer.words, other.buffer.words, out=planes.buffer.words)
+def add(maps: FeatureMaps, other: FeatureMaps) -> None:
+    """Add the second tensor to the first, in place."""
+    np.add(maps.buffer.words, other.buffer.words, out=maps.buffer.words)

@@ -1,8 +1,8 @@
-"""Convolutions of stride 1 that keep height and width, forward and back, a few positions of one image at a time.
+"""Convolutions of stride 1 that keep height and width, forward and backward, a few positions of an image at a time.
 
-The windows around these are laid out as the columns of a matrix, so that every product is one of matrices. The output
-overwrites the input where that is not kept: rows are read before others are written in their place, and what the next
-rows still need of them is put aside.
+The windows around the positions are laid out as the columns of a matrix, so that every product is a matrix product. The
+output overwrites the input unless the input is kept: rows are read before they are overwritten, and a copy remains of
+what the next rows still need.
 """
 
 from __future__ import annotations
@@ -15,37 +15,37 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from metarl.policies.device.accumulators import Channels
-from metarl.policies.device.images.feature_maps import Planes, empty_planes
+from metarl.policies.device.images.feature_maps import FeatureMaps, empty_feature_maps
 from metarl.policies.device.in_place import FloatArray
 from metarl.policies.device.meter import Meter
 
-# The room for positions in work: this part of the larger of input and output, or what a few of them need.
+# The memory for the positions in work: this share of the larger of input and output, or enough for a few positions.
 _WORK_SHARE = 1 / 32
 _FEW = 16
 
 
 class Place(NamedTuple):
-    """Some rows of one image, or a part of one row."""
+    """Positions: some rows of one image, or a part of one row."""
 
     image: int
     rows: slice
     columns: slice
 
-    def of(self, planes: FloatArray) -> FloatArray:
-        """The place in planes [channel, image, height, width]: [channel, position], a view."""
-        part = planes[:, self.image, self.rows, self.columns]
+    def of(self, maps: FloatArray) -> FloatArray:
+        """Return the positions [channel, position] of feature maps [channel, image, height, width] as a view."""
+        part = maps[:, self.image, self.rows, self.columns]
         return part.reshape(len(part), -1)
 
 
 class Windows(NamedTuple):
-    """What a convolution sees of its input at a place."""
+    """The windows of a convolution's input around some positions."""
 
     place: Place
     matrix: FloatArray  # [input channel * kernel * kernel, position]
 
 
-def convolve(source: Planes, weight: FloatArray, in_place: bool) -> Planes:
-    """y = w * x for a weight [output, input, kernel, kernel]; ``in_place``, in the memory of x."""
+def convolve(source: FeatureMaps, weight: FloatArray, in_place: bool) -> FeatureMaps:
+    """Return y = w * x for a weight [output, input, kernel, kernel], in the buffer of x if ``in_place``."""
     outputs = len(weight)
     shape = (outputs, *source.shape[1:])
     array = source.array
@@ -53,7 +53,7 @@ def convolve(source: Planes, weight: FloatArray, in_place: bool) -> Planes:
         room = source.room_for(outputs)
         array, target, output = room[: source.shape[0]], source, room
     else:
-        target = empty_planes(source.meter, shape)
+        target = empty_feature_maps(source.meter, shape)
         output = target.array
     matrix = weight.reshape(outputs, -1)
     for place, seen in windows(array, weight, source.meter):
@@ -65,8 +65,8 @@ def convolve(source: Planes, weight: FloatArray, in_place: bool) -> Planes:
     return target
 
 
-def convolve_back(gradient: Planes, weight: FloatArray) -> None:
-    """g(x) from g(y), in its memory."""
+def convolve_backward(gradient: FeatureMaps, weight: FloatArray) -> None:
+    """Turn the gradient g(y) at a convolution's output into g(x) at its input, in the same buffer."""
     outputs, inputs, kernel, _ = weight.shape
     pad = kernel // 2
     room = gradient.room_for(inputs)
@@ -109,10 +109,16 @@ def add_weight_gradient(
     channels: Channels | None = None,
     scores: tuple[FloatArray | None, FloatArray | None] = (None, None),
 ) -> None:
-    """Adds gamma_bw[o] * gamma_fw[c] * dL/dw[o, c] to ``total`` [output, input, kernel, kernel].
+    """Add gamma_bw[o] * gamma_fw[c] * dL/dw[o, c] to an accumulator.
 
-    ``inputs`` and ``gradient`` are x and g(y) [channel, image, height, width]; of x those ``channels`` of ``total``
-    alone, or without them all. ``scores`` are gamma_fw of the channels of ``inputs`` and gamma_bw; None is 1.
+    Args:
+        total: the accumulator [output, input, kernel, kernel].
+        inputs: some or all channels of x [kept channel, image, height, width].
+        gradient: g(y) [channel, image, height, width].
+        weight: w, for its shape.
+        meter: the source of memory.
+        channels: the input channels of ``total`` that ``inputs`` holds; None if it holds all of them.
+        scores: gamma_fw of the channels of ``inputs``, and gamma_bw; None for 1.
     """
     forward, backward = scores
     area, count = weight.shape[2] ** 2, len(inputs)
@@ -141,10 +147,15 @@ def add_weight_gradient(
 
 
 def windows(source: FloatArray, weight: FloatArray, meter: Meter, staged: int = 0) -> Iterator[Windows]:
-    """The windows of [channel, image, height, width], image by image from the top to the bottom.
+    """Yield the windows of feature maps, image by image from top to bottom.
 
-    What was yielded may be overwritten, and all rows above: it is not read again. ``staged`` numbers per position are
-    what the caller needs for the places in work.
+    What was yielded and all rows above may be overwritten: they are not read again.
+
+    Args:
+        source: the feature maps [channel, image, height, width].
+        weight: the convolution's weight [output, input, kernel, kernel], for its shape.
+        meter: the source of memory.
+        staged: numbers per position that the caller keeps of the positions in work.
     """
     channels, images, height, width = source.shape
     kernel = weight.shape[2]
@@ -176,7 +187,7 @@ def _places(image: int, start: int, rows: int, width: int, part: int) -> Iterato
 
 
 def _in_work(weight: FloatArray, tensor: FloatArray, staged: int) -> tuple[int, int]:
-    """How many rows, or which even part of one row; ``tensor`` [channel, image, height, width] says their size."""
+    """Return the rows in work and their columns: some whole rows, or an even number of columns of one row."""
     outputs, inputs, kernel, _ = weight.shape
     images, height, width = tensor.shape[1:]
     share = _WORK_SHARE * max(outputs, inputs) * images * height * width

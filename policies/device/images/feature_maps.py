@@ -1,8 +1,8 @@
-"""Tensors of images that travel through a network in memory exactly as large as what is in it.
+"""Feature maps in an activation buffer that is exactly as large as what is in it.
 
-They are [channel, image, height, width]: a layer that keeps height and width keeps every plane in its place, however
-many channels it adds or leaves out. What changes the size of the planes moves them within their memory, which the
-allocator then lengthens or cuts off.
+They are [channel, image, height, width]: a layer that keeps height and width keeps every map in its place, however many
+channels it adds or removes. Pooling changes the size of the maps and moves them within the buffer, which the allocator
+then lengthens or shortens.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))  # of a pooling window, in the order
 
 
 @dataclass
-class Planes:
-    """A tensor [channel, image, height, width] and its memory."""
+class FeatureMaps:
+    """A tensor [channel, image, height, width] and the buffer that holds it."""
 
     meter: Meter
     memory: FloatArray  # [word]
@@ -32,88 +32,96 @@ class Planes:
 
     @property
     def array(self) -> FloatArray:
-        """A view, which must not outlive the next change of the shape."""
+        """The tensor as a view, which must not outlive the next change of the shape."""
         return self.memory[: math.prod(self.shape)].reshape(self.shape)
 
     @property
     def buffer(self) -> ActivationBuffer:
-        """The same tensor as one row."""
+        """The tensor as one row."""
         return ActivationBuffer(self.memory, 1, math.prod(self.shape))
 
     @property
     def positions(self) -> int:
-        """Of one plane."""
+        """Height times width of a map."""
         return self.shape[2] * self.shape[3]
 
     def room_for(self, channels: int) -> FloatArray:
-        """A view [channel, ...] of memory that has been made large enough for so many channels beside those there."""
+        """Make the memory large enough for ``channels`` beside those in it; return a view [channel, ...] of it."""
         rows = max(channels, self.shape[0])
         if rows * math.prod(self.shape[1:]) > len(self.memory):
             self.meter.resize(self.memory, rows * math.prod(self.shape[1:]))
         return self.memory[: rows * math.prod(self.shape[1:])].reshape(rows, *self.shape[1:])
 
     def become(self, shape: Shape) -> None:
-        """The first words of the memory are a tensor of that shape now; the rest is given back, or added."""
+        """Take the first words of the memory as a tensor of another shape; free the rest, or lengthen the memory."""
         self.shape = shape
         if len(self.memory) != math.prod(shape):
             self.meter.resize(self.memory, math.prod(shape))
 
     def free(self) -> None:
-        """Gives the memory back, whoever still knows of the tensor."""
+        """Free the memory, even if the object is still referenced."""
         self.become((0, 0, 0, 0))
 
-    def copy(self) -> Planes:
-        copied = empty_planes(self.meter, self.shape)
+    def copy(self) -> FeatureMaps:
+        """Return the same tensor in a buffer of its own."""
+        copied = empty_feature_maps(self.meter, self.shape)
         copied.memory[:] = self.buffer.words
         return copied
 
 
-def empty_planes(meter: Meter, shape: Shape) -> Planes:
-    """Planes in new memory."""
-    return Planes(meter, meter.empty(math.prod(shape)), shape)
+def empty_feature_maps(meter: Meter, shape: Shape) -> FeatureMaps:
+    """Return uninitialized feature maps in new memory."""
+    return FeatureMaps(meter, meter.empty(math.prod(shape)), shape)
 
 
-def pool(planes: Planes, pooling: Pooling, keep: bool) -> Bits | None:
-    """2x2 pooling, in the planes' own memory. Two bits per maximum, if ``keep``, say which corner it came from."""
-    meter, (channels, images, height, width) = planes.meter, planes.shape
+def pool(maps: FeatureMaps, pooling: Pooling, keep: bool) -> Bits | None:
+    """Pool 2x2 windows in the maps' own memory; with ``keep`` return two bits per maximum, the corner it came from."""
+    meter, (channels, images, height, width) = maps.meter, maps.shape
     small = height // 2, width // 2
     count = small[0] * small[1]
-    plane = meter.empty(*small)
+    feature_map = meter.empty(*small)
     greater = meter.count(np.empty(small, np.bool_))
     corner = meter.count(np.zeros(-(-count // 4) * 4, np.uint8))
     bits = meter.count(np.empty((channels * images, len(corner) // 4), np.uint8)) if keep and pooling == "max" else None
-    old, new = planes.memory, planes.memory[: channels * images * count].reshape(-1, *small)
+    old, new = maps.memory, maps.memory[: channels * images * count].reshape(-1, *small)
     for index in range(channels * images):
         windows = _windows(old[index * height * width :][: height * width].reshape(height, width))
-        np.copyto(plane, next(windows))
+        np.copyto(feature_map, next(windows))
         corner[:] = 0
         for number, values in enumerate(windows, start=1):
             if pooling == "average":
-                np.add(plane, values, out=plane)
+                np.add(feature_map, values, out=feature_map)
                 continue
-            np.greater(values, plane, out=greater)
-            np.copyto(plane, values, where=greater)
+            np.greater(values, feature_map, out=greater)
+            np.copyto(feature_map, values, where=greater)
             np.copyto(corner[:count].reshape(small), number, where=greater)
         if pooling == "average":
-            np.multiply(plane, 0.25, out=plane)
+            np.multiply(feature_map, 0.25, out=feature_map)
         if bits is not None:
             np.matmul(corner.reshape(-1, 4), _PLACES, out=bits[index])
-        new[index] = plane
+        new[index] = feature_map
     del old, new, windows
-    planes.become((channels, images, *small))
+    maps.become((channels, images, *small))
     return bits
 
 
-def unpool(gradient: Planes, height: int, width: int, bits: Bits | None) -> None:
-    """The gradient before the pooling, in the memory of the gradient behind it, which grows."""
+def pool_backward(gradient: FeatureMaps, height: int, width: int, bits: Bits | None) -> None:
+    """Turn the gradient at a pooling's output into the gradient at its input, in the same buffer, which grows.
+
+    Args:
+        gradient: the gradient [channel, image, height // 2, width // 2] at the output; at the input afterwards.
+        height: of the feature maps before the pooling.
+        width: of the feature maps before the pooling.
+        bits: the corners that ``pool`` kept of maxima; None for average pooling.
+    """
     meter, (channels, images, *small) = gradient.meter, gradient.shape
     count = small[0] * small[1]
-    plane, selected = meter.empty(*small), meter.count(np.empty(small, np.bool_))
+    feature_map, selected = meter.empty(*small), meter.count(np.empty(small, np.bool_))
     corner = meter.count(np.empty((-(-count // 4), 4), np.uint8))
     gradient.become((channels, images, height, width))
     words = gradient.memory
     for index in reversed(range(channels * images)):
-        plane[:] = words[index * count :][:count].reshape(small)
+        feature_map[:] = words[index * count :][:count].reshape(small)
         full = words[index * height * width :][: height * width].reshape(height, width)
         full[:] = 0
         if bits is not None:
@@ -121,16 +129,21 @@ def unpool(gradient: Planes, height: int, width: int, bits: Bits | None) -> None
             np.bitwise_and(corner, 3, out=corner)
         for number, window in enumerate(_windows(full)):
             if bits is None:
-                np.multiply(plane, 0.25, out=window)
+                np.multiply(feature_map, 0.25, out=window)
             else:
                 np.equal(corner.reshape(-1)[:count].reshape(small), number, out=selected)
-                np.multiply(plane, selected, out=window)
+                np.multiply(feature_map, selected, out=window)
 
 
 def pool_row(values: FloatArray, row: int, left: int, pooled: FloatArray, pooling: Pooling) -> None:
-    """Enters a part [channel, width] of an image's row, from the even column ``left`` on, into its pooled image.
+    """Pool a part of one row into an image's pooled feature maps; rows must come in their order.
 
-    Rows must come in their order.
+    Args:
+        values: the part [channel, width], overwritten for average pooling.
+        row: the row's number in the image.
+        left: the part's first column, an even number.
+        pooled: the pooled feature maps [channel, height // 2, width // 2] so far.
+        pooling: ``max`` or ``average``.
     """
     if row // 2 >= pooled.shape[1]:
         return
@@ -148,11 +161,11 @@ def pool_row(values: FloatArray, row: int, left: int, pooled: FloatArray, poolin
             np.add(target, of_corner, out=target)
 
 
-def _windows(plane: FloatArray) -> Iterator[FloatArray]:
-    """Views [pooled height, pooled width] of the corners of all pooling windows."""
-    height, width = plane.shape[0] // 2 * 2, plane.shape[1] // 2 * 2
+def _windows(feature_map: FloatArray) -> Iterator[FloatArray]:
+    """Yield, for each corner of the pooling windows, its numbers as a view [pooled height, pooled width]."""
+    height, width = feature_map.shape[0] // 2 * 2, feature_map.shape[1] // 2 * 2
     for row, column in _CORNERS:
-        yield plane[row:height:2, column:width:2]
+        yield feature_map[row:height:2, column:width:2]
 
 
 _PLACES = np.array([1, 4, 16, 64], np.uint8)

@@ -1,7 +1,7 @@
-"""What a device computes again instead of keeping it: the inputs of convolutions, for the normalised inputs after them.
+"""Recomputation: the inputs of convolutions that a device does not keep, for the normalized inputs after them.
 
-A norm passes a gradient on by its whole normalised input, also where no, or not every, channel of it is kept. It starts
-from the nearest convolution whose whole input is kept, or from the images.
+A norm's backward pass needs its whole normalized input, also where none or only some of its channels are kept.
+Recomputation starts from the nearest convolution whose whole input is kept, or from the images.
 """
 
 from __future__ import annotations
@@ -12,30 +12,41 @@ import numpy as np
 
 from metarl.policies.device.images.blocks import Block, DeviceImageNetwork, ImageTrace, Unit, activate, load
 from metarl.policies.device.images.convolution import convolve
-from metarl.policies.device.images.feature_maps import Planes, empty_planes, pool, pool_row
-from metarl.policies.device.images.norm import NormalisedPart, normalise, normalised_parts, scale_and_shift
+from metarl.policies.device.images.feature_maps import FeatureMaps, empty_feature_maps, pool, pool_row
+from metarl.policies.device.images.norm import NormalizedPart, normalize, normalized_parts, scale_and_shift
 from metarl.policies.device.in_place import ActivationBuffer
 from metarl.policies.networks.layers import Pooling
 
 
 def conv_input(
-    device: DeviceImageNetwork, block: Block, unit: Unit, trace: ImageTrace, block_input: Planes | None = None
-) -> Planes:
-    """The input of a unit's convolution, to be left as it is: it may be one that is kept, or ``block_input``."""
+    device: DeviceImageNetwork, block: Block, unit: Unit, trace: ImageTrace, block_input: FeatureMaps | None = None
+) -> FeatureMaps:
+    """Return the input of a unit's convolution, which must not be changed: it may be kept, or be ``block_input``.
+
+    Args:
+        device: the network.
+        block: the block of the unit.
+        unit: one of its units, or its shortcut.
+        trace: what the forward pass has kept.
+        block_input: the block's input where it is at hand; otherwise it is recomputed if it is not kept.
+
+    Returns:
+        The input.
+    """
     chain = (*block.units[: block.units.index(unit)], unit) if unit in block.units else (unit,)
     for start in reversed(range(len(chain))):
-        planes = trace.whole(chain[start].conv)
-        if planes is not None:
+        maps = trace.whole(chain[start].conv)
+        if maps is not None:
             break
     else:
-        planes = block_input or _block_input(device, block, trace)
+        maps = block_input or _block_input(device, block, trace)
     for number, each in enumerate(chain[start:-1]):
-        planes = _unit_output(device, each, planes, in_place=number > 0)
-        activate(device, planes.buffer, each.norm)
-    return planes
+        maps = _unit_output(device, each, maps, in_place=number > 0)
+        activate(device, maps.buffer, each.norm)
+    return maps
 
 
-def _block_input(device: DeviceImageNetwork, block: Block, trace: ImageTrace) -> Planes:
+def _block_input(device: DeviceImageNetwork, block: Block, trace: ImageTrace) -> FeatureMaps:
     for unit in (block.units[0], block.shortcut):
         kept = trace.whole(unit.conv) if unit else None
         if kept is not None:
@@ -46,30 +57,32 @@ def _block_input(device: DeviceImageNetwork, block: Block, trace: ImageTrace) ->
     return _block_output(device, device.blocks[position - 1], trace)
 
 
-def _block_output(device: DeviceImageNetwork, block: Block, trace: ImageTrace) -> Planes:
+def _block_output(device: DeviceImageNetwork, block: Block, trace: ImageTrace) -> FeatureMaps:
     source, last, pooling = _block_input(device, block, trace), block.units[-1], device.stated[block.last].pooling
     if block.shortcut is None and pooling:
         return _pooled(device, last, source, trace, pooling)
-    planes = conv_input(device, block, last, trace, source)
-    stays = trace.whole(last.conv) is not None or (planes is source and block.shortcut is not None)
-    planes = _unit_output(device, last, planes, in_place=not stays)
+    maps = conv_input(device, block, last, trace, source)
+    stays = trace.whole(last.conv) is not None or (maps is source and block.shortcut is not None)
+    maps = _unit_output(device, last, maps, in_place=not stays)
     if block.shortcut:
-        array = planes.array
+        array = maps.array
         for place, values in _affine_parts(device, block.shortcut, source, trace):
             part = place.of(array)
             np.add(part, values, out=part)
         del array, part
-    activate(device, planes.buffer, block.last)
+    activate(device, maps.buffer, block.last)
     if pooling:
-        pool(planes, pooling, keep=False)
-    return planes
+        pool(maps, pooling, keep=False)
+    return maps
 
 
-def _pooled(device: DeviceImageNetwork, unit: Unit, source: Planes, trace: ImageTrace, pooling: Pooling) -> Planes:
-    """The output of a block of one unit: pooled on the way, for before the pooling it is large."""
+def _pooled(
+    device: DeviceImageNetwork, unit: Unit, source: FeatureMaps, trace: ImageTrace, pooling: Pooling
+) -> FeatureMaps:
+    """Return the output of a block of one unit, pooled part by part: before the pooling it would be large."""
     _, images, height, width = source.shape
     channels = len(device.layers[unit.norm].weight)
-    output = empty_planes(device.meter, (channels, images, height // 2, width // 2))
+    output = empty_feature_maps(device.meter, (channels, images, height // 2, width // 2))
     for place, values in _affine_parts(device, unit, source, trace):
         activate(device, ActivationBuffer(values.reshape(-1), 1, values.size), unit.norm)
         rows = range(place.rows.start, place.rows.stop)
@@ -78,20 +91,20 @@ def _pooled(device: DeviceImageNetwork, unit: Unit, source: Planes, trace: Image
     return output
 
 
-def _unit_output(device: DeviceImageNetwork, unit: Unit, source: Planes, in_place: bool) -> Planes:
-    """Before the activation."""
-    planes = convolve(source, device.layers[unit.conv].weight, in_place)
-    normalise(planes)
+def _unit_output(device: DeviceImageNetwork, unit: Unit, source: FeatureMaps, in_place: bool) -> FeatureMaps:
+    """Return a unit's output before the activation."""
+    maps = convolve(source, device.layers[unit.conv].weight, in_place)
+    normalize(maps)
     layer = device.layers[unit.norm]
-    return scale_and_shift(planes, layer.weight, layer.bias, in_place=True)
+    return scale_and_shift(maps, layer.weight, layer.bias, in_place=True)
 
 
 def _affine_parts(
-    device: DeviceImageNetwork, unit: Unit, source: Planes, trace: ImageTrace
-) -> Iterator[NormalisedPart]:
-    """A unit's output before the activation, a few positions at a time."""
+    device: DeviceImageNetwork, unit: Unit, source: FeatureMaps, trace: ImageTrace
+) -> Iterator[NormalizedPart]:
+    """Yield a unit's output before the activation, a few positions at a time."""
     conv, layer = device.layers[unit.conv], device.layers[unit.norm]
-    for part in normalised_parts(source, conv.weight, trace.statistics[unit.norm]):
+    for part in normalized_parts(source, conv.weight, trace.statistics[unit.norm]):
         np.multiply(part.values, layer.weight[:, None], out=part.values)
         np.add(part.values, layer.bias[:, None], out=part.values)
         yield part

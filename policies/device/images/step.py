@@ -1,13 +1,13 @@
 """One inner step of an image network on a device: the training's step in megabytes (p-Meta, Sec. 3.2, 3.3 and 3.5).
 
-Images are worked through one by one, or a few at a time, and their gradients added up. Kept for the way back are the
-inputs of those layers alone whose step size is not zero, of group norms the normalised inputs; of them only the
-channels that attention scores above zero; one bit per (leaky) ReLU and two bits per maximum of a pooling. The way back
-ends at the first such layer. Everything else travels in the memory of what it replaces (``feature_maps``).
+Images are processed one by one, or a few at a time, and their gradients accumulated. The forward pass keeps the inputs
+of only those layers whose step size is not zero (of group norms the normalized inputs), and of these inputs only the
+channels that attention scores above zero; besides one bit per (leaky) ReLU and two bits per maximum of a pooling. The
+backward pass ends at the first updated layer. All else shares one activation buffer (``feature_maps``).
 
-A norm's way back takes its whole normalised input. If that is not kept, it is computed again from the images or the
-nearest input that is kept (``recomputation``): more operations for the memory that p-Meta's model
-tells. The images, like the weights, are storage and not counted; the batch in work is copied from it.
+A norm's backward pass needs its whole normalized input. If it is not kept, it is recomputed from the images or the
+nearest input that is kept (``recomputation``): more operations for the memory of p-Meta's model. The images, like the
+weights, are storage and not counted; the batch in work is copied from them.
 """
 
 from __future__ import annotations
@@ -40,11 +40,23 @@ def device_image_step(
     images_at_once: int = 1,
     meter: Meter | None = None,
 ) -> Parameters:
-    """w_l - alpha_l^k * gamma_l * dL/dw_l with the cross-entropy, k = ``step`` (p-Meta, eqs. 6 and 14).
+    """Return w_l - alpha_l^k * gamma_l * dL/dw_l for the cross-entropy L (p-Meta, eqs. 6 and 14).
 
-    ``images`` are [image, 3, side, side] with ``labels`` [image]; ``images_at_once`` of them share their attention
-    scores. ``meter`` tells afterwards what memory it took. The result is that of the training's inner step up to the
-    rounding of float32. ValueError for batch norm, and for ablations that do more than weigh gradients.
+    The result is that of the training's inner step up to the rounding of float32. Raise ValueError for batch norm, for
+    layers that a device does not run, and for ablations that do more than weigh gradients.
+
+    Args:
+        network: the network.
+        parameters: its parameters, step sizes and attention modules.
+        method: the method.
+        step: the inner step k, from 0.
+        images: the support set [image, 3, side, side].
+        labels: their classes [image].
+        images_at_once: images per batch, which share their attention scores.
+        meter: measures the memory of the step.
+
+    Returns:
+        All parameters, those of the updated layers changed.
     """
     number = len(labels)
     assert images.shape == (number, 3, network.side, network.side) and images_at_once >= 1
@@ -68,6 +80,7 @@ def device_image_step(
 
 @contextmanager
 def _small_buffers() -> Iterator[None]:
+    """Set the size of NumPy's hidden buffers for a block of code."""
     before = np.setbufsize(_BUFFER)
     try:
         yield

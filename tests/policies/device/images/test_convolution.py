@@ -7,17 +7,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from metarl.policies.device.accumulators import accumulator, updated_layer
-from metarl.policies.device.images.convolution import add_weight_gradient, convolve, convolve_back
-from metarl.policies.device.images.feature_maps import Planes, empty_planes, pool, pool_row, unpool
+from metarl.policies.device.images.convolution import add_weight_gradient, convolve, convolve_backward
+from metarl.policies.device.images.feature_maps import FeatureMaps, empty_feature_maps, pool, pool_backward, pool_row
 from metarl.policies.device.images.norm import (
     group_means,
-    norm_back,
-    norm_back_by_parts,
-    normalise,
-    normalised_parts,
+    norm_backward,
+    norm_backward_by_parts,
+    normalize,
+    normalized_parts,
     part_products,
-    plane_products,
-    plane_sums,
+    position_products,
+    position_sums,
     scale_and_shift,
 )
 from metarl.policies.device.meter import Meter
@@ -31,18 +31,18 @@ def random(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def planes_of(tensor: Tensor, meter: Meter | None = None) -> Planes:
+def feature_maps_of(tensor: Tensor, meter: Meter | None = None) -> FeatureMaps:
     """[image, channel, height, width], as PyTorch has it, channel first."""
     by_channel = tensor.transpose(0, 1)
-    planes = empty_planes(meter or Meter(), tuple(by_channel.shape))
-    planes.array[:] = by_channel.numpy()
-    return planes
+    maps = empty_feature_maps(meter or Meter(), tuple(by_channel.shape))
+    maps.array[:] = by_channel.numpy()
+    return maps
 
 
-def assert_equals(planes: Planes, expected: Tensor, scale: float = 1.0) -> None:
-    found = torch.from_numpy(planes.array.copy()).transpose(0, 1)
+def assert_equals(maps: FeatureMaps, expected: Tensor, scale: float = 1.0) -> None:
+    found = torch.from_numpy(maps.array.copy()).transpose(0, 1)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5 * scale)
-    assert planes.memory.size == expected.numel(), "the memory is as large as the tensor"
+    assert maps.memory.size == expected.numel(), "the memory is as large as the tensor"
 
 
 @pytest.mark.parametrize("in_place", [True, False])
@@ -55,7 +55,7 @@ def test_a_convolution(size, channels, kernel, in_place) -> None:
         random(images, channels[0], height, width),
         random(channels[1], channels[0], kernel, kernel, seed=1),
     )
-    source = planes_of(inputs)
+    source = feature_maps_of(inputs)
     output = convolve(source, weight.numpy(), in_place)
     assert_equals(output, functional.conv2d(inputs, weight, padding=kernel // 2), scale=10)
     assert output is source if in_place else True
@@ -73,10 +73,14 @@ def test_a_convolutions_gradients(size, channels, kernel) -> None:
     output = functional.conv2d(inputs, weight, padding=kernel // 2)
     at_output = random(*output.shape, seed=2)
     at_inputs, at_weight = torch.autograd.grad(output, [inputs, weight], at_output)
-    gradient, source, total = planes_of(at_output), planes_of(inputs.detach()), np.ones(weight.shape, np.float32)
+    gradient, source, total = (
+        feature_maps_of(at_output),
+        feature_maps_of(inputs.detach()),
+        np.ones(weight.shape, np.float32),
+    )
     add_weight_gradient(total, source.array, gradient.array, weight.detach().numpy(), Meter())
     torch.testing.assert_close(torch.from_numpy(total) - 1, at_weight, rtol=1e-4, atol=1e-3)
-    convolve_back(gradient, weight.detach().numpy())
+    convolve_backward(gradient, weight.detach().numpy())
     assert_equals(gradient, at_inputs, scale=10)
 
 
@@ -87,7 +91,7 @@ def test_a_weight_gradient_of_some_channels() -> None:
         inputs * forward[:, None, None], weight.shape, at_output * backward[:, None, None], padding=1
     )
     channels = np.flatnonzero(forward.numpy())
-    source, gradient = planes_of(inputs[:, channels]), planes_of(at_output)
+    source, gradient = feature_maps_of(inputs[:, channels]), feature_maps_of(at_output)
     scores = forward[channels].numpy(), backward.numpy()
     total, compact = np.ones(weight.shape, np.float32), np.ones((8, 3, 3, 3), np.float32)
     add_weight_gradient(total, source.array, gradient.array, weight.numpy(), Meter(), channels, scores)
@@ -100,8 +104,8 @@ def test_a_weight_gradient_of_some_channels() -> None:
 def test_a_convolution_takes_little_beside_its_tensor(size) -> None:
     images, height, width = size
     meter = Meter()
-    planes = planes_of(random(images, 8, height, width), meter)
-    convolve(planes, random(16, 8, 3, 3).numpy(), in_place=True)
+    maps = feature_maps_of(random(images, 8, height, width), meter)
+    convolve(maps, random(16, 8, 3, 3).numpy(), in_place=True)
     three_rows, windows = 3 * 8 * (width + 2), 8 * 9 * min(16, width)
     largest = 16 * images * height * width
     assert 4 * largest < meter.peak <= 4 * (largest + max(three_rows + windows, 4 * largest // 32))
@@ -118,21 +122,21 @@ def test_a_norm_and_its_gradients(size) -> None:
     at_inputs, at_weight, at_bias = torch.autograd.grad(output, [inputs, weight, bias], at_output)
 
     meter, scales = Meter(), weight.detach().numpy()
-    normalised = planes_of(inputs.detach())
-    statistics = normalise(normalised)
-    assert_equals(scale_and_shift(normalised, scales, bias.detach().numpy(), in_place=False), output.detach())
-    by_planes, by_parts = planes_of(at_output), planes_of(at_output)
-    sums = plane_sums(by_planes.array, meter)
-    products = plane_products(normalised.array, by_planes.array, None, meter)
+    normalized = feature_maps_of(inputs.detach())
+    statistics = normalize(normalized)
+    assert_equals(scale_and_shift(normalized, scales, bias.detach().numpy(), in_place=False), output.detach())
+    by_planes, by_parts = feature_maps_of(at_output), feature_maps_of(at_output)
+    sums = position_sums(by_planes.array, meter)
+    products = position_products(normalized.array, by_planes.array, None, meter)
     torch.testing.assert_close(torch.from_numpy(products.sum(axis=1)), at_weight, rtol=1e-4, atol=1e-3)
     torch.testing.assert_close(torch.from_numpy(sums.sum(axis=1)), at_bias, rtol=1e-4, atol=1e-3)
 
-    source = planes_of(conv_input)
-    again = part_products(normalised_parts(source, kernel.numpy(), statistics), by_parts)
+    source = feature_maps_of(conv_input)
+    again = part_products(normalized_parts(source, kernel.numpy(), statistics), by_parts)
     np.testing.assert_allclose(again, products, rtol=1e-4, atol=1e-3)
     means = group_means(scales, sums, products, height * width)
-    norm_back(by_planes, scales, statistics, means, normalised)
-    norm_back_by_parts(by_parts, scales, statistics, means, normalised_parts(source, kernel.numpy(), statistics))
+    norm_backward(by_planes, scales, statistics, means, normalized)
+    norm_backward_by_parts(by_parts, scales, statistics, means, normalized_parts(source, kernel.numpy(), statistics))
     for gradient in (by_planes, by_parts):
         assert_equals(gradient, at_inputs)
 
@@ -144,11 +148,11 @@ def test_a_pooling_and_its_gradient(size, pooling) -> None:
     inputs = functional.relu(random(images, 3, height, width)).requires_grad_()  # with ties at zero
     output = (functional.max_pool2d if pooling == "max" else functional.avg_pool2d)(inputs, 2)
     at_output = random(*output.shape, seed=1)
-    planes, gradient = planes_of(inputs.detach()), planes_of(at_output)
-    bits = pool(planes, pooling, keep=True)
-    assert_equals(planes, output.detach())
+    maps, gradient = feature_maps_of(inputs.detach()), feature_maps_of(at_output)
+    bits = pool(maps, pooling, keep=True)
+    assert_equals(maps, output.detach())
     assert (bits is None) == (pooling == "average")
-    unpool(gradient, height, width, bits)
+    pool_backward(gradient, height, width, bits)
     assert_equals(gradient, torch.autograd.grad(output, inputs, at_output)[0])
 
 

@@ -66,7 +66,7 @@ def assert_same(adapted: Parameters, expected: Parameters, before: Parameters) -
 def test_equals_the_training(name: str, method: str, chosen: str, at_once: int) -> None:
     network = NETWORKS[name]
     # Among those left are norms without their convolutions, the other way round, and neither: all ways to come by the
-    # normalised input that a gradient passes.
+    # normalized input that a gradient passes.
     frozen = (
         () if chosen == "all" else [layer for index, layer in enumerate(network.layer_names) if index % 5 not in (1, 2)]
     )
