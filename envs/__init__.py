@@ -2,11 +2,16 @@
 
 import gymnasium
 
-for _id, _family in (
-    ("metarl/Navigation2D-v0", "navigation-2d"),
-    ("metarl/HalfCheetahVelocity-v0", "half-cheetah-velocity"),
-    ("metarl/HalfCheetahDirection-v0", "half-cheetah-direction"),
+# Every family of registry.FAMILIES, which is not imported here: half-cheetah-velocity is metarl/HalfCheetahVelocity-v0.
+for _family in (
+    "navigation-2d",
+    "half-cheetah-velocity",
+    "half-cheetah-direction",
+    "hopper-velocity",
 ):
     gymnasium.register(
-        _id, entry_point="metarl.envs.registry:make_env", kwargs={"family": _family}, max_episode_steps=200
+        f"metarl/{_family.title().replace('-', '')}-v0",
+        entry_point="metarl.envs.registry:make_env",
+        kwargs={"family": _family},
+        max_episode_steps=200,
     )

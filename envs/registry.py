@@ -1,4 +1,4 @@
-"""The task families by name. MuJoCo is imported when a HalfCheetah is simulated, not before."""
+"""The task families by name. MuJoCo is imported when a robot is simulated, not before."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from gymnasium.spaces import Box
 
 from metarl.core.errors import Refusal
 from metarl.core.user_code import UserCodeError, user_code
-from metarl.envs.family import Array, Simulator, TaskFamily, TaskField
+from metarl.envs.family import TaskFamily, TaskField
+from metarl.envs.mujoco import half_cheetah, hopper
 from metarl.envs.navigation import ARENA, MAX_SPEED, NavigationSimulator, sample_goals
 from metarl.envs.task_env import TaskEnv
 
@@ -33,45 +34,12 @@ def _navigation() -> TaskFamily:
     )
 
 
-def _half_cheetah(
-    name: str,
-    field: TaskField,
-    simulator: str,
-    environment: str,
-    sample_tasks: Callable[[int, np.random.Generator], Array],
-) -> TaskFamily:
-    def make_simulator(threads: int) -> Simulator:
-        made: Simulator = getattr(import_module("metarl.envs.mujoco.half_cheetah"), simulator)(threads)
-        return made
-
-    return TaskFamily(
-        name=name,
-        fields=(field,),
-        observation_space=Box(-np.inf, np.inf, (20,), np.float64),
-        action_space=Box(-1.0, 1.0, (6,), np.float32),
-        horizon=200,
-        make_simulator=make_simulator,
-        make_env=partial(gymnasium.make, environment),
-        sample_tasks=sample_tasks,
-    )
-
-
+# Robots import no MuJoCo until they are simulated.
 FAMILIES: dict[str, Callable[[], TaskFamily]] = {
     "navigation-2d": _navigation,
-    "half-cheetah-velocity": lambda: _half_cheetah(
-        "half-cheetah-velocity",
-        TaskField("target_velocity", 0.0, 2.0, "m/s"),
-        "velocity_simulator",
-        "metarl/HalfCheetahVelocity-v0",
-        lambda count, generator: generator.uniform(0.0, 2.0, (count, 1)),
-    ),
-    "half-cheetah-direction": lambda: _half_cheetah(
-        "half-cheetah-direction",
-        TaskField("direction", -1.0, 1.0, choices=(-1.0, 1.0)),
-        "direction_simulator",
-        "metarl/HalfCheetahDirection-v0",
-        lambda count, generator: generator.choice([-1.0, 1.0], (count, 1)),
-    ),
+    "half-cheetah-velocity": half_cheetah.velocity,
+    "half-cheetah-direction": half_cheetah.direction,
+    "hopper-velocity": hopper.velocity,
 }
 
 

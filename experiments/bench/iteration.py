@@ -25,7 +25,7 @@ TARGET_METHODS = 1.5
 
 
 def run(threads: int | None = None) -> dict[str, Any]:
-    """Measures at the paper's scale with ``threads`` (default: all cores), in about two minutes."""
+    """Measure at the paper's scale with ``threads`` (default: all cores), in about two minutes."""
     return measure(FULL_SCALE, threads or available_threads(), repetitions=5)
 
 

@@ -32,15 +32,21 @@ class Scale:
     tasks: int = 40
     episodes: int = 20
     horizon: int = 200
+    name: str = FAMILY
 
     def family(self) -> TaskFamily:
-        return with_horizon(get_family(FAMILY), self.horizon)
+        return with_horizon(get_family(self.name), self.horizon)
 
     def settings(self, threads: int, method: str = "maml") -> TrainSettings:
-        return preset(FAMILY, method=method, tasks=self.tasks, episodes=self.episodes, threads=threads)
+        return preset(self.name, method=method, tasks=self.tasks, episodes=self.episodes, threads=threads)
 
 
 FULL_SCALE = Scale()
+
+
+def scale_of(family: str) -> Scale:
+    """Return the scale at which a family is measured: smaller than HalfCheetah's, since other robots step slowly."""
+    return FULL_SCALE if family == FAMILY else Scale(tasks=20, episodes=10, horizon=100, name=family)
 
 
 @dataclass(frozen=True)

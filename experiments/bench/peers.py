@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
 
 from metarl.core.threads import available_threads, single_threaded_torch
-from metarl.experiments.bench.cheetah import ENVIRONMENT
 from metarl.experiments.bench.measure import (
-    FULL_SCALE,
+    FAMILY,
     Scale,
     print_table,
     rate_cells,
@@ -21,16 +20,18 @@ from metarl.experiments.bench.measure import (
     ratio_of,
     ratio_text,
     sampling_job,
+    scale_of,
     spread,
 )
+from metarl.experiments.bench.robots import environment_of
 from metarl.experiments.bench.vector_environments import PEERS, Peer, Round
 
 OURS = "metarl"
 
 
-def run(threads: int | None = None) -> dict[str, Any]:
-    """Measures at the paper's scale with ``threads`` (default: all cores), in about two minutes."""
-    return measure(PEERS, FULL_SCALE, threads or available_threads(), repetitions=7, seconds=1.0)
+def run(threads: int | None = None, family: str | None = None) -> dict[str, Any]:
+    """Measure a family with ``threads`` (default: all cores), HalfCheetah at the paper's scale."""
+    return measure(PEERS, scale_of(family or FAMILY), threads or available_threads(), repetitions=7, seconds=1.0)
 
 
 def show(result: dict[str, Any]) -> None:
@@ -42,11 +43,11 @@ def show(result: dict[str, Any]) -> None:
         for part in measured
     ]
     print_table(
-        f"Sampling HalfCheetah with a policy in the loop: {result['threads']} threads",
+        f"Sampling {result['family']} with a policy in the loop: {result['threads']} threads",
         ["env-steps/s", "envs", "median", "min", "max", "ratio"],
         [[OURS, str(result["episodes"]), *rate_cells(result["ours"]), ""], *rows],
         f"{OURS} / the fastest peer, {result['fastest_peer']}: {ratio_text(result)}",
-        f"Peers run {ENVIRONMENT} in the fastest number of environments of a few, in whole episodes of "
+        f"Peers run {result['environment']} in the fastest number of environments of a few, in whole episodes of "
         f"{result['horizon']} steps, for at least {result['seconds']:g} s at a time.",
         *(f"{part['name']} is skipped: {part['skipped']}." for part in skipped),
     )
@@ -54,20 +55,22 @@ def show(result: dict[str, Any]) -> None:
 
 def measure(peers: Sequence[Peer], scale: Scale, threads: int, repetitions: int, seconds: float) -> dict[str, Any]:
     """Our sampler at a scale and every installed peer in turn; a peer's turn lasts ``seconds`` or a round."""
+    environment = environment_of(scale.name)
     job = sampling_job(scale, threads)
     parts: list[dict[str, Any]] = []
     with single_threaded_torch(), ExitStack() as stack:
         sampler = stack.enter_context(job.sampler())
-        works: dict[str, Round] = {OURS: lambda: job.sample(sampler).steps()}
+        works: dict[str, Round] = {OURS: lambda: int(job.sample(sampler).valid.sum())}
         for peer in peers:
             if find_spec(peer.package) is None:
                 parts.append({"name": peer.name, "skipped": f"the package {peer.package} is not installed"})
                 continue
             tried = {
-                count: rate_of(peer, count, threads, scale.horizon, seconds) for count in peer.environments(threads)
+                count: rate_of(partial(peer.open, environment, count, threads, scale.horizon), seconds)
+                for count in peer.environments(threads)
             }
             best = max(tried, key=lambda count: tried[count])
-            a_round = stack.enter_context(peer.open(best, threads, scale.horizon))
+            a_round = stack.enter_context(peer.open(environment, best, threads, scale.horizon))
             works[peer.name] = partial(rounds_for, seconds, a_round)
             part = {"name": peer.name, "version": version(peer.package), "environments": best}
             parts.append({**part, "tried": {str(count): rate for count, rate in tried.items()}})
@@ -78,6 +81,8 @@ def measure(peers: Sequence[Peer], scale: Scale, threads: int, repetitions: int,
     fastest = min((part for part in parts if "ratio" in part), key=lambda part: float(part["ratio"]))
     return {
         **{key: fastest[key] for key in ("ratio", "ratio_min", "ratio_max")},
+        "family": scale.name,
+        "environment": environment,
         "fastest_peer": fastest["name"],
         "ours": spread(rates[OURS]),
         "parts": parts,
@@ -97,7 +102,7 @@ def rounds_for(seconds: float, a_round: Round) -> int:
     return steps
 
 
-def rate_of(peer: Peer, environments: int, threads: int, horizon: int, seconds: float) -> float:
-    """Environment steps per second of a peer with so many environments, after a warm-up."""
-    with peer.open(environments, threads, horizon) as a_round:
-        return rates_in_turn({peer.name: partial(rounds_for, seconds, a_round)}, 1)[peer.name][0]
+def rate_of(open_peer: Callable[[], AbstractContextManager[Round]], seconds: float) -> float:
+    """Return the environment steps per second of a peer, after a warm-up."""
+    with open_peer() as a_round:
+        return rates_in_turn({"peer": partial(rounds_for, seconds, a_round)}, 1)["peer"][0]

@@ -1,6 +1,6 @@
 """The vector environments of other libraries, with a policy in the loop.
 
-All of them simulate Gymnasium's HalfCheetah: the same model, five physics steps per control step. They do without the
+All of them simulate Gymnasium's robot: the same model, as many physics steps per control step. They do without the
 task, which spares them work, and do not keep what they sample.
 """
 
@@ -20,7 +20,7 @@ import torch
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 from numpy.typing import NDArray
 
-from metarl.experiments.bench.cheetah import ENVIRONMENT, make_cheetah
+from metarl.experiments.bench.robots import make_robot
 from metarl.policies.networks.mlp import GaussianMLP
 
 Policy = Callable[[NDArray[np.float64]], NDArray[np.float64]]  # [environment, observation] -> [environment, action]
@@ -29,12 +29,12 @@ Round = Callable[[], int]  # an episode in every environment; returns the number
 
 @dataclass(frozen=True)
 class Peer:
-    """A vector environment: ``open(environments, threads, horizon)`` yields a round of it."""
+    """A vector environment: ``open(environment, count, threads, horizon)`` yields a round of it."""
 
     name: str
     package: str  # the importable name
     environments: Callable[[int], tuple[int, ...]]  # numbers of environments to choose from, given those of threads
-    open: Callable[[int, int, int], AbstractContextManager[Round]]
+    open: Callable[[str, int, int, int], AbstractContextManager[Round]]
 
 
 def make_policy(observation_size: int, action_size: int) -> Policy:
@@ -67,9 +67,9 @@ def start_method() -> str:
     return "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
 
-def makers(count: int, horizon: int) -> list[Callable[[], gymnasium.Env[Any, Any]]]:
+def makers(environment: str, count: int, horizon: int) -> list[Callable[[], gymnasium.Env[Any, Any]]]:
     """Functions that make one environment each."""
-    return [partial(make_cheetah, horizon)] * count
+    return [partial(make_robot, environment, horizon)] * count
 
 
 def roll_out(environments: Any, policy: Policy, horizon: int) -> int:
@@ -81,26 +81,26 @@ def roll_out(environments: Any, policy: Policy, horizon: int) -> int:
 
 
 @contextmanager
-def gymnasium_sync(count: int, threads: int, horizon: int) -> Iterator[Round]:
+def gymnasium_sync(environment: str, count: int, threads: int, horizon: int) -> Iterator[Round]:
     """Gymnasium's environments one after the other, in this process."""
-    with closing(SyncVectorEnv(makers(count, horizon))) as environments:
+    with closing(SyncVectorEnv(makers(environment, count, horizon))) as environments:
         yield partial(roll_out, environments, policy_for(environments), horizon)
 
 
 @contextmanager
-def gymnasium_async(count: int, threads: int, horizon: int) -> Iterator[Round]:
+def gymnasium_async(environment: str, count: int, threads: int, horizon: int) -> Iterator[Round]:
     """Gymnasium's environments in a process each; observations come back through shared memory."""
-    vector = AsyncVectorEnv(makers(count, horizon), shared_memory=True, context=start_method())
+    vector = AsyncVectorEnv(makers(environment, count, horizon), shared_memory=True, context=start_method())
     with closing(vector) as environments:
         yield partial(roll_out, environments, policy_for(environments), horizon)
 
 
 @contextmanager
-def stable_baselines(count: int, threads: int, horizon: int) -> Iterator[Round]:
+def stable_baselines(environment: str, count: int, threads: int, horizon: int) -> Iterator[Round]:
     """Stable-Baselines3's environments in a process each."""
     from stable_baselines3.common.vec_env import SubprocVecEnv
 
-    with closing(SubprocVecEnv(makers(count, horizon), start_method=start_method())) as environments:
+    with closing(SubprocVecEnv(makers(environment, count, horizon), start_method=start_method())) as environments:
         policy = policy_for(environments)
 
         def round_of_episodes() -> int:
@@ -112,10 +112,10 @@ def stable_baselines(count: int, threads: int, horizon: int) -> Iterator[Round]:
         yield round_of_episodes
 
 
-def make_envpool(count: int, batch: int, threads: int, horizon: int) -> Any:
+def make_envpool(environment: str, count: int, batch: int, threads: int, horizon: int) -> Any:
     """EnvPool's environments, of which ``batch`` are stepped at once, in its own threads."""
     return import_module("envpool").make(
-        ENVIRONMENT,
+        environment,
         env_type="gymnasium",
         num_envs=count,
         batch_size=batch,
@@ -126,17 +126,17 @@ def make_envpool(count: int, batch: int, threads: int, horizon: int) -> Any:
 
 
 @contextmanager
-def envpool_sync(count: int, threads: int, horizon: int) -> Iterator[Round]:
+def envpool_sync(environment: str, count: int, threads: int, horizon: int) -> Iterator[Round]:
     """EnvPool, waiting for all environments at each step."""
-    with closing(make_envpool(count, count, threads, horizon)) as environments:
+    with closing(make_envpool(environment, count, count, threads, horizon)) as environments:
         yield partial(roll_out, environments, policy_for(environments), horizon)
 
 
 @contextmanager
-def envpool_async(count: int, threads: int, horizon: int) -> Iterator[Round]:
+def envpool_async(environment: str, count: int, threads: int, horizon: int) -> Iterator[Round]:
     """EnvPool, acting on whichever half of the environments is ready first."""
     batch = count // 2
-    with closing(make_envpool(count, batch, threads, horizon)) as environments:
+    with closing(make_envpool(environment, count, batch, threads, horizon)) as environments:
         policy = policy_for(environments)
         environments.async_reset()
 

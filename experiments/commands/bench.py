@@ -35,9 +35,13 @@ class Bench:
     """Write the numbers to this file, which must be new."""
     threads: int = available_threads()
     """Threads to use."""
+    family: str | None = None
+    """Task family of sampling and peers; half-cheetah-velocity if left out."""
 
     def __post_init__(self) -> None:
         require_at_least(1, threads=self.threads)
+        if self.family is not None and self.name not in ("sampling", "peers"):
+            raise ValueError(f"--family belongs to sampling and peers: {self.name} measures one family only")
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -46,7 +50,7 @@ def main(arguments: Sequence[str]) -> None:
     if command.json:
         check_new_file(command.json)
     bench = bench_module(command.name)
-    result = bench.run(command.threads)
+    result = bench.run(command.threads, **({} if command.family is None else {"family": command.family}))
     bench.show(result)
     if command.json:
         write_atomically(command.json, (json.dumps(result, indent=2) + "\n").encode())

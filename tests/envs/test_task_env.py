@@ -166,7 +166,7 @@ def test_the_camera_follows_the_cheetah_over_the_ground() -> None:
     simulator.reset(np.array([[1.0]]), np.array([[0]]))
     pictures = []
     for x in (0.0, 0.4, 2.0):
-        simulator.states[0, 1] = x
+        simulator.batch.qpos[0, 0] = x
         pictures.append(simulator.draw())
     simulator.close()
     torso = [colours(picture, drawing.BODY) for picture in pictures]

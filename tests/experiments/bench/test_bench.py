@@ -7,18 +7,18 @@ from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 
-import gymnasium
 import mujoco
 import numpy as np
 import pytest
 import torch
 from gymnasium.wrappers import TimeLimit
-from mujoco import rollout
 
+from metarl.core.errors import Refusal
 from metarl.core.threads import available_threads
+from metarl.envs.registry import FAMILIES, get_family
 from metarl.experiments.bench import images, iteration, measure, peers, sampling
-from metarl.experiments.bench.cheetah import make_cheetah
 from metarl.experiments.bench.measure import Scale, rates_in_turn, ratio_of, sampling_job, spread
+from metarl.experiments.bench.robots import ENVIRONMENTS, environment_of, make_robot
 from metarl.experiments.bench.vector_environments import PEERS, Peer, make_policy
 from metarl.images.tasks import ImageTask
 from metarl.images.training import meta_gradient
@@ -67,14 +67,21 @@ def test_run_measures_at_full_scale(monkeypatch, module, threads, used):
 # --- sampling
 
 
+@pytest.fixture(scope="module")
+def falling():
+    """A scale at which some episodes end before the horizon."""
+    return Scale(tasks=3, episodes=2, horizon=40, name="hopper-velocity")
+
+
 def test_sampling_result(capsys):
     result = sampling.measure(TINY, threads=2, repetitions=2)
     parts = result["parts"]
-    assert set(parts) == {"sampler", "ceiling", "calls"}
+    assert set(parts) == set(sampling.LABELS)
     assert result["ratio"] == parts["sampler"]["median"] / parts["ceiling"]["median"] > 0
     assert result["over_calls"]["ratio"] == parts["sampler"]["median"] / parts["calls"]["median"]
+    assert result["over_one_model"]["ratio"] == parts["models"]["median"] / parts["one model"]["median"]
     assert result["torch_threads"] == 1
-    assert result["difference"] < 1e-9
+    assert (result["family"], result["simulated"]) == ("half-cheetah-velocity", 1.0)
     assert json.loads(json.dumps(result)) == result
     sampling.show(result)
     assert f"{result['ratio']:.2f}" in capsys.readouterr().out
@@ -82,17 +89,17 @@ def test_sampling_result(capsys):
 
 @pytest.mark.parametrize("scale", [0.5, 1.0])
 def test_what_is_replayed_is_what_the_sampler_does(scale):
-    """States and controls against the episodes of a sampler with two threads, and those against the bounds."""
+    """Final states and controls against the episodes of a sampler with two threads, and those against the bounds."""
     job = sampling_job(TINY, threads=2)
     job = replace(job, settings=replace(job.settings, action_scale=scale))
     with job.sampler() as sampler:
         episodes = job.sample(sampler)
     recorder = sampling.record(job)
-    states, controls = np.stack(recorder.states), np.stack(recorder.controls)
-    assert states.shape == (9, 6, 19)
+    controls = np.stack(recorder.controls)
     assert controls.shape == (8, 6, 6)
-    observations = episodes.observations.flatten(0, 1).transpose(0, 1).numpy()
-    np.testing.assert_array_equal(states[:-1, :, 2:].astype(np.float32), observations[..., :17])
+    start = recorder.simulator.reset(recorder.tasks, recorder.seeds)
+    np.testing.assert_array_equal(start.astype(np.float32), episodes.observations[:, :, 0].numpy())
+    np.testing.assert_array_equal(recorder.batch.state, recorder.start)
     actions = episodes.actions.flatten(0, 1).transpose(0, 1).numpy()
     np.testing.assert_array_equal(controls, np.clip(scale * actions.astype(np.float64), -1, 1))
     assert (controls == 1).any()
@@ -100,33 +107,49 @@ def test_what_is_replayed_is_what_the_sampler_does(scale):
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_replay_is_the_physics(threads):
-    """Both replays against a loop of mj_step."""
-    recorder = sampling.record(sampling_job(TINY, threads))
-    with rollout.Rollout(nthread=0 if threads == 1 else threads) as pool:
-        replay = sampling.Replay(recorder, threads, pool)
-        assert replay.in_one_call() == replay.in_many_calls() == 48
-        model = recorder.simulator.model
+def test_replay_is_the_physics(threads, falling):
+    """Both replays against a loop of mj_step that stops where the episode does."""
+    recorder = sampling.record(sampling_job(falling, threads))
+    running = np.stack(recorder.running)
+    assert len(sampling.segments(recorder.controls, recorder.running, 4)) > 1
+    assert running[0].all()
+    assert not running[-1].all()
+    replay = sampling.Replay(recorder, threads)
+    for in_calls in (replay.in_few_calls, replay.in_many_calls):
+        assert in_calls() == replay.steps() == running.sum()
         for episode in range(6):
-            data = mujoco.MjData(model)
-            mujoco.mj_setState(model, data, recorder.states[0][episode], mujoco.mjtState.mjSTATE_FULLPHYSICS)
-            for step in range(8):
+            model, data = recorder.simulator.model, mujoco.MjData(recorder.simulator.model)
+            mujoco.mj_setState(model, data, recorder.start[episode], mujoco.mjtState.mjSTATE_INTEGRATION)
+            for step in range(running[:, episode].sum()):
                 data.ctrl[:] = recorder.controls[step][episode]
-                mujoco.mj_step(model, data, nstep=5)
-                np.testing.assert_allclose(replay.states[episode, 5 * step + 4, 1:10], data.qpos, atol=1e-9)
-            np.testing.assert_allclose(replay.short_states[episode, -1, 1:10], data.qpos, atol=1e-6)
+                mujoco.mj_step(model, data, nstep=4)
+            np.testing.assert_array_equal(replay.batch.qpos[episode], data.qpos)
 
 
-@pytest.mark.parametrize("wrong", ["states", "controls"])
+def test_segments_by_hand():
+    running = [np.array(row, dtype=bool) for row in ([1, 1, 1], [1, 1, 1], [1, 0, 1], [0, 0, 0])]
+    controls = [np.full((3, 1), float(time)) for time in range(4)]
+    first, second = sampling.segments(controls, running, 2)
+    assert (first.episodes.tolist(), second.episodes.tolist()) == ([0, 1, 2], [0, 2])
+    assert first.controls[1].ravel().tolist() == [0, 0, 1, 1]
+    assert second.controls.tolist() == [[[2.0], [2.0]]] * 2
+
+
+@pytest.mark.parametrize("wrong", ["start", "controls"])
 def test_a_replay_of_something_else_is_noticed(monkeypatch, wrong):
     def record_wrongly(job, record=sampling.record):
         recorder = record(job)
-        getattr(recorder, wrong)[2][4, 3] += 1e-3
+        getattr(recorder, wrong)[2][3] += 1e-3
         return recorder
 
     monkeypatch.setattr(sampling, "record", record_wrongly)
     with pytest.raises(RuntimeError, match="not those of the sampler"):
         sampling.measure(TINY, threads=1, repetitions=1)
+
+
+def test_families_without_mujoco_are_refused():
+    with pytest.raises(Refusal, match="navigation-2d has no MuJoCo physics to replay"):
+        sampling.measure(replace(TINY, name="navigation-2d"), threads=1, repetitions=1)
 
 
 # --- iteration
@@ -171,21 +194,33 @@ def test_the_first_iteration_is_only_a_warm_up(monkeypatch):
 def test_a_round_of_every_peer(peer):
     if find_spec(peer.package) is None:
         pytest.skip(f"{peer.package} is not installed")
-    with peer.open(2, 1, 3) as a_round:
+    with peer.open("HalfCheetah-v5", 2, 1, 3) as a_round:
         assert a_round() == 6
         assert a_round() == 6
 
 
-def test_peers_simulate_the_same_cheetah():
-    environment = make_cheetah(8)
-    assert environment.spec.max_episode_steps == 8
-    assert isinstance(environment, TimeLimit)
-    ours = gymnasium.make("metarl/HalfCheetahVelocity-v0")
-    observations, _ = ours.reset(seed=3)
-    environment.reset()
-    environment.unwrapped.set_state(np.r_[observations[17], observations[:8]], observations[8:17])
-    action = np.linspace(-1, 1, 6)
-    np.testing.assert_allclose(environment.step(action)[0], ours.step(action)[0][:17], atol=1e-9)
+@pytest.mark.parametrize("environment", ENVIRONMENTS.values())
+def test_peers_observe_what_ours_observe(environment):
+    family = next(
+        get_family(name)
+        for name in FAMILIES
+        if not name.startswith("navigation") and environment_of(name) == environment
+    )
+    peer = make_robot(environment, 8)
+    assert peer.spec.max_episode_steps == 8
+    assert isinstance(peer, TimeLimit)
+    observation, _ = peer.reset(seed=3)
+    tasks = family.sample_tasks(1, np.random.default_rng(0))
+    simulator = family.make_simulator(1)
+    ours = simulator.reset(tasks, np.array([[3]]))[0, 0]
+    simulator.close()
+    np.testing.assert_allclose(ours[: len(observation)], observation, atol=1e-12)
+    peer.close()
+
+
+def test_families_without_a_peer_are_refused():
+    with pytest.raises(Refusal, match="no peer simulates the robot of navigation-2d: choose a family of half-cheetah"):
+        environment_of("navigation-2d")
 
 
 def test_policy_of_the_peers():
@@ -200,7 +235,7 @@ def test_policy_of_the_peers():
 
 def fake_peer(name: str, opened: list, package: str = "rich") -> Peer:
     @contextmanager
-    def open_it(environments, threads, horizon):
+    def open_it(environment, environments, threads, horizon):
         opened.append((name, environments, threads, horizon))
         yield lambda: environments * horizon
 
@@ -209,7 +244,7 @@ def fake_peer(name: str, opened: list, package: str = "rich") -> Peer:
 
 def test_peers_are_measured_at_their_best_and_skipped_if_missing(monkeypatch, capsys):
     opened: list = []
-    monkeypatch.setattr(peers, "rate_of", lambda peer, environments, *_: {2: 1.0, 10: 9.0, 4: 3.0}[environments])
+    monkeypatch.setattr(peers, "rate_of", lambda opened, _: {2: 1.0, 10: 9.0, 4: 3.0}[opened.args[1]])
     monkeypatch.setattr(
         peers,
         "rates_in_turn",
