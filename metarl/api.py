@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,10 @@ from metarl.policies.files.checks import check_adaptable
 from metarl.policies.loading import load_controller, require_controller
 from metarl.policies.methods import get_method
 from metarl.rl.evaluation import Evaluation, adapt_to_task, evaluate_tasks, family_of, unseen_tasks
-from metarl.rl.settings import TrainSettings, preset
-from metarl.rl.training import build_network, initial_state, meta_train
-from metarl.runs.folder import best_controller, read_config
-from metarl.runs.run import CheckpointSettings, Hooks, resume_run, start_run
-
-DEFAULT_CHECKPOINTS = CheckpointSettings()
-NO_HOOKS = Hooks()
+from metarl.rl.settings import TrainSettings, preset, read_config
+from metarl.rl.training import PolicyTraining
+from metarl.runs.callbacks import Callback
+from metarl.runs.run import DEFAULT_CHECKPOINTS, CheckpointSettings, run
 
 
 def train(
@@ -30,27 +27,28 @@ def train(
     settings: TrainSettings | None = None,
     out: str | Path | None = None,
     checkpoints: CheckpointSettings = DEFAULT_CHECKPOINTS,
-    hooks: Hooks = NO_HOOKS,
+    callbacks: Sequence[Callback] = (),
     **overrides: Any,
 ) -> Controller:
-    """Meta-trains a policy and returns the controller of the best iteration.
+    """Meta-train a policy and return the controller of the best iteration.
 
-    ``family`` is a name, or a task family of your own. ``overrides`` change single settings of the family's preset,
-    e.g. ``iterations=100, seed=1, method="anil"``; ``settings`` replaces them all. With ``out`` a run folder is
-    written: ``config.json``, ``progress.csv``, ``timings.csv``, TensorBoard events, checkpoints that ``resume`` goes
-    on from, and ``controller.safetensors``. ``hooks`` see every iteration. ValueError says which argument is
-    impossible; FloatingPointError that the simulation or the policy gives no finite numbers any more.
+    Args:
+        family: The name of a task family, or a task family of your own.
+        settings: All settings; those that suit the family if left out.
+        out: A new folder for the run: ``config.json``, ``progress.csv``, ``timings.csv``, TensorBoard events,
+            checkpoints that ``resume`` goes on from, and ``controller.safetensors``. None to keep nothing on disk.
+        checkpoints: How often a checkpoint is written to ``out``.
+        callbacks: What watches the training.
+        **overrides: Single settings, e.g. ``iterations=100, seed=1, method="anil"``.
+
+    Returns:
+        The controller of the best iteration. ValueError says which argument is impossible; FloatingPointError that
+        the simulation or the policy does not give finite numbers any more.
     """
     resolved = resolve(family)
     settings = replace(settings, **overrides) if settings else preset(resolved.name, **overrides)
-    if out is not None:
-        name = family if isinstance(family, str) else family.name
-        return start_run(Path(out), resolved, name, settings, checkpoints, hooks)
-    state = initial_state(build_network(resolved, settings), settings)
-    for step in meta_train(resolved, settings, state, hooks.on_phase):
-        state = step.state
-        hooks.on_iteration(step)
-    return best_controller(resolved, settings, state)
+    training = PolicyTraining(resolved, settings)
+    return training.controller(run(training, None if out is None else Path(out), checkpoints, callbacks))
 
 
 def resume(
@@ -58,15 +56,24 @@ def resume(
     *,
     family: TaskFamily | None = None,
     checkpoints: CheckpointSettings = DEFAULT_CHECKPOINTS,
-    hooks: Hooks = NO_HOOKS,
+    callbacks: Sequence[Callback] = (),
 ) -> Controller:
-    """Goes on with the run in a folder, from its newest checkpoint to its last iteration.
+    """Go on with the run in a folder, from its newest checkpoint to its last iteration.
 
-    On the same machine with the same number of threads it gives the very numbers of a run that was never interrupted.
-    ``family`` is needed for a task family of your own that cannot be found by name.
+    On the same machine with the same number of threads this gives the very numbers of a run without interruption.
+
+    Args:
+        folder: The run folder.
+        family: A task family of your own that cannot be found by name.
+        checkpoints: How often a checkpoint is written.
+        callbacks: What watches the training.
+
+    Returns:
+        The controller of the best iteration. ValueError says why the folder is not that of a run.
     """
     name, settings = read_config(Path(folder))
-    return resume_run(Path(folder), family or get_family(name), settings, checkpoints, hooks)
+    training = PolicyTraining(family or get_family(name), settings)
+    return training.controller(run(training, Path(folder), checkpoints, callbacks, resume=True))
 
 
 def evaluate(

@@ -36,7 +36,7 @@ def small_settings(data: Path, **overrides: Any) -> ImageSettings:
         "side": 16,
         "epochs": 2,
         "tasks_per_epoch": 6,
-        "task_batch": 2,
+        "meta_batch_size": 2,
         "validation_tasks": 3,
         "inner_steps": 2,
         "threads": 2,

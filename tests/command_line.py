@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from metarl.experiments.cli import main
 
 FAMILY = "navigation-2d"
-TINY = tuple(shlex.split("--iterations 2 --tasks 2 --episodes 2 --horizon 5 --hidden-sizes 4 --threads 1"))
+TINY = tuple(
+    shlex.split("--iterations 2 --meta-batch-size 2 --episodes-per-task 2 --horizon 5 --hidden-sizes 4 --threads 1")
+)
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,9 @@ OUTPUTS = ("progress.csv", "controller.safetensors")
 RUN = [
     "--iterations",
     "60",
-    "--tasks",
+    "--meta-batch-size",
     "3",
-    "--episodes",
+    "--episodes-per-task",
     "4",
     "--horizon",
     "20",

@@ -10,10 +10,10 @@ from metarl.rl.settings import TrainSettings
 
 TINY = TrainSettings(
     iterations=6,
-    tasks=3,
-    episodes=4,
+    meta_batch_size=3,
+    episodes_per_task=4,
     hidden_sizes=(8,),
-    cg_steps=4,
+    cg_iterations=4,
     fisher_fraction=1.0,
     action_scale=0.2,
     threads=2,

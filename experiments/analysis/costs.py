@@ -29,8 +29,7 @@ from metarl.rl.adaptation import stack
 from metarl.rl.evaluation import unseen_tasks
 from metarl.rl.sampling import Sampler
 from metarl.rl.settings import TrainSettings, preset
-from metarl.rl.training import build_network, initial_state
-from metarl.runs.folder import best_controller
+from metarl.rl.training import PolicyTraining
 
 TASKS = 4
 
@@ -86,8 +85,8 @@ class TakenStep:
 
 def untrained(family: TaskFamily, method: str) -> Controller:
     """The controller that a meta-training with the family's preset starts from; ValueError lists the methods."""
-    settings = preset(family.name, method=method)
-    return best_controller(family, settings, initial_state(build_network(family, settings), settings))
+    training = PolicyTraining(family, preset(family.name, method=method))
+    return training.controller(training.initial_state())
 
 
 def parameters_adapting(adaptable: Adaptable, layers: Collection[str]) -> Parameters:

@@ -18,10 +18,9 @@ from metarl.cost.operations import Cost, cost
 from metarl.experiments.analysis.costs import TASKS as TASKS
 from metarl.experiments.analysis.costs import KeptShares, TakenStep, adapted_layers, mean_shares, step_plans
 from metarl.images.batch import ImageBatch, accumulated_step
-from metarl.images.run import best_classifier
-from metarl.images.settings import Backbone, ImageSettings
+from metarl.images.settings import Backbone, ImageSettings, build_network
 from metarl.images.tasks import ImageTask
-from metarl.images.training import initial_state
+from metarl.images.training import best_classifier, initial_state
 from metarl.inner_loop import kept_shares
 from metarl.policies.classifier import Classifier
 from metarl.policies.device.meter import Meter
@@ -36,7 +35,8 @@ def untrained(backbone: Backbone, method: str, side: int = 84, ways: int = 5, sh
     ValueError names a method or a size that there is not.
     """
     settings = ImageSettings(Path(), backbone, method, ways=ways, shots=shots, side=side)
-    return best_classifier(settings, initial_state(settings))
+    network = build_network(settings)
+    return best_classifier(network, settings, initial_state(network, settings))
 
 
 def image_workload(classifier: Classifier, images_at_once: int = 1) -> Workload:

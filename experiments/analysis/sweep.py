@@ -19,13 +19,13 @@ import numpy as np
 
 from metarl.experiments.analysis.logs import read_log
 from metarl.experiments.console.interrupts import Interrupted
-from metarl.images.run import FAMILY as IMAGES
 from metarl.images.run import is_image_run, read_image_config
 from metarl.images.settings import ImageSettings
+from metarl.images.training import FAMILY as IMAGES
 from metarl.policies.loading import load_classifier, load_controller
-from metarl.rl.settings import TrainSettings
-from metarl.rl.training import judged_returns
-from metarl.runs import folder as run_folder
+from metarl.rl.settings import TrainSettings, read_config
+from metarl.rl.training import selection_scores
+from metarl.runs.folder import CONTROLLER, PROGRESS
 from metarl.runs.run import CheckpointSettings
 
 SECONDS_BETWEEN_LOOKS = 0.2
@@ -96,7 +96,7 @@ def check_folder(job: Job) -> None:
     """ValueError if the folder holds a run that was asked for something else; the threads may differ."""
     if not is_begun(job):
         return
-    found = (IMAGES, read_image_config(job.folder)) if is_image_run(job.folder) else run_folder.read_config(job.folder)
+    found = (IMAGES, read_image_config(job.folder)) if is_image_run(job.folder) else read_config(job.folder)
     there, wanted = ({"family": name} | asdict(each) for name, each in (found, (job.family, job.settings)))
     for name in there:
         if name != "threads" and there[name] != wanted[name]:
@@ -115,7 +115,7 @@ def is_finished(job: Job) -> bool:
     """Whether the log and the controller both are those of the last iteration."""
     if not is_begun(job) or iterations_done(job) < job.settings.iterations:
         return False
-    path = job.folder / run_folder.CONTROLLER
+    path = job.folder / CONTROLLER
     try:
         metadata = load_classifier(path).metadata if job.is_on_images else load_controller(path).metadata
     except ValueError:
@@ -125,7 +125,7 @@ def is_finished(job: Job) -> bool:
 
 def iterations_done(job: Job) -> int:
     """How far the log goes."""
-    path = job.folder / run_folder.PROGRESS
+    path = job.folder / PROGRESS
     return max(0, path.read_bytes().count(b"\n") - 1) if path.is_file() else 0
 
 
@@ -136,10 +136,10 @@ def scores(job: Job) -> tuple[float, float]:
     validation's accuracy.
     """
     name = "validation_accuracy" if job.is_on_images else f"return_{job.settings.inner_steps}"
-    column = read_log(job.folder / run_folder.PROGRESS).columns.get(name)
+    column = read_log(job.folder / PROGRESS).columns.get(name)
     finite = [] if column is None else column[np.isfinite(column)].tolist()
-    judged = finite if job.is_on_images else judged_returns(finite)
-    return (finite[-1], max(judged)) if finite else (math.nan, math.nan)
+    selection = finite if job.is_on_images else selection_scores(finite)
+    return (finite[-1], max(selection)) if finite else (math.nan, math.nan)
 
 
 def command(job: Job) -> list[str]:

@@ -67,7 +67,7 @@ def measure(sides: Sequence[int], threads: int, repetitions: int) -> dict[str, A
     return {
         "ratio": median(case["ratio"] for case in cases.values()),
         "cases": cases,
-        "tasks": ImageSettings(data=Path()).tasks,
+        "tasks": ImageSettings(data=Path()).tasks_per_iteration,
         "threads": threads,
         "repetitions": repetitions,
     }
@@ -123,8 +123,9 @@ def workplace(method: str, side: int) -> Workplace:
         images = torch.randn(settings.ways * each, 3, side, side, generator=random)
         return ImageBatch(images, torch.arange(settings.ways).repeat_interleave(each))
 
-    tasks = [ImageTask(batch(settings.shots), batch(settings.queries)) for _ in range(settings.tasks)]
-    return Workplace(build_network(settings), initial_state(settings).parameters, get_method(method), tasks)
+    tasks = [ImageTask(batch(settings.shots), batch(settings.queries)) for _ in range(settings.tasks_per_iteration)]
+    network = build_network(settings)
+    return Workplace(network, initial_state(network, settings).parameters, get_method(method), tasks)
 
 
 @contextmanager

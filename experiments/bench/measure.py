@@ -38,7 +38,9 @@ class Scale:
         return with_horizon(get_family(self.name), self.horizon)
 
     def settings(self, threads: int, method: str = "maml") -> TrainSettings:
-        return preset(self.name, method=method, tasks=self.tasks, episodes=self.episodes, threads=threads)
+        return preset(
+            self.name, method=method, meta_batch_size=self.tasks, episodes_per_task=self.episodes, threads=threads
+        )
 
 
 FULL_SCALE = Scale()
@@ -65,8 +67,8 @@ class SamplingJob:
     def sample(self, sampler: Sampler) -> Episodes:
         """The job, done once."""
         generator = np.random.default_rng(0)
-        tasks = self.family.sample_tasks(self.settings.tasks, generator)
-        return sampler.sample(self.parameters, tasks, self.settings.episodes, generator)
+        tasks = self.family.sample_tasks(self.settings.meta_batch_size, generator)
+        return sampler.sample(self.parameters, tasks, self.settings.episodes_per_task, generator)
 
 
 def sampling_job(scale: Scale, threads: int) -> SamplingJob:

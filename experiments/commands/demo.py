@@ -34,6 +34,7 @@ from metarl.policies.loading import load_controller
 from metarl.policies.recorder import Recorder
 from metarl.rl.evaluation import family_of
 from metarl.rl.settings import preset
+from metarl.rl.training import PolicyTraining
 from metarl.runs import folder as run_folder
 
 FAMILY = "navigation-2d"
@@ -82,9 +83,7 @@ def main(arguments: Sequence[str]) -> None:
     folder = next_run(command.out)
     console.print(f"Meta-training MAML on {FAMILY}: a point finds a goal that it cannot see, from rewards alone.")
     settings = preset(FAMILY, iterations=command.iterations, seed=command.seed)
-    controller = train_into(
-        folder, family, settings, console, lambda hooks: api.train(FAMILY, settings=settings, out=folder, hooks=hooks)
-    )
+    controller = train_into(PolicyTraining(family, settings), folder, console)
 
     with live_progress(console, TASKS, "unseen goals") as show:
         evaluation = api.evaluate(controller, tasks=TASKS, on_tasks=lambda done: show(done, ""))

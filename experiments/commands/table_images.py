@@ -18,8 +18,8 @@ from metarl.experiments.paper import filing, image_filing, image_table
 from metarl.experiments.paper.image_cells import MAIN, Cell, Scale, cells_named
 from metarl.experiments.paper.image_filing import CROSS_DOMAIN, ImageRun, Trial, load_trials
 from metarl.experiments.paper.table_making import check_places, check_unfiled, show, train_each
-from metarl.images.run import FAMILY, IMAGE_CHECKPOINTS
-from metarl.images.training import load_data
+from metarl.images.run import IMAGE_CHECKPOINTS
+from metarl.images.training import FAMILY, load_data
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from metarl import api
 from metarl.core.randomness import Purpose, generator
 from metarl.envs.family import TaskFamily
 from metarl.envs.registry import FAMILIES
@@ -25,10 +24,12 @@ from metarl.images.run import is_image_run
 from metarl.policies.controller import Controller
 from metarl.policies.loading import load_controller
 from metarl.policies.methods import METHODS
-from metarl.rl.settings import TrainSettings, preset
-from metarl.rl.training import JUDGED_ON, Step
+from metarl.rl.settings import TrainSettings, preset, read_config
+from metarl.rl.training import SELECTION_WINDOW, PolicyTraining
 from metarl.runs import folder as run_folder
-from metarl.runs.run import CheckpointSettings, Hooks
+from metarl.runs.callbacks import Callback
+from metarl.runs.run import DEFAULT_CHECKPOINTS, CheckpointSettings, run
+from metarl.runs.state import Step
 
 
 @dataclass(frozen=True)
@@ -70,35 +71,25 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def resume(command: Resume) -> None:
-    """Goes on with a run."""
-    name, settings = run_folder.read_config(command.resume)
-    family = family_by_name(name)
-
-    def run(hooks: Hooks) -> Controller:
-        return api.resume(command.resume, family=family, checkpoints=command.checkpoints, hooks=hooks)
-
-    report(command.resume, family, settings, run)
+    """Go on with a run."""
+    name, settings = read_config(command.resume)
+    report(PolicyTraining(family_by_name(name), settings), command.resume, command.checkpoints, resume=True)
 
 
 def start(command: Train) -> None:
-    """Begins a run."""
-    family = family_by_name(command.family)
-    settings = command.settings
+    """Begin a run."""
+    family, settings = family_by_name(command.family), command.settings
     name = family.name.replace(":", ".")
     folder = command.out or Path("runs") / f"{name}-{settings.method}-seed{settings.seed}"
-
-    def run(hooks: Hooks) -> Controller:
-        return api.train(family, settings=settings, out=folder, checkpoints=command.checkpoints, hooks=hooks)
-
-    report(folder, family, settings, run)
+    report(PolicyTraining(family, settings), folder, command.checkpoints)
 
 
-def report(folder: Path, family: TaskFamily, settings: TrainSettings, run: Callable[[Hooks], Controller]) -> None:
-    """Runs with a progress line and says what came out."""
+def report(training: PolicyTraining, folder: Path, checkpoints: CheckpointSettings, resume: bool = False) -> None:
+    """Train with a progress line and say what came out."""
     console = Console(highlight=False)
     start = time.monotonic()
-    controller = train_into(folder, family, settings, console, run)
-    console.print(summary(controller, family, folder, time.monotonic() - start), soft_wrap=True)
+    controller = train_into(training, folder, console, checkpoints, resume)
+    console.print(summary(controller, training.family, folder, time.monotonic() - start), soft_wrap=True)
 
 
 def parse_train(arguments: Sequence[str]) -> Train:
@@ -120,23 +111,45 @@ def parse_train(arguments: Sequence[str]) -> Train:
     return parsed(preset(family.name))
 
 
+class TrainingDisplay(Callback):
+    """Shows each iteration in a line, and stops the training where a signal asks for it."""
+
+    def __init__(self, show: Callable[[int, str], None], check: Callable[[], None]) -> None:
+        self.show, self.check, self.done = show, check, 0
+
+    def on_phase(self) -> None:
+        self.check()
+
+    def on_iteration(self, step: Step) -> None:
+        self.done = step.state.iteration
+        self.show(self.done, training_line(step))
+
+
 def train_into(
-    folder: Path, family: TaskFamily, settings: TrainSettings, console: Console, run: Callable[[Hooks], Controller]
+    training: PolicyTraining,
+    folder: Path,
+    console: Console,
+    checkpoints: CheckpointSettings = DEFAULT_CHECKPOINTS,
+    resume: bool = False,
 ) -> Controller:
-    """Calls ``run`` with a progress line, and leaves the folder with its plot whatever ends the training.
+    """Train with a progress line, and leave the folder with its plot whatever ends the training.
 
     An ``Interrupted`` or FloatingPointError that comes out says where the controller is.
+
+    Args:
+        training: What is trained.
+        folder: The run folder.
+        console: Where the progress is shown.
+        checkpoints: How often a checkpoint is written.
+        resume: Whether to go on with the run in the folder.
+
+    Returns:
+        The controller of the best iteration.
     """
-    done = 0
-    with interruptible() as check, live_progress(console, settings.iterations, "meta-iterations") as show:
-
-        def on_iteration(step: Step) -> None:
-            nonlocal done
-            done = step.state.iteration
-            show(done, training_line(step))
-
+    with interruptible() as check, live_progress(console, training.settings.iterations, "meta-iterations") as show:
+        display = TrainingDisplay(show, check)
         try:
-            return run(Hooks(on_iteration=on_iteration, on_phase=check))
+            return training.controller(run(training, folder, checkpoints, [display], resume))
         except Interrupted as interrupted:
             message = f"interrupted; {saved(folder)}"
             raise Interrupted(interrupted.number, message) from None
@@ -144,19 +157,19 @@ def train_into(
             raise FloatingPointError(f"{error}; {saved(folder)}") from None
         finally:
             # A folder that was refused is another run's.
-            if done:
-                plot_learning_curve(folder, family.name, settings)
+            if display.done:
+                plot_learning_curve(folder, training.family_name, training.settings)
 
 
 def training_line(step: Step) -> str:
     """Return before and after adaptation, KL divergence, environment steps per second of sampling, skipped updates."""
-    report = step.report
-    if report is None:
+    if step.fault:
         return f"skipped: {step.fault}; {step.state.skipped} skipped so far"
+    returns = [value for name, value in step.scalars.items() if name.startswith("return_") and name[7:].isdigit()]
     return join(
-        f"return {number(report.returns[0].mean)} → {number(report.returns[-1].mean)}",
-        f"KL {report.search.measured.kl:.4f}",
-        f"{report.steps / step.seconds['sampling'] / 1000:.0f}k steps/s",
+        f"return {number(returns[0])} → {number(returns[-1])}",
+        f"KL {step.scalars['kl']:.4f}",
+        f"{step.timings['env_steps_per_second'] / 1000:.0f}k steps/s",
         f"{step.state.skipped} skipped" if step.state.skipped else "",
     )
 
@@ -180,7 +193,7 @@ def summary(controller: Controller, family: TaskFamily, folder: Path, seconds: f
     files = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
     return (
         f"Meta-trained in {clock_time(seconds)}; best in iteration {training['best_iteration']}: return "
-        f"{number(training['best_return'])} after adaptation, a mean of up to {JUDGED_ON} iterations.\n"
+        f"{number(training['best_return'])} after adaptation, a mean of up to {SELECTION_WINDOW} iterations.\n"
         f"In {folder}: {', '.join(files)}\n\n"
         "Next:\n"
         f"  metarl evaluate {path}{own}\n"

@@ -26,7 +26,7 @@ from metarl.policies.controller import Controller
 from metarl.policies.files.pretrained import TRAINED
 from metarl.policies.loading import load_controller
 from metarl.rl.evaluation import family_of
-from metarl.rl.settings import TrainSettings
+from metarl.rl.settings import TrainSettings, read_config
 from metarl.runs import folder as run_folder
 
 Parsed = TypeVar("Parsed")
@@ -89,7 +89,7 @@ def is_filed(results: Path, family: str, method: str) -> bool:
 
 def open_run(folder: Path) -> Run:
     """The run in a folder; ValueError if it is none, if the table has no place for it, or if it has not trained yet."""
-    name, settings = run_folder.read_config(folder)
+    name, settings = read_config(folder)
     if settings.method not in TABLE_3.get(name, {}):
         raise ValueError(f"{folder} holds {settings.method} on {name}, and the table is about {', '.join(TABLE_3)}")
     controller = load_controller(folder / run_folder.CONTROLLER)

@@ -31,9 +31,10 @@ from metarl.experiments.paper.filing import (
     write_evaluation,
 )
 from metarl.experiments.paper.image_cells import BATCH_CELL, BATCHES, CELLS, MAIN, Cell, Scale, place_of
-from metarl.images.run import FAMILY, read_image_config
+from metarl.images.run import read_image_config
 from metarl.images.settings import ImageSettings
 from metarl.images.tasks import sample_tasks
+from metarl.images.training import FAMILY
 from metarl.policies.classifier import Classifier
 from metarl.policies.loading import load_classifier
 from metarl.runs import folder as run_folder

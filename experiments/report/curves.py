@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from metarl.experiments.analysis.logs import Array
 from metarl.experiments.report.runs import Group
-from metarl.images import run as image_run
-from metarl.runs import folder as run_folder
-from metarl.runs.folder import column
+from metarl.images import logs as image_logs
+from metarl.rl import logs as policy_logs
+from metarl.runs.logs import seconds_column
 
-PHASES = tuple(dict.fromkeys([*run_folder.PHASES, *image_run.PHASES]))
+PHASES = tuple(dict.fromkeys([*policy_logs.PHASES, *image_logs.PHASES]))
 MOST_POINTS = 600  # more than a chart has pixels
 
 
@@ -83,7 +83,10 @@ def phase_seconds(group: Group) -> dict[str, float]:
 
     A phase that not every iteration has, as the validation after an epoch, is spread over all of them.
     """
-    spent = {phase: [second for log in group.timings for second in finite(log.get(column(phase)))] for phase in PHASES}
+    spent = {
+        phase: [second for log in group.timings for second in finite(log.get(seconds_column(phase)))]
+        for phase in PHASES
+    }
     iterations = sum(len(log.get("iteration", ())) for log in group.timings)
     return {phase: sum(seconds) / iterations for phase, seconds in spent.items() if seconds}
 

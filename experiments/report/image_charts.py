@@ -9,7 +9,8 @@ from metarl.experiments.analysis.logs import Array, rows_with
 from metarl.experiments.report.chart import LARGE, Chart, Member, extent, line_chart, tone
 from metarl.experiments.report.curves import curve, finite, stretch_means
 from metarl.experiments.report.drawing import data_range
-from metarl.experiments.report.runs import VALIDATION, Group
+from metarl.experiments.report.runs import Group
+from metarl.images.logs import VALIDATION
 
 BEFORE, AFTER = "accuracy_before", "accuracy_after"
 MOST_POINTS = 100  # single meta-batches scatter: their means over as many stretches of the training are drawn

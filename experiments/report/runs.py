@@ -10,12 +10,12 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from metarl.experiments.analysis.logs import Array, Log, read_log, rows_with
-from metarl.images import run as image_run
+from metarl.images.logs import VALIDATION
+from metarl.images.training import FAMILY as IMAGES
 from metarl.runs import folder as run_folder
 
 # What makes no other kind of run: the seed, and how many threads did the work.
 INDIFFERENT = ("seed", "threads")
-VALIDATION = image_run.VALIDATION[0]
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Run:
 
     @property
     def is_about_images(self) -> bool:
-        return self.family == image_run.FAMILY
+        return self.family == IMAGES
 
     @property
     def topic(self) -> str:
@@ -156,7 +156,7 @@ def read_config(path: Path) -> tuple[str, dict[str, Any], dict[str, str]]:
         raise ValueError(f"{path} is not the configuration of a run: {error} is missing") from None
     except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"{path} is not the configuration of a run: {error}") from None
-    is_about_images = family == image_run.FAMILY
+    is_about_images = family == IMAGES
     texts = ["method", *(["data", "backbone"] if is_about_images else [])]
     numbers = ["seed", "inner_steps", "epochs" if is_about_images else "iterations"]
     kinds: dict[str, tuple[object, type]] = {"family": (family, str)}

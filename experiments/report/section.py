@@ -16,7 +16,7 @@ from metarl.experiments.report.summaries import LAST
 from metarl.experiments.report.task_charts import over_runs, task_charts
 from metarl.experiments.report.task_returns import TaskReturns
 from metarl.experiments.report.training_charts import optimization_charts, return_charts, speed_chart
-from metarl.rl.training import JUDGED_ON
+from metarl.rl.training import SELECTION_WINDOW
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def legend(unseen: int) -> str:
     known = f" Unseen tasks: {unseen} that the controller was not trained on." if unseen else ""
     return (
         f"Returns before and after adaptation are means over the last {LAST} iterations. The best return is the "
-        f"highest mean of {JUDGED_ON} iterations in a row after adaptation: by it the controller is chosen.{known}"
+        f"highest mean of {SELECTION_WINDOW} iterations in a row after adaptation, which selects the controller.{known}"
     )
 
 

@@ -10,9 +10,10 @@ from typing import TypeVar
 import numpy as np
 
 from metarl.experiments.report.curves import PHASES, finite, mean
-from metarl.experiments.report.runs import VALIDATION, Run
-from metarl.rl.training import judged_returns
-from metarl.runs.folder import column
+from metarl.experiments.report.runs import Run
+from metarl.images.logs import VALIDATION
+from metarl.rl.training import selection_scores
+from metarl.runs.logs import seconds_column
 
 LAST = 10
 
@@ -38,7 +39,7 @@ def summarize(run: Run, unseen: tuple[float, float] = (math.nan, math.nan)) -> S
     skipped = finite(run.progress.get("skipped"))
     return Summary(
         done=run.done,
-        best=max(judged_returns(after), default=math.nan),
+        best=max(selection_scores(after), default=math.nan),
         before=mean(before[-LAST:]),
         after=mean(after[-LAST:]),
         unseen_before=unseen[0],
@@ -98,7 +99,7 @@ def summarize_images(run: Run) -> ImageSummary:
 
 def seconds_of(run: Run) -> float:
     """What all phases took together; nan if there are no timings."""
-    spent = [run.timings[column(phase)] for phase in PHASES if column(phase) in run.timings]
+    spent = [run.timings[seconds_column(phase)] for phase in PHASES if seconds_column(phase) in run.timings]
     return float(np.nansum(spent)) if spent else math.nan
 
 

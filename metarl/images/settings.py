@@ -42,8 +42,8 @@ class ImageSettings:
     epochs: int = 100
     """Epochs; the validation follows each."""
     tasks_per_epoch: int = 1000
-    """Tasks in an epoch, a multiple of the task batch."""
-    task_batch: int | None = None
+    """Tasks in an epoch, a multiple of the meta-batch size."""
+    meta_batch_size: int | None = None
     """Tasks in a meta-batch; 4 if left out, but 2 for resnet12 with 5 shots or more."""
     validation_tasks: int = 300
     """Tasks of the validation, the same after each epoch."""
@@ -78,21 +78,26 @@ class ImageSettings:
             value = getattr(self, name)
             _require(name, value, math.isfinite(value) and value > 0, "a number above 0")
         _require("lasso", self.lasso, math.isfinite(self.lasso) and self.lasso >= 0, "a number of at least 0")
-        _require("task_batch", self.task_batch, self.tasks >= 1, "at least 1")
-        whole = self.tasks_per_epoch % self.tasks == 0
-        _require("tasks_per_epoch", self.tasks_per_epoch, whole, f"a multiple of the task batch, {self.tasks}")
+        _require("meta_batch_size", self.meta_batch_size, self.tasks_per_iteration >= 1, "at least 1")
+        whole = self.tasks_per_epoch % self.tasks_per_iteration == 0
+        _require(
+            "tasks_per_epoch",
+            self.tasks_per_epoch,
+            whole,
+            f"a multiple of the meta-batch size, {self.tasks_per_iteration}",
+        )
 
     @property
-    def tasks(self) -> int:
+    def tasks_per_iteration(self) -> int:
         """Tasks in a meta-batch."""
-        if self.task_batch is not None:
-            return self.task_batch
+        if self.meta_batch_size is not None:
+            return self.meta_batch_size
         return 2 if self.backbone == "resnet12" and self.shots >= 5 else 4
 
     @property
     def iterations_per_epoch(self) -> int:
         """Meta-batches in an epoch."""
-        return self.tasks_per_epoch // self.tasks
+        return self.tasks_per_epoch // self.tasks_per_iteration
 
     @property
     def iterations(self) -> int:

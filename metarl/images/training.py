@@ -6,9 +6,10 @@ Episodes stand in place of rollouts, and Adam in place of TRPO.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,15 +21,18 @@ from metarl.core.intervals import Interval
 from metarl.core.numerics import require_finite
 from metarl.core.randomness import Purpose, generator
 from metarl.core.threads import single_threaded_torch
+from metarl.core.version import __version__
 from metarl.envs.images.episodes import EpisodeShape, episode_shape
 from metarl.envs.images.image_set import ImageSet, Progress, load_images
-from metarl.experiments.console.allocator import keep_freed_memory
 from metarl.images.evaluation import evaluate_with
+from metarl.images.logs import ImageReport, progress_columns, progress_row, timings_columns, timings_row
 from metarl.images.settings import ImageSettings, build_network
 from metarl.images.tasks import ImageTask, Score, adapt, query_score, sample_tasks, score
 from metarl.inner_loop import as_leaves
-from metarl.kept_channels import KeptChannels, kept_channels
+from metarl.kept_channels import kept_channels
 from metarl.losses import cross_entropy
+from metarl.policies.classifier import Classifier
+from metarl.policies.files.classifier_metadata import ClassifierMetadata
 from metarl.policies.methods import (
     STEP_SIZES,
     Method,
@@ -38,7 +42,10 @@ from metarl.policies.methods import (
     trained_names,
 )
 from metarl.policies.networks.network import ImageNetwork, Parameters
-from metarl.runs.state import FAULTS_IN_A_ROW, TrainingState, abandon
+from metarl.runs.folder import PROGRESS, TIMINGS
+from metarl.runs.state import FAULTS_IN_A_ROW, Step, TrainingState, abandon
+
+FAMILY = "images"  # what config.json and checkpoints name in place of a task family
 
 
 @dataclass(frozen=True)
@@ -51,31 +58,6 @@ class ImageData:
     validation_shape: EpisodeShape
 
 
-@dataclass(frozen=True)
-class ImageReport:
-    """What one meta-iteration did: means over its tasks, with the parameters before the outer step."""
-
-    before: Score
-    after: Score
-    learning_rate: float
-    kept: KeptChannels | None  # of the last iteration of an epoch alone
-
-
-@dataclass(frozen=True)
-class ImageStep:
-    """What the loop yields: the state after an iteration, and what happened in it.
-
-    ``report`` is None if the iteration was abandoned for a numerical fault, which ``fault`` then tells. The last
-    iteration of an epoch has the accuracy after adaptation on the validation tasks.
-    """
-
-    state: TrainingState
-    report: ImageReport | None
-    seconds: dict[str, float]
-    validation: Interval | None = None
-    fault: str = ""
-
-
 def load_data(settings: ImageSettings, progress: Progress | None = None) -> ImageData:
     """The splits train and val; ValueError if they are not there or too small for the tasks asked for."""
     sets, shapes = [], []
@@ -86,9 +68,9 @@ def load_data(settings: ImageSettings, progress: Progress | None = None) -> Imag
     return ImageData(sets[0], shapes[0], sets[1], shapes[1])
 
 
-def initial_state(settings: ImageSettings) -> TrainingState:
-    """The state before the first iteration; ``best_score`` is the validation's best accuracy."""
-    network, method = build_network(settings), get_method(settings.method)
+def initial_state(network: ImageNetwork, settings: ImageSettings) -> TrainingState:
+    """Return the state before the first iteration; ``best_score`` is the best accuracy of the validation."""
+    method = get_method(settings.method)
     seed = int(generator(settings.seed, Purpose.PARAMETERS).integers(2**31))
     random = torch.Generator().manual_seed(seed)
     parameters = network.initial_parameters(random) | initial_meta_parameters(
@@ -98,45 +80,84 @@ def initial_state(settings: ImageSettings) -> TrainingState:
     return TrainingState(0, parameters, moments, parameters, -math.inf, 0)
 
 
-def train_on_images(
-    settings: ImageSettings,
-    data: ImageData,
-    state: TrainingState,
-    on_phase: Callable[[], None] = lambda: None,
-) -> Iterator[ImageStep]:
-    """Goes on from ``state`` to the last iteration, yielding after each. Closing the iterator frees the threads.
+class ImageTraining:
+    """The meta-training of a network on few-shot images, with the network built once."""
 
-    An iteration whose meta-gradient is not finite is abandoned: the parameters stay, and the next one draws other
-    tasks. FloatingPointError after FAULTS_IN_A_ROW such iterations.
-    """
-    keep_freed_memory()
-    network = build_network(settings)
-    with single_threaded_torch(), ThreadPoolExecutor(settings.threads, thread_name_prefix="task") as executor:
-        while state.iteration < settings.iterations:
-            clock = Clock(on_phase)
-            try:
-                parameters, moments, report = image_iteration(state, settings, network, data, executor, clock)
-            except FloatingPointError as error:
-                state, step = abandon(state), ImageStep(state, None, clock.seconds, fault=str(error))
-            else:
-                state = replace(
-                    state,
-                    iteration=state.iteration + 1,
-                    parameters=parameters,
-                    moments=moments,
-                    faults_in_a_row=0,
-                )
-                step = ImageStep(state, report, clock.seconds)
-            if state.iteration % settings.iterations_per_epoch == 0:
-                with clock.phase("validation"):
-                    validation = validate(state.parameters, settings, network, data, executor, on_phase)
-                state = keep_best(state, validation)
-                step = replace(step, validation=validation)
-            yield replace(step, state=state)
-            if state.faults_in_a_row >= FAULTS_IN_A_ROW:
-                raise FloatingPointError(
-                    f"{step.fault}; it was the {FAULTS_IN_A_ROW}th such iteration in a row, so training stops"
-                )
+    family_name = FAMILY
+
+    def __init__(self, settings: ImageSettings, data: ImageData) -> None:
+        self.settings, self.data = settings, data
+        self.network = build_network(settings)
+        self.columns = {PROGRESS: progress_columns(settings, self.network), TIMINGS: timings_columns()}
+
+    def initial_state(self) -> TrainingState:
+        """Return the state before the first iteration."""
+        return initial_state(self.network, self.settings)
+
+    def iterations(
+        self, state: TrainingState, on_phase: Callable[[], None] = lambda: None
+    ) -> Generator[Step, None, None]:
+        """Train from ``state`` to the last iteration and yield after each; closing the iterator frees the threads.
+
+        An iteration whose meta-gradient is not finite is abandoned: the parameters stay, and the next one draws other
+        tasks. FloatingPointError after FAULTS_IN_A_ROW such iterations.
+        """
+        settings, network, data = self.settings, self.network, self.data
+        with single_threaded_torch(), ThreadPoolExecutor(settings.threads, thread_name_prefix="task") as executor:
+            while state.iteration < settings.iterations:
+                clock, report, validation, fault = Clock(on_phase), None, None, ""
+                try:
+                    parameters, moments, report = image_iteration(state, settings, network, data, executor, clock)
+                except FloatingPointError as error:
+                    state, fault = abandon(state), str(error)
+                else:
+                    state = replace(
+                        state,
+                        iteration=state.iteration + 1,
+                        parameters=parameters,
+                        moments=moments,
+                        faults_in_a_row=0,
+                    )
+                if state.iteration % settings.iterations_per_epoch == 0:
+                    with clock.phase("validation"):
+                        validation = validate(state.parameters, settings, network, data, executor, on_phase)
+                    state = keep_best(state, validation)
+                scalars = progress_row(settings, network, state, report, validation)
+                yield Step(state, scalars, timings_row(state, clock.seconds), fault)
+                if state.faults_in_a_row >= FAULTS_IN_A_ROW:
+                    raise FloatingPointError(
+                        f"{fault}; it was the {FAULTS_IN_A_ROW}th such iteration in a row, so training stops"
+                    )
+
+    def classifier(self, state: TrainingState) -> Classifier:
+        """Return the classifier of the epoch with the best validation so far, the untrained one before the first."""
+        return best_classifier(self.network, self.settings, state)
+
+    def save(self, state: TrainingState, path: Path) -> None:
+        """Write the classifier of the best epoch so far; an older file is replaced."""
+        self.classifier(state).save(path, overwrite=True)
+
+
+def best_classifier(network: ImageNetwork, settings: ImageSettings, state: TrainingState) -> Classifier:
+    """Return the classifier of the best epoch so far, with a record of its training."""
+    record = {
+        "seed": settings.seed,
+        "iterations": state.iteration,
+        "best_epoch": state.best_iteration // settings.iterations_per_epoch,
+        "best_validation_accuracy": state.best_score if state.best_iteration else None,
+        "settings": asdict(replace(settings, threads=1)) | {"data": settings.data.name},
+        "metarl": __version__,
+    }
+    metadata = ClassifierMetadata(
+        method=settings.method,
+        inner_steps=settings.inner_steps,
+        shots=settings.shots,
+        queries=settings.queries,
+        data=settings.data.name,
+        training=record,
+    )
+    parameters = {name: tensor.detach().clone() for name, tensor in state.best_parameters.items()}
+    return Classifier(parameters, network, metadata)
 
 
 def image_iteration(
@@ -156,7 +177,7 @@ def image_iteration(
     method = get_method(settings.method)
     random = generator(settings.seed, Purpose.TRAINING, state.iteration)
     with clock.phase("sampling"):
-        tasks = sample_tasks(data.training, data.training_shape, settings.tasks, random)
+        tasks = sample_tasks(data.training, data.training_shape, settings.tasks_per_iteration, random)
     with clock.phase("meta-gradient"):
         gradients, before, after = meta_gradient(
             network, state.parameters, method, tasks, settings.first_order, executor

@@ -25,7 +25,7 @@ class AdaptationSettings:
 
     method: Method
     inner_steps: int
-    episodes: int
+    episodes_per_task: int
     discount: float
     gae_lambda: float
 
@@ -56,7 +56,7 @@ def adapt_to_tasks(
     batches: list[tuple[Batch, ...]] = []
     for step in range(settings.inner_steps + 1):
         with clock.phase("sampling"):
-            episodes.append(sampler.sample(stack(adapted), tasks, settings.episodes, generator))
+            episodes.append(sampler.sample(stack(adapted), tasks, settings.episodes_per_task, generator))
         if step == settings.inner_steps and not query_advantages:
             break
         with clock.phase("advantages"):

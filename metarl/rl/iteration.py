@@ -50,7 +50,7 @@ def adaptation_settings(settings: TrainSettings) -> AdaptationSettings:
     return AdaptationSettings(
         get_method(settings.method),
         settings.inner_steps,
-        settings.episodes,
+        settings.episodes_per_task,
         settings.discount,
         settings.gae_lambda,
     )
@@ -70,7 +70,7 @@ def meta_iteration(
     Policy and step sizes take a TRPO step; attention takes one of Adam, with state ``moments``, on the same
     meta-gradient. Returns the new parameters, the new moments and a report.
     """
-    tasks = sampler.family.sample_tasks(settings.tasks, generator)
+    tasks = sampler.family.sample_tasks(settings.meta_batch_size, generator)
     inner = adaptation_settings(settings)
     adaptation = adapt_to_tasks(parameters, tasks, inner, sampler, executor, generator, clock)
     data = task_data(adaptation)
@@ -99,7 +99,7 @@ def meta_iteration(
         return parameters, moments, report
     new = objective.displaced(parameters, search.step)
     if attention:
-        moved, moments = adam_step(parameters, gradient.others, moments, settings.adam_rate)
+        moved, moments = adam_step(parameters, gradient.others, moments, settings.attention_lr)
         new |= moved
     if inner.method.step_sizes == "sparse":
         new[STEP_SIZES] = shrink_step_sizes(new[STEP_SIZES], lasso_thresholds(sampler.network.layers, settings.lasso))
@@ -144,7 +144,7 @@ def outer_step(
         require_finite("the meta-gradient is", flatten([gradient.trained, *gradient.others.values()]))
     with clock.phase("conjugate gradient"):
         product = objective.fisher_product(parameters, settings.fisher_fraction, settings.damping)
-        step = natural_step(product, gradient.trained, settings.max_kl, settings.cg_steps)
+        step = natural_step(product, gradient.trained, settings.max_kl, settings.cg_iterations)
         require_finite("the trust-region step is", step)
 
     def measure(candidate: Tensor) -> Measured:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from metarl.core.threads import available_threads
 from metarl.policies.methods import get_method
+from metarl.runs.folder import parse_config
 
 
 @dataclass(frozen=True)
@@ -20,9 +22,9 @@ class TrainSettings:
     """Meta-iterations."""
     seed: int = 0
     """Seed of every random number of the run."""
-    tasks: int = 20
+    meta_batch_size: int = 20
     """Tasks in a meta-batch."""
-    episodes: int = 20
+    episodes_per_task: int = 20
     """Episodes per task, for an inner step and for the outer step alike."""
     horizon: int | None = None
     """Time steps in an episode; the task family's own if left out."""
@@ -32,7 +34,7 @@ class TrainSettings:
     """Inner step size alpha; where the method learns step sizes, their start."""
     lasso: float = 0.001
     """Lambda of p-Meta, eq. 9: what an iteration takes off the largest layer's step size, if they shall be sparse."""
-    adam_rate: float = 0.003
+    attention_lr: float = 0.003
     """Learning rate of Adam, which trains the attention modules."""
     first_order: bool = False
     """Ignore how the inner gradient changes with the parameters."""
@@ -48,7 +50,7 @@ class TrainSettings:
     """Lambda of generalized advantage estimation."""
     max_kl: float = 0.01
     """Limit of the mean KL divergence that one outer step may cause."""
-    cg_steps: int = 10
+    cg_iterations: int = 10
     """Conjugate-gradient steps of an outer step."""
     damping: float = 1e-5
     """Added to the diagonal of the Fisher matrix."""
@@ -85,8 +87,16 @@ class TrainSettings:
         )
 
 
-COUNTS = ("iterations", "tasks", "episodes", "inner_steps", "cg_steps", "line_search_steps", "threads")
-POSITIVE = ("step_size", "adam_rate", "initial_std", "action_scale", "max_kl")
+COUNTS = (
+    "iterations",
+    "meta_batch_size",
+    "episodes_per_task",
+    "inner_steps",
+    "cg_iterations",
+    "line_search_steps",
+    "threads",
+)
+POSITIVE = ("step_size", "attention_lr", "initial_std", "action_scale", "max_kl")
 FRACTIONS = ("discount", "fisher_fraction")
 
 
@@ -96,20 +106,30 @@ def _require(name: str, value: object, holds: bool, allowed: str) -> None:
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "navigation-2d": {"tasks": 20, "action_scale": 0.1, "fisher_fraction": 0.5},
+    "navigation-2d": {"meta_batch_size": 20, "action_scale": 0.1, "fisher_fraction": 0.5},
     # A meta-batch of 160,000 query observations bears ten times the usual KL limit. Fewer and longer steps go with a
     # larger Lasso, and with attention that learns slowly: docs/findings.md.
     "half-cheetah-velocity": {
-        "tasks": 40,
+        "meta_batch_size": 40,
         "action_scale": 0.1,
         "max_kl": 0.1,
         "lasso": 0.003,
-        "adam_rate": 0.0005,
+        "attention_lr": 0.0005,
     },
-    "half-cheetah-direction": {"tasks": 40, "action_scale": 0.1, "max_kl": 0.1},
+    "half-cheetah-direction": {"meta_batch_size": 40, "action_scale": 0.1, "max_kl": 0.1},
 }
 
 
 def preset(family: str, **overrides: Any) -> TrainSettings:
     """The settings that suit a task family, with some overridden; a family without a preset takes the defaults."""
     return replace(TrainSettings(), **{**PRESETS.get(family, {}), **overrides})
+
+
+def read_config(folder: Path) -> tuple[str, TrainSettings]:
+    """Return the family's name and the settings of a run; ValueError says why the folder is none."""
+
+    def parse(content: dict[str, Any]) -> tuple[str, TrainSettings]:
+        settings = content["settings"]
+        return str(content["family"]), TrainSettings(**settings | {"hidden_sizes": tuple(settings["hidden_sizes"])})
+
+    return parse_config(folder, parse)

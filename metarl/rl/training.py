@@ -1,11 +1,12 @@
-"""The meta-training loop as a sequence of states; files, signals and screens are other modules' business."""
+"""Meta-training of a policy, as a sequence of states; files, signals and screens are handled elsewhere."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, replace
+from pathlib import Path
 from statistics import fmean
 
 import torch
@@ -14,39 +15,118 @@ from metarl.adam import initial_moments
 from metarl.core.clock import Clock
 from metarl.core.randomness import Purpose, generator
 from metarl.core.threads import single_threaded_torch
+from metarl.core.version import __version__
 from metarl.envs.family import TaskFamily
+from metarl.policies.controller import Controller
+from metarl.policies.files.metadata import ControllerMetadata, FieldRecord
 from metarl.policies.methods import get_method, initial_meta_parameters
 from metarl.policies.networks.mlp import GaussianMLP
 from metarl.policies.networks.network import Parameters
 from metarl.rl.iteration import IterationReport, meta_iteration, outer_names
+from metarl.rl.logs import progress_columns, progress_row, timings_columns, timings_row
 from metarl.rl.sampling import Sampler
 from metarl.rl.settings import TrainSettings
-from metarl.runs.state import FAULTS_IN_A_ROW, TrainingState, abandon
+from metarl.runs.folder import PROGRESS, TIMINGS
+from metarl.runs.state import FAULTS_IN_A_ROW, Step, TrainingState, abandon
 
-JUDGED_ON = 10  # iterations whose mean return says how good the newest of them is
+SELECTION_WINDOW = 10  # iterations whose mean return is the selection score of the newest
 
 
-@dataclass(frozen=True)
-class Step:
-    """What the loop yields: the state after an iteration, and what happened in it.
+class PolicyTraining:
+    """The meta-training of a policy on a task family, with the family and the network built once."""
 
-    ``report`` is None if the iteration was abandoned for a numerical fault, which ``fault`` then tells.
-    """
+    def __init__(self, family: TaskFamily, settings: TrainSettings) -> None:
+        self.family, self.settings = with_horizon(family, settings.horizon), settings
+        self.network = build_network(family, settings)
+        self.columns = {
+            PROGRESS: progress_columns(settings, self.network.layer_names),
+            TIMINGS: timings_columns(),
+        }
 
-    state: TrainingState
-    report: IterationReport | None
-    seconds: dict[str, float]
-    fault: str = ""
+    @property
+    def family_name(self) -> str:
+        """The name of the task family."""
+        return self.family.name
+
+    def initial_state(self) -> TrainingState:
+        """Return the state before the first iteration."""
+        return initial_state(self.network, self.settings)
+
+    def iterations(
+        self, state: TrainingState, on_phase: Callable[[], None] = lambda: None
+    ) -> Generator[Step, None, None]:
+        """Train from ``state`` to the last iteration and yield after each; closing the iterator frees the threads.
+
+        An iteration that meets a number that is not finite (in an observation, a reward, an advantage, a gradient) is
+        abandoned: the parameters stay, and the next iteration draws other tasks and episodes. FloatingPointError after
+        FAULTS_IN_A_ROW such iterations, for then it is the parameters or the simulator.
+        """
+        settings = self.settings
+        with (
+            single_threaded_torch(),
+            Sampler(self.family, self.network, settings.action_scale, settings.threads) as sampler,
+            ThreadPoolExecutor(settings.threads, thread_name_prefix="outer") as executor,
+        ):
+            while state.iteration < settings.iterations:
+                clock, report, fault = Clock(on_phase), None, ""
+                random = generator(settings.seed, Purpose.TRAINING, state.iteration)
+                try:
+                    parameters, moments, report = meta_iteration(
+                        state.parameters, state.moments, settings, sampler, executor, random, clock
+                    )
+                    state = advance(state, parameters, moments, report)
+                except FloatingPointError as error:
+                    state, fault = abandon(state), str(error)
+                timings = timings_row(state, report, clock.seconds)
+                yield Step(state, progress_row(state, report), timings, fault)
+                if state.faults_in_a_row >= FAULTS_IN_A_ROW:
+                    raise FloatingPointError(
+                        f"{fault}; it was the {FAULTS_IN_A_ROW}th such iteration in a row, so training stops"
+                    )
+
+    def controller(self, state: TrainingState) -> Controller:
+        """Return the controller of the best iteration so far, with a record of its training."""
+        family, settings = self.family, self.settings
+        record = {
+            "seed": settings.seed,
+            "iterations": state.iteration,
+            "best_iteration": state.best_iteration,
+            "best_return": state.best_score,
+            "settings": asdict(replace(settings, threads=1)),
+            "metarl": __version__,
+        }
+        metadata = ControllerMetadata(
+            method=settings.method,
+            family=family.name,
+            task_fields=tuple(FieldRecord(**asdict(field)) for field in family.fields),
+            horizon=family.horizon,
+            observation_low=tuple(family.observation_space.low.tolist()),
+            observation_high=tuple(family.observation_space.high.tolist()),
+            action_low=tuple(family.action_space.low.tolist()),
+            action_high=tuple(family.action_space.high.tolist()),
+            action_scale=settings.action_scale,
+            inner_steps=settings.inner_steps,
+            episodes_per_step=settings.episodes_per_task,
+            discount=settings.discount,
+            gae_lambda=settings.gae_lambda,
+            training=record,
+        )
+        parameters = {name: tensor.detach().clone() for name, tensor in state.best_parameters.items()}
+        return Controller(parameters, self.network, metadata)
+
+    def save(self, state: TrainingState, path: Path) -> None:
+        """Write the controller of the best iteration so far; an older file is replaced."""
+        self.controller(state).save(path, overwrite=True)
 
 
 def build_network(family: TaskFamily, settings: TrainSettings) -> GaussianMLP:
-    """The policy network for a family's spaces."""
+    """Return the policy network for a family's spaces."""
     (observation_size,), (action_size,) = family.observation_space.shape, family.action_space.shape
     return GaussianMLP(observation_size, settings.hidden_sizes, action_size, settings.initial_std)
 
 
 def initial_state(network: GaussianMLP, settings: TrainSettings) -> TrainingState:
-    """The state before the first iteration."""
+    """Return the state before the first iteration."""
     seed = int(generator(settings.seed, Purpose.PARAMETERS).integers(2**31))
     random = torch.Generator().manual_seed(seed)
     parameters = network.initial_parameters(random) | initial_meta_parameters(
@@ -57,54 +137,26 @@ def initial_state(network: GaussianMLP, settings: TrainSettings) -> TrainingStat
     return TrainingState(0, parameters, moments, parameters, -math.inf, 0)
 
 
-def meta_train(
-    family: TaskFamily,
-    settings: TrainSettings,
-    state: TrainingState,
-    on_phase: Callable[[], None] = lambda: None,
-) -> Iterator[Step]:
-    """Goes on from ``state`` to the last iteration, yielding after each. Closing the iterator frees the threads.
-
-    An iteration that meets a number that is not finite (in an observation, a reward, an advantage, a gradient) is
-    abandoned: the parameters stay, and the next iteration draws other tasks and episodes. FloatingPointError after
-    FAULTS_IN_A_ROW such iterations, for then it is the parameters or the simulator.
-    """
-    family = with_horizon(family, settings.horizon)
-    network = build_network(family, settings)
-    with (
-        single_threaded_torch(),
-        Sampler(family, network, settings.action_scale, settings.threads) as sampler,
-        ThreadPoolExecutor(settings.threads, thread_name_prefix="outer") as executor,
-    ):
-        while state.iteration < settings.iterations:
-            clock = Clock(on_phase)
-            random = generator(settings.seed, Purpose.TRAINING, state.iteration)
-            try:
-                parameters, moments, report = meta_iteration(
-                    state.parameters, state.moments, settings, sampler, executor, random, clock
-                )
-            except FloatingPointError as error:
-                state = abandon(state)
-                yield Step(state, None, clock.seconds, str(error))
-                if state.faults_in_a_row >= FAULTS_IN_A_ROW:
-                    raise FloatingPointError(
-                        f"{error}; it was the {FAULTS_IN_A_ROW}th such iteration in a row, so training stops"
-                    ) from None
-                continue
-            state = advance(state, parameters, moments, report)
-            yield Step(state, report, clock.seconds)
-
-
 def advance(
     state: TrainingState, parameters: Parameters, moments: Parameters, report: IterationReport
 ) -> TrainingState:
-    """The state one iteration on. The reported return was reached by the parameters before the outer step.
+    """Return the state one iteration on.
 
-    An iteration's tasks may be easy ones: its return alone would keep a lucky iterate rather than a good one.
+    The reported return was reached by the parameters before the outer step. One iteration may draw easy tasks, so the
+    best parameters are selected by the mean return of a window of iterations.
+
+    Args:
+        state: The state before the iteration.
+        parameters: The parameters after its outer step.
+        moments: Adam's moments after it.
+        report: What the iteration measured.
+
+    Returns:
+        The new state, with the old parameters as the best if their selection score is.
     """
     iteration = state.iteration + 1
-    recent = (*state.recent_returns, report.returns[-1].mean)[-JUDGED_ON:]
-    score = judged_return(recent)
+    recent = (*state.recent_returns, report.returns[-1].mean)[-SELECTION_WINDOW:]
+    score = selection_score(recent)
     if score > state.best_score:
         state = replace(state, best_parameters=state.parameters, best_score=score, best_iteration=iteration)
     return replace(
@@ -118,16 +170,16 @@ def advance(
     )
 
 
-def judged_return(returns: Sequence[float]) -> float:
-    """By what the newest of these iterations is judged: the mean return of up to JUDGED_ON."""
-    return fmean(returns[-JUDGED_ON:])
+def selection_score(returns: Sequence[float]) -> float:
+    """Return what the newest of these iterations is selected by: the mean return of up to SELECTION_WINDOW."""
+    return fmean(returns[-SELECTION_WINDOW:])
 
 
-def judged_returns(returns: Sequence[float]) -> list[float]:
-    """The same for each of the iterations."""
-    return [judged_return(returns[:end]) for end in range(1, len(returns) + 1)]
+def selection_scores(returns: Sequence[float]) -> list[float]:
+    """Return the selection score of each iteration."""
+    return [selection_score(returns[:end]) for end in range(1, len(returns) + 1)]
 
 
 def with_horizon(family: TaskFamily, horizon: int | None) -> TaskFamily:
-    """The family with another horizon, or as it is."""
+    """Return the family with another horizon, or unchanged if that is None."""
     return family if horizon is None else replace(family, horizon=horizon)

@@ -55,12 +55,12 @@ def conjugate_gradient(product: Product, target: Tensor, steps: int, tolerance: 
     return Solution(solution, residual)
 
 
-def natural_step(product: Product, gradient: Tensor, max_kl: float, cg_steps: int) -> Tensor:
+def natural_step(product: Product, gradient: Tensor, max_kl: float, cg_iterations: int) -> Tensor:
     """The step to subtract: along F^-1 g, as long as the quadratic model of the KL divergence allows.
 
     Zero if the gradient is zero or the model finds no positive curvature along it.
     """
-    direction, residual = conjugate_gradient(product, gradient, cg_steps)
+    direction, residual = conjugate_gradient(product, gradient, cg_iterations)
     curvature = direction @ (gradient - residual)
     if not curvature > 0:
         return torch.zeros_like(gradient)

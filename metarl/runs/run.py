@@ -1,29 +1,20 @@
-"""A meta-training that lives in a folder: logged, checkpointed, resumable."""
+"""Run a meta-training: watched by callbacks and, in a folder, logged, checkpointed and resumable."""
 
 from __future__ import annotations
 
-import os
-import platform
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
 
-from filelock import FileLock, Timeout
-
-from metarl.envs.family import TaskFamily
-from metarl.policies.controller import Controller
-from metarl.rl.settings import TrainSettings
-from metarl.rl.training import Step, build_network, initial_state, meta_train
 from metarl.runs import folder as run_folder
+from metarl.runs.callbacks import Callback
 from metarl.runs.checkpoint import Checkpoint, newest_checkpoint, write_checkpoint
-from metarl.runs.folder import Row
-from metarl.runs.state import TrainingState
-
-LOCK, HOLDER = ".lock", ".lock-holder"
+from metarl.runs.logs import RunLog, cut_logs
+from metarl.runs.state import Step, TrainingState
+from metarl.runs.training import Training
 
 
 @dataclass(frozen=True)
@@ -43,148 +34,94 @@ class CheckpointSettings:
             )
 
 
-@dataclass(frozen=True)
-class Hooks:
-    """What watches a training. An exception that a hook raises ends it, and the run can be resumed."""
-
-    on_iteration: Callable[[Step], None] = lambda step: None
-    on_phase: Callable[[], None] = lambda: None  # called as each phase of an iteration begins
+DEFAULT_CHECKPOINTS = CheckpointSettings()
 
 
-class SomeStep(Protocol):
-    """What a meta-training yields after each iteration."""
+def run(
+    training: Training,
+    folder: Path | None = None,
+    checkpoints: CheckpointSettings = DEFAULT_CHECKPOINTS,
+    callbacks: Sequence[Callback] = (),
+    resume: bool = False,
+) -> TrainingState:
+    """Train to the last iteration, or until a callback stops it.
 
-    @property
-    def state(self) -> TrainingState: ...
+    Args:
+        training: What is trained.
+        folder: The run folder, None to keep nothing on disk. Whatever ends the training, the folder then has a
+            checkpoint of the last whole iteration and the best so far.
+        checkpoints: How often a checkpoint is written.
+        callbacks: What watches the training.
+        resume: Whether to go on from the newest checkpoint in ``folder`` instead of starting a new run there.
 
+    Returns:
+        The state after the last iteration. ValueError if the folder cannot be used.
+    """
+    with ExitStack() as stack:
+        if folder is None:
+            state = training.initial_state()
+        else:
+            recorder = stack.enter_context(recording(training, folder, checkpoints, resume))
+            state, callbacks = recorder.state, (recorder, *callbacks)
 
-AnyStep = TypeVar("AnyStep", bound=SomeStep)
-Kept = TypeVar("Kept")
+        def end(callback: Callback) -> None:
+            callback.on_end(state)
 
+        def on_phase() -> None:
+            for callback in callbacks:
+                callback.on_phase()
 
-@dataclass(frozen=True)
-class Training(Generic[AnyStep, Kept]):
-    """A meta-training of any kind, as a run folder sees it."""
-
-    family: str
-    method: str
-    beginning: Callable[[], TrainingState]
-    go_on: Callable[[TrainingState], Iterator[AnyStep]]  # from a state to the last iteration
-    columns: Mapping[str, list[str]]  # of each log, by file
-    rows: Callable[[AnyStep], Mapping[str, Row]]  # one for each log
-    keep: Callable[[TrainingState], Kept]  # writes what the training is for: the best so far
-    on_iteration: Callable[[AnyStep], None]
-
-
-def start_run(
-    folder: Path, family: TaskFamily, name: str, settings: TrainSettings, checkpoints: CheckpointSettings, hooks: Hooks
-) -> Controller:
-    """A new run in a folder that is empty or not there yet; ``name`` is what finds the family again."""
-    run_folder.create(folder, name, settings)
-    return begin(folder, reinforcement_learning(folder, family, settings, hooks), checkpoints)
-
-
-def resume_run(
-    folder: Path, family: TaskFamily, settings: TrainSettings, checkpoints: CheckpointSettings, hooks: Hooks
-) -> Controller:
-    """Goes on from the newest checkpoint that is whole, or from the start if there is none yet."""
-    return resume(folder, reinforcement_learning(folder, family, settings, hooks), checkpoints)
-
-
-def reinforcement_learning(
-    folder: Path, family: TaskFamily, settings: TrainSettings, hooks: Hooks
-) -> Training[Step, Controller]:
-    """Meta-training on a task family."""
-    network = build_network(family, settings)
-
-    def keep(state: TrainingState) -> Controller:
-        controller = run_folder.best_controller(family, settings, state)
-        controller.save(folder / run_folder.CONTROLLER, overwrite=True)
-        return controller
-
-    return Training(
-        family=family.name,
-        method=settings.method,
-        beginning=lambda: initial_state(network, settings),
-        go_on=lambda state: meta_train(family, settings, state, hooks.on_phase),
-        columns={
-            run_folder.PROGRESS: run_folder.progress_columns(settings, network.layer_names),
-            run_folder.TIMINGS: run_folder.timings_columns(),
-        },
-        rows=lambda step: {
-            run_folder.PROGRESS: run_folder.progress_row(step),
-            run_folder.TIMINGS: run_folder.timings_row(step),
-        },
-        keep=keep,
-        on_iteration=hooks.on_iteration,
-    )
-
-
-def begin(folder: Path, training: Training[AnyStep, Kept], checkpoints: CheckpointSettings) -> Kept:
-    """The whole training, in a folder that ``run_folder.create`` has made."""
-    with exclusive(folder):
-        return _go_on(folder, training, training.beginning(), checkpoints)
-
-
-def resume(folder: Path, training: Training[AnyStep, Kept], checkpoints: CheckpointSettings) -> Kept:
-    """The rest of the training, from the newest checkpoint that is whole, or from the start if there is none yet."""
-    with exclusive(folder):
-        checkpoint = newest_checkpoint(folder, training.family, training.method)
-        state = checkpoint.state if checkpoint else training.beginning()
-        run_folder.cut_logs(folder, checkpoint.log_bytes if checkpoint else {})
-        return _go_on(folder, training, state, checkpoints)
-
-
-def _go_on(
-    folder: Path, training: Training[AnyStep, Kept], state: TrainingState, checkpoints: CheckpointSettings
-) -> Kept:
-    """Whatever ends it, the folder then has a checkpoint of the last whole iteration and the best so far."""
-    log = run_folder.RunLog(folder, training.columns, state.iteration)
-    saved_iteration, saved_time = state.iteration, time.monotonic()
-    try:
-        for step in training.go_on(state):
-            log.append(step.state.iteration, training.rows(step))
+        for callback in callbacks:
+            stack.callback(end, callback)
+            callback.on_start(training, state)
+        for step in stack.enter_context(closing(training.iterations(state, on_phase))):
             state = step.state
-            minutes = (time.monotonic() - saved_time) / 60
-            iterations = state.iteration - saved_iteration
-            if iterations >= checkpoints.checkpoint_iterations or minutes >= checkpoints.checkpoint_minutes:
-                _try_to_keep(folder, training, state, log)
-                saved_iteration, saved_time = state.iteration, time.monotonic()
-            training.on_iteration(step)
-    finally:
-        log.close()
-        kept = _keep(folder, training, state, log)
-    return kept
-
-
-def _try_to_keep(folder: Path, training: Training[AnyStep, Kept], state: TrainingState, log: run_folder.RunLog) -> None:
-    """A checkpoint that cannot be written is no reason to stop: the one before it stays, and the next may succeed."""
-    try:
-        _keep(folder, training, state, log)
-    except ValueError as error:
-        warnings.warn(f"{error}; training goes on", stacklevel=2)
-
-
-def _keep(folder: Path, training: Training[AnyStep, Kept], state: TrainingState, log: run_folder.RunLog) -> Kept:
-    if state.iteration:
-        write_checkpoint(folder, Checkpoint(training.family, training.method, state, log.lengths()))
-    return training.keep(state)
+            if False in [callback.on_iteration(step) for callback in callbacks]:
+                break
+    return state
 
 
 @contextmanager
-def exclusive(folder: Path) -> Iterator[None]:
-    """Keeps every other process from training in the folder; ValueError says who does so already."""
-    lock = FileLock(folder / LOCK)
-    holder = folder / HOLDER
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        who = holder.read_text() if holder.is_file() else "another process"
-        raise ValueError(f"{folder} is in use: {who} trains in it") from None
-    except OSError as error:
-        raise ValueError(f"cannot write to {folder}: {error.strerror or error}") from None
-    try:
-        holder.write_text(f"process {os.getpid()} on {platform.node()}, since {time.ctime()},")
-        yield
-    finally:
-        lock.release()
+def recording(training: Training, folder: Path, checkpoints: CheckpointSettings, resume: bool) -> Iterator[RunRecorder]:
+    """Yield what records the training in the folder, which no other process can use meanwhile."""
+    if not resume:
+        run_folder.create(folder, training.family_name, training.settings)
+    with run_folder.exclusive(folder):
+        checkpoint = newest_checkpoint(folder, training.family_name, training.settings.method) if resume else None
+        cut_logs(folder, checkpoint.log_bytes if checkpoint else {})
+        state = checkpoint.state if checkpoint else training.initial_state()
+        yield RunRecorder(training, folder, checkpoints, state)
+
+
+class RunRecorder(Callback):
+    """Writes the logs of a run after each iteration, a checkpoint now and then, and the best so far with each."""
+
+    def __init__(self, training: Training, folder: Path, checkpoints: CheckpointSettings, state: TrainingState) -> None:
+        self.training, self.folder, self.checkpoints, self.state = training, folder, checkpoints, state
+        self.log = RunLog(folder, training.columns, state.iteration)
+        self.saved_iteration, self.saved_time = state.iteration, time.monotonic()
+
+    def on_iteration(self, step: Step) -> None:
+        self.log.append(step.state.iteration, {run_folder.PROGRESS: step.scalars, run_folder.TIMINGS: step.timings})
+        self.state = step.state
+        minutes = (time.monotonic() - self.saved_time) / 60
+        iterations = self.state.iteration - self.saved_iteration
+        if iterations >= self.checkpoints.checkpoint_iterations or minutes >= self.checkpoints.checkpoint_minutes:
+            try:
+                self.save()
+            except ValueError as error:
+                # The checkpoint before this one stays, and the next one may succeed.
+                warnings.warn(f"{error}; training goes on", stacklevel=2)
+            self.saved_iteration, self.saved_time = self.state.iteration, time.monotonic()
+
+    def on_end(self, state: TrainingState) -> None:
+        self.log.close()
+        self.save()
+
+    def save(self) -> None:
+        """Write a checkpoint and the best so far; ValueError if they cannot be written."""
+        if self.state.iteration:
+            self.log.sync()
+            family, method = self.training.family_name, self.training.settings.method
+            write_checkpoint(self.folder, Checkpoint(family, method, self.state, self.log.lengths()))
+        self.training.save(self.state, self.folder / run_folder.CONTROLLER)

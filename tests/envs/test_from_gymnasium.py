@@ -158,7 +158,9 @@ def test_fields_with_choices() -> None:
 def test_it_can_be_trained_on_and_found_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mine", SimpleNamespace(pendulum=pendulum))
     family = get_family("mine:pendulum")
-    controller = metarl.train(family, iterations=1, tasks=2, episodes=2, hidden_sizes=(4,), threads=2)
+    controller = metarl.train(
+        family, iterations=1, meta_batch_size=2, episodes_per_task=2, hidden_sizes=(4,), threads=2
+    )
     returns = metarl.evaluate(controller, tasks=2, family=family).intervals()
     assert len(returns) == 2 and all(np.isfinite(interval.mean) for interval in returns)
 

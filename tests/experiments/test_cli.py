@@ -131,7 +131,7 @@ def test_render_adapts_only_where_it_should(controller: Path, tmp_path: Path) ->
 def test_the_help_of_train_shows_the_presets_of_the_family(family: str) -> None:
     out = " ".join(succeeds("train", family, "--help").replace("│", " ").split())
     settings = preset(family)
-    assert f"Tasks in a meta-batch. (default: {settings.tasks})" in out
+    assert f"Tasks in a meta-batch. (default: {settings.meta_batch_size})" in out
     assert f"clipped to the action space. (default: {settings.action_scale:g})" in out
     assert "maml, anil, boil, maml++" in out and "half-cheetah-velocity" in out
 

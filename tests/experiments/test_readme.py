@@ -62,7 +62,7 @@ def test_its_example_of_an_environment_of_ones_own_works(tmp_path: Path, monkeyp
 
 def test_its_python_example_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     example = next(block for block in blocks("python") if "metarl.train(" in block)
-    small = example.replace("iterations=60", "iterations=1, tasks=2, episodes=2, horizon=5")
+    small = example.replace("iterations=60", "iterations=1, meta_batch_size=2, episodes_per_task=2, horizon=5")
     assert small != example
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from point_family import TINY, point_family
+from watching import Steps
 
 import metarl
 from metarl.api import adapt_and_evaluate
@@ -53,22 +54,21 @@ def test_adapting_changes_what_the_method_updates_and_says_for_which_task(contro
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_trains_with_several_inner_steps(method: str) -> None:
-    steps = []
+    steps = Steps()
     settings = replace(TINY, method=method, inner_steps=2, iterations=2)
-    hooks = metarl.api.Hooks(on_iteration=steps.append)
-    trained = metarl.train(point_family(), settings=settings, hooks=hooks)
-    assert len(steps[-1].report.returns) == 3
+    trained = metarl.train(point_family(), settings=settings, callbacks=[steps])
+    assert {f"return_{number}" for number in (0, 1, 2)} <= steps[-1].scalars.keys()
     assert metarl.evaluate(trained, tasks=2, family=point_family()).returns.shape == (3, 2)
 
 
 def test_sparse_step_sizes_land_on_zero_and_stay_countable() -> None:
     settings = replace(TINY, method="p-meta-layers", lasso=1.0, iterations=3, seed=1)
-    steps = []
-    metarl.train(point_family(), settings=settings, hooks=metarl.api.Hooks(on_iteration=steps.append))
+    steps = Steps()
+    metarl.train(point_family(), settings=settings, callbacks=[steps])
     # The widest input takes the whole lambda, which is larger than the step size at the start: exact zero at once.
-    assert steps[0].report.step_sizes == {"layer1": [pytest.approx(0.1)], "layer2": [pytest.approx(0.1)]}
-    assert steps[1].report.step_sizes["layer2"] == [0.0]
-    assert steps[1].report.step_sizes["layer1"][0] < 0.1
+    assert [steps[0].scalars[f"step_size_{layer}_1"] for layer in ("layer1", "layer2")] == [pytest.approx(0.1)] * 2
+    assert steps[1].scalars["step_size_layer2_1"] == 0.0
+    assert steps[1].scalars["step_size_layer1_1"] < 0.1
 
 
 def test_a_controller_does_not_choose_the_code_that_runs(controller: Controller, tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_a_controller_made_for_other_spaces(controller: Controller) -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"tasks": 0}, "setting 'tasks' must be at least 1, got 0"),
+        ({"meta_batch_size": 0}, "setting 'meta_batch_size' must be at least 1, got 0"),
         ({"step_size": -0.1}, "setting 'step_size' must be a number above 0, got -0.1"),
         ({"initial_std": float("nan")}, "setting 'initial_std' must be a number above 0, got nan"),
         ({"fisher_fraction": 1.5}, "setting 'fisher_fraction' must be above 0 and at most 1"),

@@ -133,7 +133,7 @@ def test_a_meta_iteration_reports_the_support_batches() -> None:
         generator = np.random.default_rng(3)
         _, _, report = meta_iteration(parameters, state.moments, settings, sampler, executor, generator, Clock())
         generator = np.random.default_rng(3)
-        tasks = family.sample_tasks(settings.tasks, generator)
+        tasks = family.sample_tasks(settings.meta_batch_size, generator)
         batches = adapt_to_tasks(parameters, tasks, inner, sampler, executor, generator, Clock()).batches
     support, query = (
         [kept_shares(network, parameters, inner.method, 0, batch)["layer1"][1] for batch in of_step]

@@ -22,8 +22,8 @@ from metarl.experiments.bench.robots import ENVIRONMENTS, environment_of, make_r
 from metarl.experiments.bench.vector_environments import PEERS, Peer, make_policy
 from metarl.images.tasks import ImageTask
 from metarl.images.training import meta_gradient
+from metarl.rl.logs import PHASES
 from metarl.rl.settings import preset
-from metarl.runs.folder import PHASES
 
 TINY = Scale(tasks=3, episodes=2, horizon=8)
 
@@ -52,7 +52,7 @@ def test_work_takes_turns_after_a_warm_up(monkeypatch):
 def test_full_scale_is_that_of_training():
     settings = preset(measure.FAMILY)
     family = measure.get_family(measure.FAMILY)
-    assert Scale() == Scale(settings.tasks, settings.episodes, settings.horizon or family.horizon)
+    assert Scale() == Scale(settings.meta_batch_size, settings.episodes_per_task, settings.horizon or family.horizon)
 
 
 @pytest.mark.parametrize("module", [sampling, iteration, peers])

@@ -66,7 +66,7 @@ def test_the_robot_runs_p_meta_if_that_ships(
         raise InterruptedError
 
     monkeypatch.setattr(demo, "shipped", lambda: [f"half-cheetah-velocity/{method}" for method in ships])
-    monkeypatch.setattr(demo, "load", note)
+    monkeypatch.setattr(demo, "load_controller", note)
     with pytest.raises(InterruptedError):
         demo.show_robot(tmp_path / "robot.gif", Console())
     assert loaded == [f"half-cheetah-velocity/{chosen}"]

@@ -23,12 +23,12 @@ from metarl.experiments.analysis.sweep_status import status_table
 from metarl.experiments.commands import sweep as command
 from metarl.experiments.commands.train import parse_train
 from metarl.experiments.console.interrupts import Interrupted
-from metarl.rl.settings import TrainSettings, preset
+from metarl.rl.settings import TrainSettings, preset, read_config
 from metarl.runs import folder as run_folder
 from metarl.runs.run import CheckpointSettings
 
-SMALL = preset(FAMILY, iterations=40, tasks=2, episodes=2, horizon=5, hidden_sizes=(4,), threads=2)
-WORDS = shlex.split("--tasks 2 --episodes 2 --horizon 5 --hidden-sizes 4 --threads 2")
+SMALL = preset(FAMILY, iterations=40, meta_batch_size=2, episodes_per_task=2, horizon=5, hidden_sizes=(4,), threads=2)
+WORDS = shlex.split("--meta-batch-size 2 --episodes-per-task 2 --horizon 5 --hidden-sizes 4 --threads 2")
 OFTEN = CheckpointSettings(checkpoint_iterations=1)
 
 
@@ -89,7 +89,7 @@ def test_a_folder_of_another_run_is_refused(tmp_path: Path) -> None:
 
 
 def test_finished_means_that_log_and_controller_both_are(run: Path, tmp_path: Path) -> None:
-    _, settings = run_folder.read_config(run)
+    _, settings = read_config(run)
     job = Job(run, FAMILY, settings, OFTEN)
     assert sweep.is_finished(job)
     assert not sweep.is_finished(replace(job, settings=replace(settings, iterations=3)))
@@ -256,7 +256,7 @@ def test_an_interrupted_sweep_goes_on_to_the_same_numbers(
         (f"{FAMILY} --threads 2 --processes 3 --out x", "--processes must be at least 1 and at most 2"),
         (f"{FAMILY} --processes 0 --out x", "--processes must be at least 1"),
         (f"{FAMILY} --method anil --out x", "--methods"),
-        (f"{FAMILY} --tasks 0 --out x", "'tasks'"),
+        (f"{FAMILY} --meta-batch-size 0 --out x", "'meta_batch_size'"),
     ],
 )
 def test_bad_input(words: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

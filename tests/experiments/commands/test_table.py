@@ -23,7 +23,7 @@ from metarl.experiments.paper.table import CAPTION, HEADINGS, Row
 from metarl.policies import methods
 from metarl.policies.files.pretrained import shipped
 from metarl.policies.loading import load_controller
-from metarl.rl.settings import TrainSettings, preset
+from metarl.rl.settings import TrainSettings, preset, read_config
 from metarl.runs import folder as run_folder
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -235,7 +235,7 @@ def test_what_the_table_has_no_place_for(run: Path, tmp_path: Path) -> None:
 
 
 def tiny(family: str, **asked: Any) -> TrainSettings:
-    return preset(family, **asked, tasks=2, episodes=2, horizon=5, hidden_sizes=(4,))
+    return preset(family, **asked, meta_batch_size=2, episodes_per_task=2, horizon=5, hidden_sizes=(4,))
 
 
 def test_what_is_missing_is_trained_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,7 +246,7 @@ def test_what_is_missing_is_trained_once(tmp_path: Path, monkeypatch: pytest.Mon
     words = (*words, "--out", out, "--results", results, "--threads", 1, "--seed", 4)
     assert "p-meta: done" in succeeds(*words)
     assert json.loads((results / FAMILY / "maml" / "evaluation.json").read_text()) == RECORD
-    family, settings = run_folder.read_config(results / FAMILY / "p-meta")
+    family, settings = read_config(results / FAMILY / "p-meta")
     assert (family, settings) == (FAMILY, tiny(FAMILY, method="p-meta", iterations=2, threads=1, seed=4))
     record = json.loads((results / FAMILY / "p-meta" / "evaluation.json").read_text())
     assert (record["iterations"], record["seed"]) == (2, 5)
@@ -277,7 +277,7 @@ def test_the_repositorys_results_are_whole() -> None:
     assert filed == [folder for folder in folders if (folder / "config.json").is_file()] and filed
     assert {f"{folder.parent.name}/{folder.name}" for folder in filed} == set(shipped())
     for folder in filed:
-        family, settings = run_folder.read_config(folder)
+        family, settings = read_config(folder)
         assert (family, settings.method) == (folder.parent.name, folder.name)
         record = json.loads((folder / "evaluation.json").read_text())
         assert record["tasks"] == 400 and record["seed"] != settings.seed

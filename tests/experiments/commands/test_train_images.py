@@ -13,7 +13,7 @@ from metarl.runs.folder import CONTROLLER
 
 SMALL = [
     *("--ways", "3", "--queries", "2", "--side", "16", "--inner-steps", "1"),
-    *("--epochs", "1", "--tasks-per-epoch", "4", "--task-batch", "2", "--validation-tasks", "2"),
+    *("--epochs", "1", "--tasks-per-epoch", "4", "--meta-batch-size", "2", "--validation-tasks", "2"),
 ]
 
 

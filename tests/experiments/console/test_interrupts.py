@@ -45,9 +45,9 @@ def test_handlers_are_put_back() -> None:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_training_leaves_its_controller(tmp_path: Path, number: int, code: int) -> None:
     folder = tmp_path / "run"
-    words = f"train {FAMILY} --iterations 100000 --tasks 2 --episodes 2 --horizon 5 --threads 1 --out {folder}"
+    words = f"train {FAMILY} --iterations 100000 --meta-batch-size 2 --episodes-per-task 2 --horizon 5 --threads 1"
     process = subprocess.Popen(
-        [sys.executable, "-m", "metarl.experiments.cli", *words.split()],
+        [sys.executable, "-m", "metarl.experiments.cli", *words.split(), "--out", str(folder)],
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

@@ -3,45 +3,12 @@
 from __future__ import annotations
 
 import io
-from dataclasses import replace
 
 import pytest
-import torch
 from rich.console import Console
 
-from metarl.core.intervals import Interval
-from metarl.experiments.commands.train import training_line
 from metarl.experiments.console import progress
 from metarl.experiments.console.progress import clock_time, live_progress, number
-from metarl.kept_channels import KeptChannels
-from metarl.rl.iteration import IterationReport
-from metarl.rl.training import Step
-from metarl.rl.trpo import LineSearch, Measured
-from metarl.runs.state import TrainingState
-
-STATE = TrainingState(iteration=3, parameters={}, moments={}, best_parameters={}, best_score=-1.0, best_iteration=2)
-
-
-def step_of(returns: tuple[float, ...]) -> Step:
-    report = IterationReport(
-        returns=tuple(Interval(mean, 1.0) for mean in returns),
-        loss_before=0.0,
-        search=LineSearch(torch.zeros(1), Measured(-0.1, 0.00812), trials=1, accepted=True),
-        action_std=1.0,
-        step_sizes={},
-        kept=KeptChannels({}, {}),
-        steps=160_000,
-    )
-    return Step(STATE, report, {"sampling": 0.5, "line search": 2.0})
-
-
-def test_the_line_of_an_iteration() -> None:
-    assert training_line(step_of((-281.26, -99.5, -150.04))) == "return -281.3 → -150.0  KL 0.0081  320k steps/s"
-
-
-def test_an_iteration_that_was_skipped_says_why() -> None:
-    line = training_line(Step(replace(STATE, skipped=2), None, {}, "the rewards are not finite"))
-    assert line == "skipped: the rewards are not finite; 2 skipped so far"
 
 
 @pytest.mark.parametrize(

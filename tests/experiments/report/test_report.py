@@ -114,13 +114,13 @@ def test_the_band_of_one_run_is_its_interval_over_tasks(tmp_path: Path) -> None:
 
 def test_runs_of_other_settings_and_families_stay_apart(tmp_path: Path) -> None:
     write_run(tmp_path / "a")
-    write_run(tmp_path / "b", seed=1, settings={"tasks": 5})
+    write_run(tmp_path / "b", seed=1, settings={"meta_batch_size": 5})
     write_run(tmp_path / "c", family="half-cheetah-velocity")
     page = Page(report(tmp_path))
     assert [cells[0] for cells in page.cells if cells[0] in ("maml", "a", "b", "c")] == ["a", "b", "c"]
     assert {"half-cheetah-velocity", "navigation-2d"} <= set(page.text)
-    assert {"maml, tasks 20", "maml, tasks 5"} <= {part.strip() for part in page.text}
-    assert ["tasks", "20", "5"] in page.cells
+    assert {"maml, meta_batch_size 20", "maml, meta_batch_size 5"} <= {part.strip() for part in page.text}
+    assert ["meta_batch_size", "20", "5"] in page.cells
 
 
 def test_the_same_seed_twice_is_no_sample_of_seeds(tmp_path: Path) -> None:

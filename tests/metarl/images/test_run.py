@@ -7,25 +7,16 @@ from pathlib import Path
 import pytest
 import torch
 from coloured_images import small_settings, write_images
+from watching import Stop, StopAfter
 
-from metarl.images.run import (
-    best_classifier,
-    is_image_run,
-    read_image_config,
-    resume_image_run,
-    start_image_run,
-)
+from metarl.images.run import is_image_run, read_image_config, train_images
 from metarl.images.settings import ImageSettings, build_network
-from metarl.images.training import initial_state, load_data
+from metarl.images.training import best_classifier, initial_state, load_data
 from metarl.policies.loading import load_classifier
 from metarl.runs.folder import CONTROLLER, PROGRESS
 from metarl.runs.run import CheckpointSettings
 
 OFTEN = CheckpointSettings(checkpoint_iterations=2)
-
-
-class Stop(Exception):
-    """Somebody pulls the plug."""
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +25,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> ImageSettings:
 
 
 def start(folder: Path, settings: ImageSettings, stop_after: int = 0) -> None:
-    def on_iteration(step) -> None:
-        if step.state.iteration == stop_after:
-            raise Stop
-
-    start_image_run(folder, settings, load_data(settings), OFTEN, on_iteration)
+    train_images(folder, settings, load_data(settings), OFTEN, [StopAfter(stop_after)])
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -77,7 +64,7 @@ def test_resumed_to_the_same_bytes(tmp_path: Path, whole: Path, settings: ImageS
     with pytest.raises(Stop):
         start(tmp_path / "run", settings, stop_after=iteration)
     assert load_classifier(tmp_path / "run" / CONTROLLER).metadata.training["iterations"] == iteration
-    resume_image_run(tmp_path / "run", settings, load_data(settings), OFTEN)
+    train_images(tmp_path / "run", settings, load_data(settings), OFTEN, resume=True)
     assert contents(tmp_path / "run") == contents(whole)
 
 
@@ -103,8 +90,8 @@ def test_folders_that_are_refused(tmp_path: Path, whole: Path, settings: ImageSe
         ({"ways": 1}, "setting 'ways' must be at least 2"),
         ({"shots": 0}, "setting 'shots' must be at least 1"),
         ({"side": 15}, "setting 'side' must be at least 16"),
-        ({"task_batch": 0}, "setting 'task_batch' must be at least 1"),
-        ({"task_batch": 4}, "setting 'tasks_per_epoch' must be a multiple of the task batch, 4, got 6"),
+        ({"meta_batch_size": 0}, "setting 'meta_batch_size' must be at least 1"),
+        ({"meta_batch_size": 4}, "setting 'tasks_per_epoch' must be a multiple of the meta-batch size, 4, got 6"),
         ({"learning_rate": float("nan")}, "setting 'learning_rate' must be a number above 0"),
         ({"lasso": -1.0}, "setting 'lasso' must be a number of at least 0"),
         ({"seed": -1}, "setting 'seed' must be at least 0"),
@@ -115,16 +102,17 @@ def test_settings_that_are_impossible(overrides: dict[str, object], sentence: st
         small_settings(Path(), **overrides)
 
 
-def test_the_task_batch_of_the_paper() -> None:
-    assert ImageSettings(Path()).tasks == ImageSettings(Path(), shots=5).tasks == 4
-    assert ImageSettings(Path(), backbone="resnet12").tasks == 4
-    assert ImageSettings(Path(), backbone="resnet12", shots=5).tasks == 2
+def test_the_meta_batch_size_of_the_paper() -> None:
+    assert ImageSettings(Path()).tasks_per_iteration == ImageSettings(Path(), shots=5).tasks_per_iteration == 4
+    assert ImageSettings(Path(), backbone="resnet12").tasks_per_iteration == 4
+    assert ImageSettings(Path(), backbone="resnet12", shots=5).tasks_per_iteration == 2
     assert ImageSettings(Path()).iterations == 25_000
 
 
 def test_before_the_first_epoch_there_is_the_untrained_classifier(tmp_path: Path, settings: ImageSettings) -> None:
-    state = initial_state(settings)
-    best_classifier(settings, state).save(tmp_path / CONTROLLER)
+    network = build_network(settings)
+    state = initial_state(network, settings)
+    best_classifier(network, settings, state).save(tmp_path / CONTROLLER)
     loaded = load_classifier(tmp_path / CONTROLLER)
     assert loaded.metadata.training["best_validation_accuracy"] is None
     assert loaded.parameters.keys() == state.parameters.keys()

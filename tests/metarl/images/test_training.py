@@ -14,24 +14,22 @@ from metarl.core.intervals import Interval
 from metarl.core.randomness import Purpose, generator
 from metarl.images.batch import ImageBatch, accumulated_step
 from metarl.images.evaluation import evaluate_images
-from metarl.images.run import log_rows, progress_columns
-from metarl.images.settings import build_network
+from metarl.images.settings import ImageSettings, build_network
 from metarl.images.tasks import ImageTask, adapt_on_device, sample_tasks
 from metarl.images.training import (
     ImageData,
-    initial_state,
+    ImageTraining,
     input_memory,
     keep_best,
     learning_rate,
     load_data,
     meta_gradient,
-    train_on_images,
 )
 from metarl.policies.methods import METHODS, STEP_SIZES, get_method, initial_meta_parameters, trained_names
 from metarl.policies.networks.conv4 import Conv4
 from metarl.policies.networks.network import Parameters
 from metarl.runs.folder import PROGRESS
-from metarl.runs.state import FAULTS_IN_A_ROW
+from metarl.runs.state import FAULTS_IN_A_ROW, Step
 
 NETWORK = Conv4(side=16, ways=3, width=8)
 
@@ -39,6 +37,11 @@ NETWORK = Conv4(side=16, ways=3, width=8)
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_images(tmp_path_factory.mktemp("images"))
+
+
+def steps_of(settings: ImageSettings) -> list[Step]:
+    training = ImageTraining(settings, load_data(settings))
+    return list(training.iterations(training.initial_state()))
 
 
 def smooth_parameters(method: str, inner_steps: int = 2) -> Parameters:
@@ -129,8 +132,8 @@ def test_memory_of_the_inputs() -> None:
 def test_the_lasso_lands_on_zero(folder: Path) -> None:
     """A lambda far above the gradients wins where the input is largest."""
     settings = small_settings(folder, method="p-meta", lasso=30.0, step_size=0.003)
-    data = load_data(settings)
-    *_, last = train_on_images(settings, data, initial_state(settings))
+    training = ImageTraining(settings, load_data(settings))
+    *_, last = training.iterations(training.initial_state())
     step_sizes = last.state.parameters[STEP_SIZES]
     assert (step_sizes[:, 1] == 0).all() and (step_sizes >= 0).all() and (step_sizes[:, -1] > 0).all()
 
@@ -138,32 +141,36 @@ def test_the_lasso_lands_on_zero(folder: Path) -> None:
 def test_the_lasso_weighs_against_the_loss_in_the_metric_of_adam(folder: Path) -> None:
     """In the first iteration that metric divides by |g|, so what is taken off is rate * lambda * m / |g|."""
     settings = small_settings(folder, method="p-meta-layers", lasso=0.02, step_size=0.5)
-    data, state = load_data(settings), initial_state(settings)
-    network, method = build_network(settings), get_method(settings.method)
-    tasks = sample_tasks(data.training, data.training_shape, settings.tasks, generator(0, Purpose.TRAINING, 0))
+    training = ImageTraining(settings, load_data(settings))
+    data, state = training.data, training.initial_state()
+    network, method = training.network, get_method(settings.method)
+    tasks = sample_tasks(
+        data.training, data.training_shape, settings.tasks_per_iteration, generator(0, Purpose.TRAINING, 0)
+    )
     with ThreadPoolExecutor(1) as executor:
         gradients, _, _ = meta_gradient(network, state.parameters, method, tasks, False, executor)
     gradient, rate = gradients[STEP_SIZES], settings.learning_rate
     expected = 0.5 - rate * gradient.sign() - rate * 0.02 * input_memory(network) / gradient.abs()
-    step = next(iter(train_on_images(settings, data, state)))
+    step = next(training.iterations(state))
     torch.testing.assert_close(step.state.parameters[STEP_SIZES], expected.clamp_min(0), rtol=0, atol=2e-5)
     assert 0 < int((expected < 0.49).sum()) < expected.numel()
 
 
 def test_it_learns_to_tell_colours_apart(folder: Path) -> None:
     settings = small_settings(
-        folder, method="maml++", epochs=3, tasks_per_epoch=24, task_batch=4, learning_rate=0.005, step_size=0.05
+        folder, method="maml++", epochs=3, tasks_per_epoch=24, meta_batch_size=4, learning_rate=0.005, step_size=0.05
     )
-    data, state = load_data(settings), initial_state(settings)
+    training = ImageTraining(settings, load_data(settings))
+    data, state = training.data, training.initial_state()
 
     def accuracies(parameters: Parameters) -> tuple[float, float]:
-        network, shape = build_network(settings), data.validation_shape
+        network, shape = training.network, data.validation_shape
         method = get_method(settings.method)
         evaluation = evaluate_images(network, parameters, method, data.validation, shape, 40, 7, 2)
         before, after = evaluation.accuracies()
         return before.mean, after.mean
 
-    *_, last = train_on_images(settings, data, state)
+    *_, last = training.iterations(state)
     assert max(accuracies(state.parameters)) < 0.5
     before, after = accuracies(last.state.best_parameters)
     assert before < 0.5 and after > 0.75
@@ -171,7 +178,7 @@ def test_it_learns_to_tell_colours_apart(folder: Path) -> None:
 
 def test_best_is_what_validates_best(folder: Path) -> None:
     settings = small_settings(folder)
-    state = replace(initial_state(settings), iteration=3)
+    state = replace(ImageTraining(settings, load_data(settings)).initial_state(), iteration=3)
     better = keep_best(replace(state, best_score=0.5, best_parameters={}), Interval(0.6, 0.1))
     assert (better.best_score, better.best_iteration) == (0.6, 3) and better.best_parameters is state.parameters
     assert keep_best(replace(state, best_score=0.7, best_parameters={}), Interval(0.6, 0.1)).best_parameters == {}
@@ -179,36 +186,36 @@ def test_best_is_what_validates_best(folder: Path) -> None:
 
 def test_validation_follows_each_epoch(folder: Path) -> None:
     settings = small_settings(folder)
-    steps = list(train_on_images(settings, load_data(settings), initial_state(settings)))
-    assert [step.validation is not None for step in steps] == [False, False, True, False, False, True]
+    steps = steps_of(settings)
+    assert ["validation_accuracy" in step.scalars for step in steps] == [False, False, True, False, False, True]
     assert [step.state.iteration for step in steps] == [1, 2, 3, 4, 5, 6]
 
 
 def test_kept_channels_are_those_of_an_epochs_last_meta_batch(folder: Path) -> None:
     """Scores start equal: a clip of 0.3 zeroes 1 of 3 inputs, and 10 of 32, for 9/32 < 0.3 <= 10/32."""
     short = small_settings(folder, method="p-meta", epochs=1, tasks_per_epoch=2)
-    (step,) = train_on_images(short, load_data(short), initial_state(short))
+    (step,) = steps_of(short)
     layers = [f"{kind}{number}" for number in (1, 2, 3, 4) for kind in ("conv", "norm")]
-    inputs = {layer: [22 / 32, 22 / 32] for layer in layers} | {"conv1": [pytest.approx(2 / 3)] * 2}
-    assert step.report.kept == (inputs, {layer: [1.0, 1.0] for layer in layers})
+    expected = {f"kept_input_{layer}_{number}": 22 / 32 for layer in layers for number in (1, 2)}
+    expected |= {f"kept_input_conv1_{number}": pytest.approx(2 / 3) for number in (1, 2)}
+    expected |= {f"kept_output_{layer}_{number}": 1.0 for layer in layers for number in (1, 2)}
+    assert {name: value for name, value in step.scalars.items() if name.startswith("kept_")} == expected
     settings = small_settings(folder, method="p-meta-bw0.3", epochs=2)
-    steps = list(train_on_images(settings, load_data(settings), initial_state(settings)))
-    assert [step.report.kept is not None for step in steps] == [False, False, True, False, False, True]
-    rows = [log_rows(settings, step)[PROGRESS] for step in steps]
-    kept = [name for name in progress_columns(settings) if name.startswith("kept_")]
-    assert kept == [f"kept_output_{layer}_{step}" for layer in layers for step in (1, 2)]
-    assert progress_columns(settings)[-len(kept) :] == kept
-    for row, step in zip(rows, steps, strict=True):
-        assert [name for name in row if name.startswith("kept_")] == (kept if step.validation else [])
+    kept = [f"kept_output_{layer}_{number}" for layer in layers for number in (1, 2)]
+    assert ImageTraining(settings, load_data(settings)).columns[PROGRESS][-len(kept) :] == kept
+    for step in steps_of(settings):
+        is_last = step.state.iteration % 3 == 0
+        assert [name for name in step.scalars if name.startswith("kept_")] == (kept if is_last else [])
 
 
 def test_numbers_that_are_not_finite_stop_it_in_the_end(folder: Path) -> None:
     settings = small_settings(folder, epochs=3)
-    data, state = load_data(settings), initial_state(settings)
+    training = ImageTraining(settings, load_data(settings))
+    state = training.initial_state()
     broken = replace(state, parameters=state.parameters | {"fc.bias": torch.full((3,), math.nan)})
-    steps = train_on_images(settings, data, broken)
+    steps = training.iterations(broken)
     first = list(islice(steps, FAULTS_IN_A_ROW))
-    assert all(step.report is None and "meta-gradient is not finite" in step.fault for step in first)
+    assert all("loss_after" not in step.scalars and "meta-gradient is not finite" in step.fault for step in first)
     assert first[-1].state.skipped == FAULTS_IN_A_ROW
     with pytest.raises(FloatingPointError, match="5th such iteration in a row"):
         next(steps)
@@ -217,8 +224,7 @@ def test_numbers_that_are_not_finite_stop_it_in_the_end(folder: Path) -> None:
 def test_threads_change_nothing(folder: Path) -> None:
     def parameters(threads: int) -> Parameters:
         settings = small_settings(folder, method="p-meta", threads=threads, epochs=1)
-        *_, last = train_on_images(settings, load_data(settings), initial_state(settings))
-        return last.state.parameters
+        return steps_of(settings)[-1].state.parameters
 
     one, three = parameters(1), parameters(3)
     assert all(torch.equal(one[name], three[name]) for name in one)

@@ -6,15 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 from point_family import TINY, PointSimulator, point_family
+from watching import Steps
 
 from metarl.api import resume, train
 from metarl.rl import batch
 from metarl.rl import iteration as meta_iteration
 from metarl.rl.objective import MetaObjective
-from metarl.rl.training import Step
 from metarl.runs.folder import PROGRESS
-from metarl.runs.run import Hooks
-from metarl.runs.state import FAULTS_IN_A_ROW
+from metarl.runs.state import FAULTS_IN_A_ROW, Step
 
 HORIZON = 7
 PER_ITERATION = 2 * HORIZON  # simulator steps: before and after adaptation
@@ -22,8 +21,8 @@ PER_ITERATION = 2 * HORIZON  # simulator steps: before and after adaptation
 
 def steps_of(family, **changes) -> list[Step]:
     """All that a short training yields, on one thread so that simulator calls come in order."""
-    steps: list[Step] = []
-    train(family, settings=replace(TINY, threads=1, **changes), hooks=Hooks(on_iteration=steps.append))
+    steps = Steps()
+    train(family, settings=replace(TINY, threads=1, **changes), callbacks=[steps])
     return steps
 
 
@@ -35,7 +34,7 @@ def broken_family(calls: range, where: str):
 @pytest.mark.parametrize("where", ["rewards", "observations"])
 def test_a_fault_of_the_simulation_costs_one_iteration(where: str) -> None:
     steps = steps_of(broken_family(range(PER_ITERATION + 2, PER_ITERATION + 3), where))
-    assert [step.report is None for step in steps] == [False, True, False, False, False, False]
+    assert [bool(step.fault) for step in steps] == [False, True, False, False, False, False]
     assert f"the environment's {where} are not finite" in steps[1].fault
     before, after = steps[0].state, steps[1].state
     assert all(torch.equal(before.parameters[name], after.parameters[name]) for name in before.parameters)
@@ -98,7 +97,7 @@ def test_a_fault_in_the_inner_step_shows_in_the_actions(monkeypatch: pytest.Monk
 
 def test_a_line_search_that_finds_nothing_is_counted_and_changes_nothing() -> None:
     steps = steps_of(point_family(HORIZON), max_kl=1e-30, iterations=2)
-    assert [step.report.search.accepted for step in steps] == [False, False]
+    assert [step.scalars["step_accepted"] for step in steps] == [0, 0]
     assert [step.state.skipped for step in steps] == [1, 2] and steps[1].state.faults_in_a_row == 0
     first, second = (step.state.parameters for step in steps)
     assert all(torch.equal(first[name], second[name]) for name in first)

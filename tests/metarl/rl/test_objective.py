@@ -103,7 +103,7 @@ def test_the_natural_step_moves_the_policies_by_the_limit() -> None:
     parameters, objective = small_parameters(), small_objective()
     gradient, _, loss, old = objective.gradient(parameters)
     product = objective.fisher_product(parameters, 1.0, 0.0)
-    step = natural_step(product, gradient, max_kl=1e-6, cg_steps=60)
+    step = natural_step(product, gradient, max_kl=1e-6, cg_iterations=60)
     measured = objective.measure(objective.displaced(parameters, step), old)
     assert measured.loss < loss
     assert measured.kl == pytest.approx(1e-6, rel=0.02)

@@ -10,7 +10,7 @@ from metarl.core.intervals import Interval
 from metarl.kept_channels import KeptChannels
 from metarl.policies.networks.network import Parameters
 from metarl.rl.iteration import IterationReport
-from metarl.rl.training import JUDGED_ON, advance
+from metarl.rl.training import SELECTION_WINDOW, advance
 from metarl.rl.trpo import LineSearch, Measured
 from metarl.runs.state import TrainingState
 
@@ -36,7 +36,7 @@ def test_easy_tasks_do_not_make_an_iterate_the_best() -> None:
     state = train_on(lucky)
     assert len(lucky) == 16 and state.best_iteration == 15  # the last window with the lucky iteration in it
     assert float(state.best_parameters["weight"]) == 14  # what iteration 15 measured, before its outer step
-    assert math.isclose(state.best_score, (sum(rising[6:15]) - 10) / JUDGED_ON)
+    assert math.isclose(state.best_score, (sum(rising[6:15]) - 10) / SELECTION_WINDOW)
 
 
 def test_the_best_is_judged_on_the_last_ten_iterations() -> None:

@@ -29,7 +29,7 @@ def test_residual_is_right_when_stopped_early() -> None:
 def test_natural_step_reaches_the_limit_of_the_quadratic_model() -> None:
     matrix = positive_definite(8, seed=2)
     gradient = torch.randn(8, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-    step = natural_step(lambda v: matrix @ v, gradient, max_kl=0.01, cg_steps=16)
+    step = natural_step(lambda v: matrix @ v, gradient, max_kl=0.01, cg_iterations=16)
     torch.testing.assert_close(0.5 * step @ matrix @ step, torch.tensor(0.01, dtype=torch.float64))
     direction = torch.linalg.solve(matrix, gradient)
     torch.testing.assert_close(step / step.norm(), direction / direction.norm(), atol=1e-6, rtol=1e-6)

@@ -10,33 +10,22 @@ from pathlib import Path
 import pytest
 import torch
 from point_family import TINY, point_family
+from watching import Steps, Stop, StopAfter
 
 import metarl.core.atomic
+import metarl.rl.logs
 import metarl.runs.checkpoint
-import metarl.runs.folder
 from metarl.api import resume, train
 from metarl.policies.files.tensor_file import write_tensors
 from metarl.policies.loading import load_controller
-from metarl.rl.settings import TrainSettings
+from metarl.rl.settings import TrainSettings, read_config
 from metarl.runs.checkpoint import FOLDER, KIND, checkpoint_files, read_checkpoint
-from metarl.runs.folder import CONTROLLER, PROGRESS, read_config
-from metarl.runs.run import CheckpointSettings, Hooks, exclusive
+from metarl.runs.folder import CONTROLLER, PROGRESS, exclusive
+from metarl.runs.run import CheckpointSettings
 
 OFTEN = CheckpointSettings(checkpoint_iterations=2)
 OUTPUTS = (PROGRESS, CONTROLLER)
 ATTENDING = replace(TINY, method="p-meta-fw0.3-bw0.3")
-
-
-class Stop(Exception):
-    """Somebody pulls the plug."""
-
-
-def stop_after(iteration: int) -> Hooks:
-    def on_iteration(step) -> None:
-        if step.state.iteration == iteration:
-            raise Stop
-
-    return Hooks(on_iteration=on_iteration)
 
 
 def run(folder: Path, settings: TrainSettings = TINY, **kwargs) -> None:
@@ -85,7 +74,7 @@ def test_another_seed_gives_other_numbers(tmp_path: Path, uninterrupted: dict[st
 @pytest.mark.parametrize("iteration", [1, 2, 5])
 def test_resumed_after_an_exception(tmp_path: Path, uninterrupted: dict[str, bytes], iteration: int) -> None:
     with pytest.raises(Stop):
-        run(tmp_path / "run", hooks=stop_after(iteration))
+        run(tmp_path / "run", callbacks=[StopAfter(iteration)])
     assert load_controller(tmp_path / "run" / CONTROLLER).metadata.training["iterations"] == iteration
     resume(tmp_path / "run", family=point_family(), checkpoints=OFTEN)
     assert contents(tmp_path / "run") == uninterrupted
@@ -95,7 +84,7 @@ def test_resumed_from_an_older_checkpoint_when_the_newest_is_damaged(
     tmp_path: Path, uninterrupted: dict[str, bytes]
 ) -> None:
     with pytest.raises(Stop):
-        run(tmp_path / "run", hooks=stop_after(5))
+        run(tmp_path / "run", callbacks=[StopAfter(5)])
     newest = checkpoint_files(tmp_path / "run")[0]
     newest.write_bytes(newest.read_bytes()[:-3])
     with pytest.warns(UserWarning, match=f"{newest.name}.*truncated.*going on from iteration-00000004"):
@@ -105,7 +94,7 @@ def test_resumed_from_an_older_checkpoint_when_the_newest_is_damaged(
 
 def test_resumed_before_the_first_checkpoint(tmp_path: Path, uninterrupted: dict[str, bytes]) -> None:
     with pytest.raises(Stop):
-        run(tmp_path / "run", hooks=stop_after(1))
+        run(tmp_path / "run", callbacks=[StopAfter(1)])
     for path in checkpoint_files(tmp_path / "run"):
         path.unlink()
     resume(tmp_path / "run", family=point_family())
@@ -197,10 +186,10 @@ def test_a_full_disk_costs_no_more_than_a_checkpoint(
 
 
 def test_a_checkpoint_says_all(tmp_path: Path) -> None:
-    states = []
-    run(tmp_path / "run", hooks=Hooks(on_iteration=lambda step: states.append(step.state)))
+    steps = Steps()
+    run(tmp_path / "run", callbacks=[steps])
     checkpoint = read_checkpoint(checkpoint_files(tmp_path / "run")[0])
-    last = states[-1]
+    last = steps[-1].state
     assert (checkpoint.family, checkpoint.method, checkpoint.state.iteration) == ("point", "maml", 6)
     assert checkpoint.state.best_score == last.best_score and checkpoint.state.best_iteration == last.best_iteration
     assert checkpoint.state.recent_returns == last.recent_returns and len(last.recent_returns) == 6
@@ -242,7 +231,7 @@ def test_kept_channels_are_logged_in_every_iteration(attending: dict[str, bytes]
 
 def test_resumed_to_the_same_kept_channels(tmp_path: Path, attending: dict[str, bytes]) -> None:
     with pytest.raises(Stop):
-        run(tmp_path / "run", ATTENDING, hooks=stop_after(3))
+        run(tmp_path / "run", ATTENDING, callbacks=[StopAfter(3)])
     resume(tmp_path / "run", family=point_family(), checkpoints=OFTEN)
     assert contents(tmp_path / "run") == attending
 
@@ -251,10 +240,10 @@ def test_a_log_begun_without_kept_channels_goes_on_without(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, attending: dict[str, bytes]
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(metarl.runs.folder, "kept_columns", lambda *of: [])
-        patch.setattr(metarl.runs.folder, "kept_row", lambda kept: {})
+        patch.setattr(metarl.rl.logs, "kept_columns", lambda *of: [])
+        patch.setattr(metarl.rl.logs, "kept_row", lambda kept: {})
         with pytest.raises(Stop):
-            run(tmp_path / "run", ATTENDING, hooks=stop_after(3))
+            run(tmp_path / "run", ATTENDING, callbacks=[StopAfter(3)])
     resume(tmp_path / "run", family=point_family(), checkpoints=OFTEN)
     assert cells((tmp_path / "run" / PROGRESS).read_bytes()) == [row[:-2] for row in cells(attending[PROGRESS])]
     assert (tmp_path / "run" / CONTROLLER).read_bytes() == attending[CONTROLLER]

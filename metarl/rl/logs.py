@@ -1,0 +1,57 @@
+"""What a meta-iteration leaves in the logs of a run."""
+
+from __future__ import annotations
+
+from metarl.kept_channels import kept_columns, kept_row
+from metarl.policies.methods import get_method
+from metarl.rl.iteration import IterationReport
+from metarl.rl.settings import TrainSettings
+from metarl.runs.logs import seconds_column
+from metarl.runs.state import Row, TrainingState
+
+PHASES = ("sampling", "advantages", "inner loop", "meta-gradient", "conjugate gradient", "line search")
+
+
+def progress_columns(settings: TrainSettings, layer_names: tuple[str, ...]) -> list[str]:
+    """Return the columns of ``progress.csv``."""
+    returns = [f"return_{number}{suffix}" for number in range(settings.inner_steps + 1) for suffix in ("", "_ci95")]
+    step_sizes = [f"step_size_{layer}_{number + 1}" for layer in layer_names for number in range(settings.inner_steps)]
+    search = ["kl", "loss_before", "loss_after", "line_search_trials", "step_accepted", "skipped"]
+    kept = kept_columns(get_method(settings.method), layer_names, settings.inner_steps)
+    return ["iteration", *returns, *search, "action_std", "env_steps", *step_sizes, *kept]
+
+
+def progress_row(state: TrainingState, report: IterationReport | None) -> Row:
+    """Return the row of ``progress.csv``: nothing that depends on the clock, and little without a report."""
+    row: Row = {"iteration": state.iteration, "skipped": state.skipped}
+    if report is None:
+        return row | {"step_accepted": 0}
+    search = report.search
+    for number, interval in enumerate(report.returns):
+        row |= {f"return_{number}": interval.mean, f"return_{number}_ci95": interval.ci95}
+    for layer, step_sizes in report.step_sizes.items():
+        row |= {f"step_size_{layer}_{number}": alpha for number, alpha in enumerate(step_sizes, start=1)}
+    row |= kept_row(report.kept)
+    return row | {
+        "kl": search.measured.kl,
+        "loss_before": report.loss_before,
+        "loss_after": search.measured.loss,
+        "line_search_trials": search.trials,
+        "step_accepted": int(search.accepted),
+        "action_std": report.action_std,
+        "env_steps": report.steps,
+    }
+
+
+def timings_columns() -> list[str]:
+    """Return the columns of ``timings.csv``."""
+    return ["iteration", *map(seconds_column, PHASES), "env_steps_per_second"]
+
+
+def timings_row(state: TrainingState, report: IterationReport | None, seconds: dict[str, float]) -> Row:
+    """Return the row of ``timings.csv``: seconds by phase, and environment steps per second of sampling."""
+    row: Row = {"iteration": state.iteration}
+    row |= {seconds_column(phase): spent for phase, spent in seconds.items()}
+    if report is not None:
+        row["env_steps_per_second"] = report.steps / seconds["sampling"]
+    return row
