@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
 from metarl.policies.attention import Samples, attention_scores, summarize, weigh_channels
+from metarl.policies.gate import gate_factor
 from metarl.policies.methods import CHANNEL_STEP_SIZES, STEP_SIZES, Method
 from metarl.policies.networks.network import LayerTrace, Network, Operation, Parameters, layer_of, run_layer
 
@@ -25,6 +26,9 @@ class SupportBatch(Protocol[NetworkIn]):
 
     @property
     def samples(self) -> Samples: ...
+
+    @property
+    def mean_return(self) -> float | None: ...
 
     def loss(self, network: NetworkIn, parameters: Parameters, outputs: Tensor) -> Tensor:
         """A mean over all positions of the samples, or over the samples."""
@@ -50,17 +54,29 @@ def inner_step(
     batch: SupportBatch[AnyNetwork],
     second_order: bool,
 ) -> Parameters:
-    """w_l - alpha_l^k * gamma_l * dL/dw_l for every layer l that the method updates, k = ``step`` (p-Meta, eq. 14).
+    """Take one inner step: w_l - g^k * alpha_l^k * gamma_l * dL/dw_l for every layer l that the method updates.
 
-    One task's parameters. The result is differentiable with respect to ``parameters``, step sizes and attention among
-    them; without ``second_order`` the inputs x_{l-1} and the gradients g(y_l) count as constants.
+    p-Meta, eq. 14, with the factor g^k of the return gate. The result is differentiable with respect to ``parameters``,
+    step sizes, gate and attention among them.
+
+    Args:
+        network: The network.
+        parameters: One task's meta-parameters.
+        method: Which layers are updated, and how.
+        step: The inner step k, from 0.
+        batch: The support batch.
+        second_order: Without it the inputs x_{l-1} and the gradients g(y_l) count as constants.
+
+    Returns:
+        The meta-parameters after the step.
     """
     gradients_at, direct = layer_gradients(network, parameters, method, step, batch, second_order)
+    factor = gate_factor(parameters, step, batch.mean_return)
     adapted = dict(parameters)
     for index, layer in enumerate(network.layers):
         if layer.name not in gradients_at:
             continue
-        step_size = parameters[STEP_SIZES][step, index]
+        step_size = factor * parameters[STEP_SIZES][step, index]
         inputs, at_output, _ = gradients_at[layer.name]
         gradients = layer.parameter_gradients(inputs, at_output)
         gradients |= {name: gradient for name, gradient in direct.items() if layer_of(name) == layer.name}

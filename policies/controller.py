@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from metarl.policies.files.checks import check_adaptable, check_parameters
 from metarl.policies.files.controller_format import KIND, place_for
 from metarl.policies.files.metadata import ControllerMetadata, to_json
 from metarl.policies.files.tensor_file import write_tensors
-from metarl.policies.methods import get_method
+from metarl.policies.gate import gate_factor
+from metarl.policies.methods import STEP_SIZES, get_method
 from metarl.policies.networks.mlp import GaussianMLP
 from metarl.policies.networks.network import Parameters
 
@@ -140,11 +141,18 @@ class Controller:
         checked = checked_episodes(episodes, self.network.observation_size, self.network.action_size)
         samples = advantages_per_episode(checked, self.metadata.discount, self.metadata.gae_lambda)
         with np.errstate(over="ignore", invalid="ignore"):  # the check below says it in a sentence
-            adapted = device_step(self.network, self.parameters, method, step, samples, chunk, meter)
+            adapted = device_step(self.network, self._gated(step, checked), method, step, samples, chunk, meter)
+            adapted[STEP_SIZES] = self.parameters[STEP_SIZES]
         if not all(bool(torch.isfinite(tensor).all()) for tensor in adapted.values()):
             raise Refusal("the adapted parameters are not finite: the episodes' numbers are too large")
         metadata = replace(self.metadata, adapted_to=self.metadata.adapted_to or {})
         return replace(self, parameters=adapted, metadata=metadata)
+
+    def _gated(self, step: int, episodes: Sequence[Mapping[str, Tensor]]) -> Parameters:
+        """Return the parameters with the step sizes that the gate leaves, given the returns of the episodes."""
+        mean_return = float(np.mean([float(episode["rewards"].double().sum()) for episode in episodes]))
+        factor = gate_factor(self.parameters, step, mean_return)
+        return self.parameters | {STEP_SIZES: factor * self.parameters[STEP_SIZES]}
 
     def save(self, path: str | Path, overwrite: bool = False) -> None:
         """Write the controller's file in one stroke.

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from metarl.policies.attention import Attention, initial_attention
+from metarl.policies.gate import GATE_STATISTICS
 from metarl.policies.networks.layers import Layer
 from metarl.policies.networks.network import Parameters, layer_of
 
@@ -151,11 +152,13 @@ def initial_step_sizes(method: Method, layers: Sequence[Layer], inner_steps: int
 
 
 def trained_names(method: Method, parameters: Parameters) -> tuple[str, ...]:
-    """Return the names of the meta-parameters that the outer loop trains: all but step sizes that the method fixes.
+    """Return the names of the meta-parameters that the outer loop trains: all but a gate's statistics
+    and step sizes that the method fixes.
 
     They are sorted, so that sums over them round alike wherever the parameters come from.
     """
-    return tuple(name for name in sorted(parameters) if name != STEP_SIZES or method.step_sizes != "fixed")
+    fixed = {GATE_STATISTICS} | ({STEP_SIZES} if method.step_sizes == "fixed" else set())
+    return tuple(name for name in sorted(parameters) if name not in fixed)
 
 
 def policy_parameters(parameters: Parameters, layer_names: tuple[str, ...]) -> Parameters:

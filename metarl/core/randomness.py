@@ -15,6 +15,7 @@ class Purpose(IntEnum):
     EVALUATION = 2
     ADAPTATION = 3
     RENDERING = 4
+    GATE = 5
 
 
 def generator(seed: int, purpose: Purpose, index: int = 0) -> np.random.Generator:

@@ -34,6 +34,11 @@ class ImageBatch(NamedTuple):
         """An image is one."""
         return Samples(len(self.images), together=self.together)
 
+    @property
+    def mean_return(self) -> None:
+        """Images have no return."""
+        return None
+
     def loss(self, network: Network, parameters: Parameters, outputs: Tensor) -> Tensor:
         """The cross-entropy."""
         return cross_entropy(outputs, self.labels)

@@ -23,6 +23,7 @@ class Batch(NamedTuple):
     advantages: Tensor  # [sample]
     valid: Tensor  # [sample], bool
     episodes: int  # which follow each other, each as long as the horizon
+    mean_return: float = 0.0  # undiscounted, over the episodes
 
     @property
     def inputs(self) -> Tensor:
@@ -53,4 +54,5 @@ def prepare_batch(episodes: Episodes, task: int, discount: float, gae_lambda: fl
         advantages.flatten(),
         valid.flatten(),
         len(valid),
+        float(episodes.returns()[task].double().mean()),
     )

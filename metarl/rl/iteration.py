@@ -16,6 +16,7 @@ from metarl.core.intervals import Interval, interval_over_tasks
 from metarl.core.numerics import require_finite
 from metarl.kept_channels import KeptChannels, kept_channels
 from metarl.policies.attention import PREFIX
+from metarl.policies.gate import GATE
 from metarl.policies.methods import CHANNEL_STEP_SIZES, STEP_SIZES, Method, get_method, shrink_step_sizes, trained_names
 from metarl.policies.networks.layers import Layer
 from metarl.policies.networks.network import Parameters
@@ -42,6 +43,7 @@ class IterationReport:
     action_std: float  # mean over the actions, before adaptation
     step_sizes: dict[str, list[float]]  # by layer, one per inner step
     kept: KeptChannels
+    gate: list[list[float]]  # a and b by inner step; empty without a gate
     steps: int  # environment steps
 
 
@@ -93,6 +95,7 @@ def meta_iteration(
         action_std=float(sampler.network.log_std(parameters).exp().mean()),
         step_sizes=dict(zip(sampler.network.layer_names, parameters[STEP_SIZES].mT.tolist(), strict=True)),
         kept=kept,
+        gate=parameters[GATE].tolist() if GATE in parameters else [],
         steps=sum(episodes.steps() for episodes in adaptation.episodes),
     )
     if not search.accepted:

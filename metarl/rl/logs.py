@@ -18,7 +18,9 @@ def progress_columns(settings: TrainSettings, layer_names: tuple[str, ...]) -> l
     step_sizes = [f"step_size_{layer}_{number + 1}" for layer in layer_names for number in range(settings.inner_steps)]
     search = ["kl", "loss_before", "loss_after", "line_search_trials", "step_accepted", "skipped"]
     kept = kept_columns(get_method(settings.method), layer_names, settings.inner_steps)
-    return ["iteration", *returns, *search, "action_std", "env_steps", *step_sizes, *kept]
+    numbers = range(1, settings.inner_steps + 1) if settings.gate == "return" else ()
+    gate = [f"gate_{part}_{number}" for number in numbers for part in "ab"]
+    return ["iteration", *returns, *search, "action_std", "env_steps", *step_sizes, *kept, *gate]
 
 
 def progress_row(state: TrainingState, report: IterationReport | None) -> Row:
@@ -32,6 +34,8 @@ def progress_row(state: TrainingState, report: IterationReport | None) -> Row:
     for layer, step_sizes in report.step_sizes.items():
         row |= {f"step_size_{layer}_{number}": alpha for number, alpha in enumerate(step_sizes, start=1)}
     row |= kept_row(report.kept)
+    for number, (a, b) in enumerate(report.gate, start=1):
+        row |= {f"gate_a_{number}": a, f"gate_b_{number}": b}
     return row | {
         "kl": search.measured.kl,
         "loss_before": report.loss_before,

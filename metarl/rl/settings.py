@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from metarl.core.threads import available_threads
 from metarl.policies.methods import get_method
@@ -32,6 +32,8 @@ class TrainSettings:
     """Inner steps K, each on freshly sampled episodes."""
     step_size: float = 0.1
     """Inner step size alpha; where the method learns step sizes, their start."""
+    gate: Literal["none", "return"] = "none"
+    """What scales the step sizes of an inner step: nothing, or a meta-learned gate on the mean support return."""
     lasso: float = 0.001
     """Lambda of p-Meta, eq. 9: what an iteration takes off the largest layer's step size, if they shall be sparse."""
     attention_lr: float = 0.003
@@ -68,6 +70,7 @@ class TrainSettings:
         for name in COUNTS:
             _require(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
         _require("seed", self.seed, self.seed >= 0, "at least 0")
+        _require("gate", self.gate, self.gate in ("none", "return"), "none or return")
         if self.horizon is not None:
             _require("horizon", self.horizon, self.horizon >= 1, "at least 1")
         for name in POSITIVE:

@@ -19,12 +19,13 @@ from metarl.core.version import __version__
 from metarl.envs.family import TaskFamily
 from metarl.policies.controller import Controller
 from metarl.policies.files.metadata import ControllerMetadata, FieldRecord
+from metarl.policies.gate import initial_gate, is_measured, measure_returns
 from metarl.policies.methods import get_method, initial_meta_parameters
 from metarl.policies.networks.mlp import GaussianMLP
 from metarl.policies.networks.network import Parameters
-from metarl.rl.iteration import IterationReport, meta_iteration, outer_names
+from metarl.rl.iteration import IterationReport, meta_iteration, outer_names, task_returns
 from metarl.rl.logs import progress_columns, progress_row, timings_columns, timings_row
-from metarl.rl.sampling import Sampler
+from metarl.rl.sampling import Sampler, for_each_task
 from metarl.rl.settings import TrainSettings
 from metarl.runs.folder import PROGRESS, TIMINGS
 from metarl.runs.state import FAULTS_IN_A_ROW, Step, TrainingState, abandon
@@ -67,6 +68,8 @@ class PolicyTraining:
             Sampler(self.family, self.network, settings.action_scale, settings.threads) as sampler,
             ThreadPoolExecutor(settings.threads, thread_name_prefix="outer") as executor,
         ):
+            if not is_measured(state.parameters):
+                state = replace(state, parameters=self.with_measured_gate(state.parameters, sampler))
             while state.iteration < settings.iterations:
                 clock, report, fault = Clock(on_phase), None, ""
                 random = generator(settings.seed, Purpose.TRAINING, state.iteration)
@@ -83,6 +86,14 @@ class PolicyTraining:
                     raise FloatingPointError(
                         f"{fault}; it was the {FAULTS_IN_A_ROW}th such iteration in a row, so training stops"
                     )
+
+    def with_measured_gate(self, parameters: Parameters, sampler: Sampler) -> Parameters:
+        """Return the parameters with the return gate's statistics, measured on a meta-batch of tasks."""
+        random = generator(self.settings.seed, Purpose.GATE)
+        tasks = self.family.sample_tasks(self.settings.meta_batch_size, random)
+        policies = for_each_task(parameters, len(tasks))
+        episodes = sampler.sample(policies, tasks, self.settings.episodes_per_task, random)
+        return measure_returns(parameters, task_returns(episodes))
 
     def controller(self, state: TrainingState) -> Controller:
         """Return the controller of the best iteration so far, with a record of its training."""
@@ -132,6 +143,8 @@ def initial_state(network: GaussianMLP, settings: TrainSettings) -> TrainingStat
     parameters = network.initial_parameters(random) | initial_meta_parameters(
         get_method(settings.method), network.layers, settings.inner_steps, settings.step_size, random
     )
+    if settings.gate == "return":
+        parameters |= initial_gate(settings.inner_steps)
     _, attention = outer_names(get_method(settings.method), parameters)
     moments = initial_moments({name: parameters[name] for name in attention})
     return TrainingState(0, parameters, moments, parameters, -math.inf, 0)

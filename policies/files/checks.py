@@ -7,6 +7,7 @@ from torch import Tensor
 
 from metarl.core.errors import Refusal
 from metarl.policies.attention import attention_shapes
+from metarl.policies.gate import GATE, GATE_STATISTICS, gate_shapes
 from metarl.policies.methods import STEP_SIZES, Method, channel_step_size_shapes, check_on_device
 from metarl.policies.networks.network import Network, Parameters
 
@@ -21,14 +22,15 @@ def check_parameters(parameters: Parameters, network: Network, inner_steps: int)
         STEP_SIZES: (inner_steps, len(network.layer_names)),
         **attention_shapes(network.layers),
         **channel_step_size_shapes(network.layers, inner_steps),
+        **gate_shapes(inner_steps),
     }
     known = required | optional
     for name in parameters:
         if name not in known:
             first, last = network.layer_names[0], network.layer_names[-1]
             raise Refusal(
-                f"unknown parameter '{name}': known are those of the layers {first} to {last}, {STEP_SIZES} "
-                "and attention"
+                f"unknown parameter '{name}': known are those of the layers {first} to {last}, {STEP_SIZES}, "
+                f"{GATE} and attention"
             )
     for name, shape in known.items():
         if name in parameters:
@@ -46,6 +48,8 @@ def check_adaptable(parameters: Parameters, network: Network, method: Method, on
     needed = [STEP_SIZES, *(name for name in attention_shapes(attended) if name.split(".")[-3] in sides)]
     if method.channel_step_sizes:
         needed += channel_step_size_shapes(attended, 1)
+    if GATE in parameters:
+        needed.append(GATE_STATISTICS)
     for name in needed:
         if name not in parameters:
             raise Refusal(f"the controller cannot be adapted: {method.name} needs its '{name}'")
