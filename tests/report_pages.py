@@ -1,4 +1,4 @@
-"""Reads a report: what it consists of, what its table says, and what its charts draw."""
+"""Read a report: what it consists of, what its table says, and what its charts draw."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from metarl.experiments.report.chart import Chart
 from metarl.experiments.report.page import write_report
-from metarl.experiments.report.runs import read_runs
+from metarl.experiments.report.runs import Run, read_runs
+from metarl.experiments.report.section import section
 
 VOID = {"meta", "input", "br", "link", "img", "hr"}
 
@@ -63,24 +65,37 @@ def report(*folders: Path, tasks: int = 0, **options: object) -> str:
     return out.read_text()
 
 
-def charts(text: str) -> dict[str, ElementTree.Element]:
-    """The drawings by their titles; each must be XML that names no colour scheme, no nan, no None."""
-    drawings = {}
+def drawings(text: str) -> dict[str, ElementTree.Element]:
+    """The drawings by their titles; each must be XML without nan or None, in the colors of the page."""
+    found = {}
     for svg in re.findall(r"<svg.*?</svg>", text, re.DOTALL):
         assert not re.search(r"\b(nan|inf|None)\b", svg)
         element = ElementTree.fromstring(svg)
-        drawings[element.attrib["aria-label"]] = element
-    return drawings
+        found[element.attrib["aria-label"]] = element
+    return found
 
 
-def numbers(svg: ElementTree.Element, path: ElementTree.Element) -> np.ndarray:
-    """The points [point, 2] of a path, in the units of the axes."""
-    points = np.array(re.findall(r"[ML]([-.\d]+) ([-.\d]+)", path.attrib["d"]), float)
-    for axis, name in enumerate(("data-x", "data-y")):
-        low, high, start, end = map(float, svg.attrib[name].split())
-        points[:, axis] = low + (points[:, axis] - start) / (end - start) * (high - low)
-    return points
+def charts(*folders: Path) -> dict[str, Chart]:
+    """The charts of a report on runs without an evaluation, by their titles."""
+    topics: dict[str, list[Run]] = {}
+    for run in read_runs(folders):
+        topics.setdefault(run.topic, []).append(run)
+    parts = [part for runs in topics.values() for part in section(runs, {}, []).parts]
+    return {chart.title: chart for part in parts for chart in part.charts}
 
 
-def by_class(svg: ElementTree.Element, name: str) -> list[ElementTree.Element]:
-    return [element for element in svg.iter() if name in element.attrib.get("class", "").split()]
+def curve(chart: Chart, label: str) -> np.ndarray:
+    """The points [point, 2] of the curve of this label."""
+    (line,) = (line for line in chart.figure.axes[0].lines if line.get_label() == label)
+    return line.get_xydata()
+
+
+def labels(chart: Chart) -> list[str]:
+    """The labels of the curves."""
+    return [line.get_label() for line in chart.figure.axes[0].lines if "|" in (line.get_gid() or "")]
+
+
+def band(chart: Chart, color: str) -> set[tuple[float, ...]]:
+    """The corners of the band of this color."""
+    bands = (each for each in chart.figure.axes[0].collections if color in each.get_gid().split())
+    return {tuple(corner) for corner in next(bands).get_paths()[0].vertices.round(6).tolist()}

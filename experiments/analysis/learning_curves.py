@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from metarl.experiments.analysis import plots
+from metarl.experiments.analysis.logs import read_log
 from metarl.images.settings import ImageSettings
 from metarl.rl.settings import TrainSettings
 from metarl.runs.folder import PROGRESS
@@ -12,7 +13,7 @@ from metarl.runs.folder import PROGRESS
 
 def plot_learning_curve(folder: Path, family: str, settings: TrainSettings) -> None:
     """Draw returns and KL divergence from the run's ``progress.csv``."""
-    progress = plots.read_progress(folder / PROGRESS)
+    progress = read_log(folder / PROGRESS).columns
     figure = plots.learning_curve(progress, f"{family}, {settings.method}", settings.max_kl)
     plots.write(figure, folder / plots.LEARNING_CURVE)
 
@@ -20,5 +21,5 @@ def plot_learning_curve(folder: Path, family: str, settings: TrainSettings) -> N
 def plot_image_learning_curve(folder: Path, settings: ImageSettings) -> None:
     """Draw accuracies from the run's ``progress.csv``."""
     title = f"{settings.data.name}, {settings.backbone}, {settings.method}"
-    figure = plots.image_learning_curve(plots.read_progress(folder / PROGRESS), title)
+    figure = plots.image_learning_curve(read_log(folder / PROGRESS).columns, title)
     plots.write(figure, folder / plots.LEARNING_CURVE)

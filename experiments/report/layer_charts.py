@@ -1,25 +1,27 @@
-"""The charts of what each layer does while the groups are trained: its step sizes, and the channels it keeps."""
+"""Charts of what each layer does during training: its step sizes, and the channels that it keeps."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from metarl.experiments.analysis.curves import Curve, curve, line, thinned
 from metarl.experiments.analysis.logs import Array, rows_with
-from metarl.experiments.report.chart import Chart, Member, extent, line_chart, tone
-from metarl.experiments.report.curves import Curve, curve
-from metarl.experiments.report.drawing import data_range
-from metarl.experiments.report.heat_map import heat_map
+from metarl.experiments.analysis.style import COLORMAP, round_ticks, series_color
+from metarl.experiments.report.chart import SIZE, Chart, Series, curve_chart, data_range, extent, new_axes
+from metarl.experiments.report.comparison import typeset
 from metarl.experiments.report.runs import Group, Run
 
 MOST_CURVES = 9  # that can be told apart in one chart
-NORM = "norm"  # in the names of layers that normalise
+MOST_COLUMNS = 100  # of a heat map
+ROW, FRAME = 15.0, 78.0  # pixels of a heat map's row, and of its axis and color bar
+NORM = "norm"  # in the names of normalization layers
 
 
 class Quantity(NamedTuple):
-    """A number of each layer in each inner step, logged as ``PREFIX LAYER _ STEP``."""
+    """A number of each layer in each inner step, logged in the column ``{prefix}{layer}_{step}``."""
 
     prefix: str
     title: str
@@ -35,124 +37,167 @@ KEPT = (
 
 
 def layer_charts(groups: Sequence[Group]) -> tuple[list[Chart], list[str]]:
-    """For each group its charts, each kind on one scale; and a sentence about the step sizes of each."""
+    """Chart each quantity of each group, group by group, and say in a sentence what each group adapts.
+
+    Each quantity has one scale in all charts. Step sizes that never change are a sentence, not a chart.
+    """
     by_group: dict[int, list[Chart]] = {index: [] for index in range(len(groups))}
     sentences = []
     for quantity in (STEP_SIZES, *KEPT):
-        found = {index: members_of(group, index, quantity) for index, group in enumerate(groups)}
+        found = {index: series_of(group, index, quantity) for index, group in enumerate(groups)}
         if quantity is STEP_SIZES:
-            fixed = {index for index, members in found.items() if are_fixed(members)}
+            fixed = {index for index, series in found.items() if are_fixed(series)}
             sentences = [
-                fixed_step_sizes(group, found[index]) if index in fixed else adapting(group)
-                for index, group in enumerate(groups)
-                if found[index]
+                fixed_step_sizes(groups[index], series) if index in fixed else adapted_layers(groups[index])
+                for index, series in found.items()
+                if series
             ]
-            found = {index: members for index, members in found.items() if index not in fixed}
-        charts = layer_charts_of(groups, quantity, {index: members for index, members in found.items() if members})
-        for index, chart in charts.items():
-            by_group[index].append(chart)
-    return [chart for charts_of_group in by_group.values() for chart in charts_of_group], sentences
+            found = {index: series for index, series in found.items() if index not in fixed}
+        values = extent([each for series in found.values() for each in series])
+        for index, series in found.items():
+            by_group[index] += quantity_chart(groups, index, quantity, series, values)
+    return [chart for charts in by_group.values() for chart in charts], sentences
 
 
-def layer_charts_of(groups: Sequence[Group], quantity: Quantity, found: Mapping[int, list[Member]]) -> dict[int, Chart]:
-    """A chart for each group, all on one scale; curves where they can be told apart, else colours."""
-    values = extent([member for members in found.values() for member in members])
-    charts = {}
-    for index, members in found.items():
-        group = groups[index]
-        title = quantity.title if len(groups) == 1 else f"{quantity.title}, {group.label}"
-        is_mean = group.inner_steps > 1 and not any(", step " in member.label for member in members)
-        note = "Means over the inner steps." if is_mean else ""
-        if len(members) > MOST_CURVES:
-            span = data_range(values, quantity.include, margin=0)
-            charts[index] = heat_map(title, quantity.label, members, span, group=index, note=note)
-        else:
-            span = data_range(values, quantity.include)
-            (charts[index],) = line_chart(
-                title, quantity.label, members, y_range=span, legend=True, group=index, note=note
-            )
-    return charts
+def quantity_chart(
+    groups: Sequence[Group], index: int, quantity: Quantity, series: Sequence[Series], values: Sequence[Array]
+) -> list[Chart]:
+    """Chart one quantity of a group's layers.
+
+    Args:
+        groups: all groups of the section.
+        index: which of them the chart is about.
+        quantity: what is charted.
+        series: its curves, drawn as a heat map if there are too many to tell them apart.
+        values: all values of the quantity in all groups, for the scale.
+
+    Returns:
+        A list of one chart, or of none if there are no curves.
+    """
+    group = groups[index]
+    title = quantity.title if len(groups) == 1 else f"{quantity.title}, {group.label}"
+    is_mean = group.inner_steps > 1 and not any(", step " in each.label for each in series)
+    note = "Means over the inner steps." if is_mean else ""
+    if len(series) > MOST_CURVES:
+        span = data_range(values, quantity.include, margin=0)
+        return [heat_map(title, quantity.label, series, span, note=note, group=index)]
+    span = data_range(values, quantity.include)
+    return curve_chart(title, quantity.label, series, y_range=span, has_legend=True, note=note, group=index)
 
 
-def members_of(group: Group, index: int, quantity: Quantity) -> list[Member]:
-    """A curve for each layer and inner step; of more than can be told apart, the layers' means over the inner steps.
+def heat_map(
+    title: str, label: str, series: Sequence[Series], span: tuple[float, float], *, note: str, group: int
+) -> Chart:
+    """Draw a row for each curve, its mean in colors; a zero has no color.
 
-    Curves of later inner steps are dashed. So are those of normalisations among means, in the colour of the layer
+    Args:
+        title: heading of the chart.
+        label: name of the quantity, beside the color bar.
+        series: the curves; their last values stand at the right.
+        span: lowest and highest value of the color bar.
+        note: sentence below the chart.
+        group: the group that the chart is about.
+    """
+    figure, (axes,) = new_axes("meta-iteration", "", (SIZE[0], FRAME + ROW * len(series)))
+    x = np.unique(np.concatenate([each.curve.x for each in series]))
+    means = np.array([thinned(spread(each.curve, x), MOST_COLUMNS).mean for each in series])
+    half = (x[-1] - x[0]) / (2 * max(1, means.shape[1] - 1)) or 0.5
+    shown = np.ma.masked_where(~np.isfinite(means) | (means == 0), means)
+    borders = (x[0] - half, x[-1] + half, len(series) - 0.5, -0.5)
+    look: Any = {"cmap": COLORMAP, "vmin": span[0], "vmax": span[1], "aspect": "auto", "interpolation": "none"}
+    image = axes.imshow(shown, extent=borders, **look)
+    axes.set_yticks(range(len(series)), [each.label for each in series], fontsize=10)
+    last = [typeset(f"{each.curve.mean[np.isfinite(each.curve.mean)][-1]:.3g}") for each in series]
+    values = axes.secondary_yaxis("right")
+    values.set_yticks(range(len(series)), last, fontsize=10)
+    axes.xaxis.set_major_locator(round_ticks(integer=True))
+    axes.grid(False)
+    figure.colorbar(image, ax=axes, location="top", label=label, aspect=40).outline.set_visible(False)
+    note = f"{note} Cells without color are zero; the last value stands at the right.".strip()
+    return Chart(title, figure, note=note, group=group)
+
+
+def spread(narrow: Curve, x: Array) -> Curve:
+    """Return the curve's mean at all of ``x``; nan where it has no point."""
+    mean = np.full(len(x), np.nan)
+    mean[np.searchsorted(x, narrow.x)] = narrow.mean
+    return line(x, mean)
+
+
+def series_of(group: Group, index: int, quantity: Quantity) -> list[Series]:
+    """Return a curve for each layer and inner step, or the layers' means over the inner steps if those are too many.
+
+    Curves of later inner steps are dashed. Among means, normalization layers are dashed, in the color of the layer
     before.
     """
     layers = columns_of(group.progress, quantity.prefix)
     columns = [column for steps in layers.values() for column in steps]
     logs = [rows_with(log, *columns) for log in group.progress]
-    tones = tones_of(list(layers))
-    members = []
+    series = []
     if len(columns) <= MOST_CURVES:
-        for layer, steps in layers.items():
+        for number, (layer, steps) in enumerate(layers.items()):
             for column in steps:
                 step = column.rpartition("_")[2]
                 label = layer if group.inner_steps == 1 else f"{layer}, step {step}"
                 found = curve(logs, column)
                 if found is not None:
-                    members.append(Member(label, tones[layer], index, found, dashed=step != "1"))
-        return members
+                    series.append(Series(label, series_color(number), index, found, dashed=step != "1"))
+        return series
+    colors = colors_of(list(layers))
     means = [means_over_steps(log, layers) for log in logs]
     for layer in layers:
         found = curve(means, layer)
         if found is not None:
-            members.append(Member(layer, tones[layer], index, without_band(found), dashed=NORM in layer))
-    return members
-
-
-def without_band(whole: Curve) -> Curve:
-    """Of many curves the bands hide each other."""
-    none = np.full(len(whole.x), np.nan)
-    return Curve(whole.x, whole.mean, none, none)
+            without_band = line(found.x, found.mean)  # the bands of many curves would hide each other
+            series.append(Series(layer, colors[layer], index, without_band, dashed=NORM in layer))
+    return series
 
 
 def columns_of(logs: Sequence[Mapping[str, Array]], prefix: str) -> dict[str, list[str]]:
-    """The columns of each layer, one for each inner step."""
+    """Return the columns of each layer, one for each inner step."""
     layers: dict[str, list[str]] = {}
     for name in dict.fromkeys(name for log in logs for name in log if name.startswith(prefix)):
         layers.setdefault(name.removeprefix(prefix).rpartition("_")[0], []).append(name)
     return layers
 
 
-def tones_of(layers: Sequence[str]) -> dict[str, str]:
-    """A colour for each layer; a normalisation has that of the layer before."""
-    tones: dict[str, str] = {}
+def colors_of(layers: Sequence[str]) -> dict[str, str]:
+    """Return a color for each layer; a normalization layer has the color of the layer before."""
+    colors: dict[str, str] = {}
     others = 0
     for layer in layers:
         others += NORM not in layer
-        tones[layer] = tone(max(0, others - 1))
-    return tones
+        colors[layer] = series_color(max(0, others - 1))
+    return colors
 
 
 def means_over_steps(log: Mapping[str, Array], layers: Mapping[str, list[str]]) -> dict[str, Array]:
-    """The log's iterations, and by layer the mean of its columns, where the log has them."""
+    """Return the log's iterations and, by layer, the mean over its inner steps, of layers that the log has."""
     means = {layer: [log[column] for column in steps if column in log] for layer, steps in layers.items()}
     return {name: log[name] for name in ("iteration",) if name in log} | {
         layer: np.mean(values, axis=0) for layer, values in means.items() if values
     }
 
 
-def are_fixed(members: Sequence[Member]) -> bool:
-    """Whether there are curves, of more than a point, and none of them changes."""
-    means = [member.curve.mean[np.isfinite(member.curve.mean)] for member in members]
+def are_fixed(series: Sequence[Series]) -> bool:
+    """Return whether some curve has more than one point, and none ever changes."""
+    means = [each.curve.mean[np.isfinite(each.curve.mean)] for each in series]
     return any(len(mean) > 1 for mean in means) and all(np.ptp(mean) == 0 for mean in means)
 
 
-def fixed_step_sizes(group: Group, members: Sequence[Member]) -> str:
-    """Layers by the step size that they keep: ``0.1 in layer1, layer2; 0 in layer3``."""
+def fixed_step_sizes(group: Group, series: Sequence[Series]) -> str:
+    """Say which layers have which step size, e.g. ``0.1 in layer1, layer2; 0 in layer3``."""
     by_size: dict[str, dict[str, None]] = {}
-    for member in members:
-        layer = member.label.partition(", step ")[0]
-        by_size.setdefault(f"{np.nanmean(member.curve.mean):.4g}", {})[layer] = None
+    for each in series:
+        layer = each.label.partition(", step ")[0]
+        by_size.setdefault(f"{np.nanmean(each.curve.mean):.4g}", {})[layer] = None
     names = {size: ", ".join(layers) if len(by_size) > 1 else "all layers" for size, layers in by_size.items()}
     told = "; ".join(f"{size} in {layers}" for size, layers in names.items())
     return f"Fixed step sizes of {group.label}: {told}."
 
 
-def adapting(group: Group) -> str:
-    """Which layers have a step size other than zero in some inner step of the last logged row."""
+def adapted_layers(group: Group) -> str:
+    """Say which layers have a step size other than zero in some inner step of the last logged row."""
     adapted = [layers for layers in map(last_adapted, group.runs) if layers]
     counts = {layer: sum(layers[layer] for layers in adapted if layer in layers) for layer in adapted[0]}
     some = [layer for layer, count in counts.items() if count]
@@ -168,7 +213,7 @@ def adapting(group: Group) -> str:
 
 
 def last_adapted(run: Run) -> dict[str, bool]:
-    """By layer, whether any of its last step sizes differs from zero; empty if there are none."""
+    """Return, by layer, whether any of its last step sizes differs from zero; empty if there are none."""
     layers = columns_of([run.progress], STEP_SIZES.prefix)
     rows = rows_with(run.progress, *(column for steps in layers.values() for column in steps))
     if not len(rows.get("iteration", ())):

@@ -5,11 +5,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from metarl.core.atomic import write_atomically
+from metarl.experiments.analysis.style import PALETTE
+from metarl.experiments.report.chart import inline_svg
 from metarl.experiments.report.runs import Run
 from metarl.experiments.report.section import Section, section
 from metarl.experiments.report.task_returns import TaskReturns, task_returns
@@ -75,7 +78,7 @@ def check_out(out: Path) -> None:
 
 
 def render(sections: Sequence[Section]) -> str:
-    """The page. Everything that comes from runs is escaped."""
+    """Return the page. Everything that comes from runs is escaped."""
     environment = Environment(
         loader=PackageLoader("metarl.experiments.report", "."),
         autoescape=True,
@@ -83,5 +86,7 @@ def render(sections: Sequence[Section]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    numbers = count()
+    environment.filters["svg"] = lambda chart: inline_svg(chart, salt=str(next(numbers)))
     most_groups = max(len(section.groups) for section in sections)
-    return environment.get_template("page.html").render(sections=sections, most_groups=most_groups)
+    return environment.get_template("page.html").render(sections=sections, most_groups=most_groups, palette=PALETTE)

@@ -1,51 +1,46 @@
-"""The charts of what trained controllers reach on unseen tasks, by the values that tell tasks apart."""
+"""Charts of the returns that trained controllers reach on unseen tasks, by the values that tell the tasks apart."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
+from metarl.experiments.analysis.curves import line
 from metarl.experiments.analysis.logs import Array
+from metarl.experiments.analysis.style import COLORMAP, LIGHT, draw_curve, round_ticks, tick_format
 from metarl.experiments.console.progress import number
-from metarl.experiments.report import drawing
-from metarl.experiments.report.chart import Chart, Dot, Line
-from metarl.experiments.report.colors import ColorBar, color, color_bar
-from metarl.experiments.report.drawing import Frame, data_range, frame, typeset
+from metarl.experiments.report.chart import Chart, Key, data_range, new_axes
+from metarl.experiments.report.comparison import typeset
 from metarl.experiments.report.runs import Group
 from metarl.experiments.report.task_returns import TaskReturns
 from metarl.policies.files.metadata import FieldRecord
 
-# A map's axes are equally long.
-MAP_WIDTH = 320.0
-MAP_HEIGHT = MAP_WIDTH - drawing.LEFT - drawing.RIGHT + drawing.TOP + drawing.BOTTOM
-APART = 0.012  # of the axis: how far dots before and after adaptation stand apart where the task has few values
+BINS = 8  # of an axis, for the means
+SHIFT = 0.02  # of the axis: how far dots before and after adaptation stand apart where a field has few values
+MAP_SIZE = (490.0, 235.0)  # pixels
+TIMES = ((0, "before"), (-1, "after"))  # row of the returns and color
 
 
-def task_charts(groups: Sequence[Group], evaluated: Mapping[int, TaskReturns]) -> tuple[list[Chart], ColorBar | None]:
-    """Charts of the groups with an evaluation (by the group's index), all on one scale.
+def task_charts(groups: Sequence[Group], evaluated: Mapping[int, TaskReturns]) -> list[Chart]:
+    """Chart the groups with an evaluation, by their numbers, all on one scale.
 
-    Two values that tell tasks apart make maps before and after adaptation; otherwise each value is an x axis.
+    Tasks of two fields are shown in the plane, colored by return; otherwise each field is an x axis.
     """
-    if not evaluated:
-        return [], None
-    shown = [each.returns[[0, -1]] for each in evaluated.values()]
-    span = data_range(shown)
+    span = data_range([each.returns[[0, -1]] for each in evaluated.values()])
     charts: list[Chart] = []
     for index, each in evaluated.items():
         name = "" if len(groups) == 1 else f", {groups[index].label}"
         if len(each.fields) == 2:
-            charts += maps(each, data_range(shown, margin=0), index, name)
+            charts.append(task_map(each, span, index, name))
         else:
             charts += [scatter(each, field, span, index, name) for field in range(len(each.fields))]
-    if all(len(each.fields) != 2 for each in evaluated.values()):
-        return charts, None
-    low, high = (typeset(number(bound)) for bound in data_range(shown, margin=0))
-    return charts, color_bar(low, high)
+    return charts
 
 
 def over_runs(found: Sequence[TaskReturns]) -> TaskReturns:
-    """Of several runs the mean return on each task; all tasks side by side if they are not the same ones."""
+    """Return the mean over runs of the return on each task; all tasks side by side if the runs' tasks differ."""
     tasks = [each.tasks for each in found]
     returns = [each.returns for each in found]
     if all(np.array_equal(tasks[0], other) for other in tasks):
@@ -53,58 +48,71 @@ def over_runs(found: Sequence[TaskReturns]) -> TaskReturns:
     return TaskReturns(found[0].fields, np.concatenate(tasks), np.concatenate(returns, axis=1))
 
 
-def maps(each: TaskReturns, span: tuple[float, float], group: int, name: str) -> list[Chart]:
-    """The tasks in the plane of their two values, coloured by return, before and after adaptation."""
+def task_map(each: TaskReturns, span: tuple[float, float], group: int, name: str) -> Chart:
+    """Draw the tasks in the plane of their two fields, colored by return, before and after adaptation."""
     x_field, y_field = each.fields
-    scales = frame(bounds(x_field), bounds(y_field), MAP_WIDTH, MAP_HEIGHT)
-    x, y = scales.x(each.tasks[:, 0]), scales.y(each.tasks[:, 1])
-    charts = []
-    for step, when in ((0, "Before"), (-1, "After")):
-        shares = (each.returns[step] - span[0]) / (span[1] - span[0])
-        dots = tuple(Dot(x[task], y[task], title(each, task), fill=color(shares[task])) for task in range(len(x)))
-        heading = f"{when} adaptation{name}"
-        labels = axis_label(x_field), axis_label(y_field)
-        charts.append(Chart(heading, *labels, scales, dots=dots, group=group, width=MAP_WIDTH, height=MAP_HEIGHT))
-    return charts
+    figure, panels = new_axes(axis_label(x_field), axis_label(y_field), MAP_SIZE, columns=2)
+    for axes, (step, when) in zip(panels, TIMES, strict=True):
+        look: Any = {"cmap": COLORMAP, "vmin": span[0], "vmax": span[1], "edgecolors": LIGHT["ink"], "linewidths": 0.3}
+        dots = axes.scatter(each.tasks[:, 0], each.tasks[:, 1], 24, each.returns[step], gid="dots|", **look)
+        axes.set(xlim=bounds(x_field), ylim=bounds(y_field), box_aspect=1)
+        axes.set_title(when, loc="right", color=LIGHT["ink"])
+        axes.grid(False)
+        axes.xaxis.set_major_locator(round_ticks(4))
+    bar = figure.colorbar(dots, ax=panels, label="return", aspect=16)
+    bar.outline.set_visible(False)
+    bar.ax.yaxis.set_major_formatter(tick_format(float(np.abs(span).max())))
+    return Chart(f"Return by task{name}", figure, group=group, titles=tooltips(each))
 
 
 def scatter(each: TaskReturns, index: int, span: tuple[float, float], group: int, name: str) -> Chart:
-    """Returns before and after adaptation against one value of the tasks, with their means along the axis."""
+    """Draw the returns before and after adaptation against one field, with their means along the axis."""
     field, values = each.fields[index], each.tasks[:, index]
-    scales = frame(bounds(field), span, marks=field.choices)
-    shift = APART * (scales.x.end - scales.x.start) if field.choices else 0.0
-    dots: list[Dot] = []
-    lines = []
-    for step, when, side in ((0, "before", -shift), (-1, "after", shift)):
-        x, y = scales.x(values) + side, scales.y(each.returns[step])
-        dots += [Dot(x[task], y[task], title(each, task), tone=when) for task in range(len(x))]
-        path = mean_path(field, values, each.returns[step], scales)
-        lines.append(Line(f"{when} adaptation", when, group, path))
-    heading = f"Return against {field.name}{name}"
-    return Chart(heading, axis_label(field), "return", scales, tuple(lines), tuple(dots), legend=True, group=group)
-
-
-def mean_path(field: FieldRecord, values: Array, returns: Array, scales: Frame) -> str:
-    """The line through the means."""
+    figure, (axes,) = new_axes(axis_label(field), "return")
+    left, right = bounds(field)
+    shift = SHIFT * (right - left) if field.choices else 0.0
+    for (step, when), side in zip(TIMES, (-shift, shift), strict=True):
+        look: Any = {"color": LIGHT[when], "s": 18, "alpha": 0.5, "linewidths": 0}
+        axes.scatter(values + side, each.returns[step], gid="dots|", **look)
+    for step, when in TIMES:
+        draw_curve(axes, line(*means_along(field, values, each.returns[step])), when, when, linewidth=2.6)
+    axes.set(xlim=(left, right), ylim=span)
     if field.choices:
-        centres, means = drawing.choice_means(values, returns, sorted(field.choices))
+        axes.set_xticks(sorted(field.choices))
+    axes.yaxis.set_major_formatter(tick_format(float(np.abs(span).max())))
+    legend = tuple(Key(f"{when} adaptation", when) for _, when in TIMES)
+    return Chart(f"Return against {field.name}{name}", figure, legend, group=group, titles=tooltips(each))
+
+
+def means_along(field: FieldRecord, values: Array, returns: Array) -> tuple[Array, Array]:
+    """Return the choices of a field, or the centers of equal bins over its interval, and the mean return at each."""
+    if field.choices:
+        centers = np.array(sorted(field.choices))
+        members = [values == choice for choice in centers]
     else:
-        centres, means = drawing.bin_means(values, returns, field.low, field.high)
-    return drawing.line_path(scales.x(centres), scales.y(means))
+        edges = np.linspace(field.low, field.high, BINS + 1)
+        centers = (edges[1:] + edges[:-1]) / 2
+        place = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, BINS - 1)
+        members = [place == bin for bin in range(BINS)]
+    return centers, np.array([returns[chosen].mean() if chosen.any() else np.nan for chosen in members])
 
 
 def bounds(field: FieldRecord) -> tuple[float, float]:
-    """The interval that tasks are drawn from, with some room."""
+    """Return the interval that tasks are drawn from, with some room."""
     return data_range([], include=[field.low, field.high], margin=0.04)
 
 
 def axis_label(field: FieldRecord) -> str:
-    """Its name, and its unit."""
+    """Return the field's name and unit."""
     return f"{field.name} ({field.unit})" if field.unit else field.name
 
 
-def title(each: TaskReturns, task: int) -> str:
-    """What a dot tells when one points at it."""
-    values = ", ".join(f"{field.name} {value:.3g}" for field, value in zip(each.fields, each.tasks[task], strict=True))
-    before, after = (typeset(number(float(value))) for value in each.returns[[0, -1], task])
-    return f"{values}: {before} → {after}"
+def tooltips(each: TaskReturns) -> tuple[str, ...]:
+    """Return the tooltip of each task: its fields and its returns before and after adaptation."""
+    names = [field.name for field in each.fields]
+    told = []
+    for task, returns in zip(each.tasks, each.returns[[0, -1]].T, strict=True):
+        values = ", ".join(f"{name} {typeset(f'{value:.3g}')}" for name, value in zip(names, task, strict=True))
+        before, after = (typeset(number(float(value))) for value in returns)
+        told.append(f"{values}: {before} → {after}")
+    return tuple(told)

@@ -1,81 +1,81 @@
-"""The charts of what happened while the groups of a family were trained."""
+"""Charts of how the controllers of a task family were trained."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import count, takewhile
 
-from metarl.experiments.report.chart import LARGE, Chart, Member, extent, line_chart, tone
-from metarl.experiments.report.curves import Curve, curve, finite
-from metarl.experiments.report.drawing import data_range
+from metarl.experiments.analysis.curves import curve, finite
+from metarl.experiments.analysis.style import series_color
+from metarl.experiments.report.chart import LARGE, Chart, Series, curve_chart, data_range, extent
 from metarl.experiments.report.runs import Group
 
 
 def return_charts(groups: Sequence[Group]) -> list[Chart]:
-    """Returns before and after adaptation: of one group in one chart, of several in a chart each, on one scale."""
+    """Chart the returns before and after adaptation: of one group together, of several on one scale."""
     if len(groups) == 1:
-        members = returns_of(groups[0])
-        return line_chart("Return before and after adaptation", "return", members, legend=True, size=LARGE)
-    before = members_of(groups, "progress", ["return_0"] * len(groups))
-    after = members_of(groups, "progress", [f"return_{group.inner_steps}" for group in groups])
+        return curve_chart(
+            "Return before and after adaptation", "return", returns_of(groups[0]), has_legend=True, size=LARGE
+        )
+    before = series_of(groups, "progress", ["return_0"] * len(groups))
+    after = series_of(groups, "progress", [f"return_{group.inner_steps}" for group in groups])
     y_range = data_range(extent([*before, *after]))
     return [
-        *line_chart("Return after adaptation", "return", after, y_range=y_range, size=LARGE),
-        *line_chart("Return before adaptation", "return", before, y_range=y_range, size=LARGE),
+        *curve_chart("Return after adaptation", "return", after, y_range=y_range, size=LARGE),
+        *curve_chart("Return before adaptation", "return", before, y_range=y_range, size=LARGE),
     ]
 
 
-def returns_of(group: Group) -> list[Member]:
-    """A group's returns after 0, 1, ... inner steps."""
-    members = []
+def returns_of(group: Group) -> list[Series]:
+    """Return a group's returns after 0, 1, ... inner steps."""
+    series = []
     logged = takewhile(lambda steps: any(f"return_{steps}" in log for log in group.progress), count())
     for steps in logged:
         found = curve(group.progress, f"return_{steps}")
         label = f"after {steps} inner step{'' if steps == 1 else 's'}" if steps else "before adaptation"
         if found is not None:
             is_between = 0 < steps < group.inner_steps
-            members.append(Member(label, "after" if steps else "before", 0, found, dashed=is_between))
-    return members
+            series.append(Series(label, "after" if steps else "before", 0, found, dashed=is_between))
+    return series
 
 
 def optimization_charts(groups: Sequence[Group]) -> list[Chart]:
-    """What the outer step did, and how wide the actions scatter."""
+    """Chart what the outer step did, and the standard deviation of the actions."""
     limits = [run.settings.get("max_kl") for group in groups for run in group.runs]
     is_shared = isinstance(limits[0], float) and all(limit == limits[0] for limit in limits)
-    skipped = over_groups(groups, "skipped")
-    counts = [number for group in groups for log in group.progress for number in finite(log.get("skipped"))]
-    has_skipped = max(counts, default=0) > 0
-    note = "No update was skipped." if counts and not has_skipped else ""
-    trials = over_groups(groups, "line_search_trials")
+    kl, trials, std = (over_groups(groups, column) for column in ("kl", "line_search_trials", "action_std"))
+    limit = limits[0] if is_shared else None
     return [
-        *line_chart(
-            "KL divergence of the outer step",
-            "KL",
-            over_groups(groups, "kl"),
-            include=[0],
-            rule=limits[0] if is_shared else None,
-        ),
-        *line_chart("Trials of the line search", "trials", trials, include=[0], note=note, counts=True),
-        *(line_chart("Updates skipped so far", "updates", skipped, include=[0], counts=True) if has_skipped else []),
-        *line_chart("Standard deviation of the actions", "mean over actions", over_groups(groups, "action_std")),
+        *curve_chart("KL divergence of the outer step", "KL", kl, include=[0], limit=limit),
+        *curve_chart("Trials of the line search", "trials", trials, include=[0], whole=True),
+        *skipped_chart(groups),
+        *curve_chart("Standard deviation of the actions", "mean over actions", std),
     ]
+
+
+def skipped_chart(groups: Sequence[Group]) -> list[Chart]:
+    """Chart how many updates were skipped, if any was."""
+    skipped = [number for group in groups for log in group.progress for number in finite(log.get("skipped"))]
+    if max(skipped, default=0) == 0:
+        return []
+    return curve_chart("Skipped updates so far", "updates", over_groups(groups, "skipped"), include=[0], whole=True)
 
 
 def speed_chart(groups: Sequence[Group]) -> list[Chart]:
-    """How fast the simulation and the policy were."""
-    members = members_of(groups, "timings", ["env_steps_per_second"] * len(groups))
-    return line_chart("Environment steps per second of sampling", "steps/s", members, include=[0], size=LARGE)
+    """Chart how many environment steps the sampling took per second."""
+    speeds = series_of(groups, "timings", ["env_steps_per_second"] * len(groups))
+    return curve_chart("Environment steps per second of sampling", "steps/s", speeds, include=[0], size=LARGE)
 
 
-def over_groups(groups: Sequence[Group], column: str) -> list[Member]:
-    """A column of ``progress.csv``, a curve for each group that has it."""
-    return members_of(groups, "progress", [column] * len(groups))
+def over_groups(groups: Sequence[Group], column: str) -> list[Series]:
+    """Return a column of ``progress.csv`` of each group that has it."""
+    return series_of(groups, "progress", [column] * len(groups))
 
 
-def members_of(groups: Sequence[Group], log: str, columns: Sequence[str]) -> list[Member]:
-    """One column of each group's logs, where there is one."""
-    found: list[tuple[int, Group, Curve | None]] = [
-        (index, group, curve(getattr(group, log), column))
+def series_of(groups: Sequence[Group], log: str, columns: Sequence[str]) -> list[Series]:
+    """Return one column of each group's logs, where there is one."""
+    return [
+        Series(group.label, series_color(index), index, found)
         for index, (group, column) in enumerate(zip(groups, columns, strict=True))
+        if (found := curve(getattr(group, log), column)) is not None
     ]
-    return [Member(group.label, tone(index), index, each) for index, group, each in found if each is not None]

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from report_pages import Page, by_class, charts, numbers, report
+from report_pages import Page, band, charts, curve, drawings, report
 from run_folders import COLUMNS, progress_line, write_run
 
 from metarl import api
+from metarl.experiments.analysis.style import PALETTE
 from metarl.experiments.commands import report as command
 from metarl.experiments.report import task_returns
 from metarl.experiments.report.page import write_report
@@ -25,8 +26,10 @@ def test_the_page_needs_nothing_but_itself(run: Path, tmp_path: Path) -> None:
     shutil.copytree(run, tmp_path / "run")
     text = report(tmp_path / "run", tasks=2)
     page = Page(text)
-    assert not re.search(r"(?i)https?:|//\w|@import|url\(|fetch\(|XMLHttpRequest|WebSocket|\beval\(", text)
-    assert not {"src", "href", "srcset", "action", "data", "xlink:href"} & {name for name, _ in page.attributes}
+    assert not re.search(r"(?i)https?:|//\w|@import|url\((?!#)|fetch\(|XMLHttpRequest|WebSocket|\beval\(", text)
+    assert not {"src", "srcset", "action", "data", "xlink:href"} & {name for name, _ in page.attributes}
+    targets = [value or "" for name, value in page.attributes if name == "href"]
+    assert targets and all(value.startswith(("#", "data:image/png;base64,")) for value in targets)
     assert not {"link", "img", "iframe", "object", "embed", "base"} & set(page.tags)
     assert "default-src 'none'" in text
     assert str(tmp_path) not in text
@@ -42,7 +45,7 @@ def test_the_page_is_well_formed(run: Path, tmp_path: Path) -> None:
     assert text.startswith("<!DOCTYPE html>")
     Page(text)
     expected = {"Return before and after adaptation", "Return after adaptation", "KL divergence of the outer step"}
-    assert expected <= set(charts(text))
+    assert expected <= set(drawings(text))
     identities = re.findall(r' id="([^"]*)"', text)
     assert len(identities) == len(set(identities))
 
@@ -62,7 +65,7 @@ def test_everything_from_a_run_is_escaped(tmp_path: Path) -> None:
     for shown in (evil, "<i>", "<u>layer"):
         assert any(shown in part for part in page.text), shown
     assert not any(name.startswith("on") for name, _ in page.attributes)
-    charts(text)
+    drawings(text)
 
 
 def test_the_table_of_one_run(tmp_path: Path) -> None:
@@ -97,19 +100,35 @@ def test_seeds_are_one_kind_of_run_with_mean_and_range(tmp_path: Path) -> None:
     assert row["return after"] == "−25.00|−30.00 … −20.00"
     assert row["time"] == "0:18|0:09 … 0:27"
     assert [cells[0] for cells in Page(text).cells if cells[0] in ("a", "b")] == ["a", "b"]
-    svg = charts(text)["Return before and after adaptation"]
-    after = next(path for path in by_class(svg, "line") if path.attrib["data-label"] == "after 1 inner step")
-    np.testing.assert_allclose(numbers(svg, after), [[1, -35], [2, -25], [3, -15]], atol=0.02)
-    band = numbers(svg, next(path for path in by_class(svg, "band") if "after" in path.attrib["class"]))
-    expected = [[1, -30], [2, -20], [3, -10], [3, -20], [2, -30], [1, -40]]
-    np.testing.assert_allclose(band, expected, atol=0.02)
+    chart = charts(tmp_path)["Return before and after adaptation"]
+    assert curve(chart, "after 1 inner step").tolist() == [[1, -35], [2, -25], [3, -15]]
+    assert band(chart, "after") == {(1, -40), (1, -30), (2, -30), (2, -20), (3, -20), (3, -10)}
     assert "mean time of an iteration" in text.lower() and ">6 s<" in text
 
 
 def test_the_band_of_one_run_is_its_interval_over_tasks(tmp_path: Path) -> None:
-    svg = charts(report(write_run(tmp_path / "run")))["Return before and after adaptation"]
-    band = numbers(svg, next(path for path in by_class(svg, "band") if "after" in path.attrib["class"]))
-    np.testing.assert_allclose(band, [[1, -29], [2, -19], [3, -9], [3, -11], [2, -21], [1, -31]], atol=0.02)
+    chart = charts(write_run(tmp_path / "run"))["Return before and after adaptation"]
+    assert band(chart, "after") == {(1, -31), (1, -29), (2, -21), (2, -19), (3, -11), (3, -9)}
+
+
+def test_a_drawing_tells_the_values_of_its_curves(tmp_path: Path) -> None:
+    """The page's script reads the values under the pointer back from the paths, as this test does."""
+    svg = drawings(report(write_run(tmp_path / "run")))["Return before and after adaptation"]
+    (path,) = svg.findall(".//g[@data-label='after 1 inner step']/path")
+    points = np.array(re.findall(r"[ML] ?([-.\d]+) ([-.\d]+)", path.attrib["d"]), float)
+    for axis, expected in enumerate(([1, 2, 3], [-30, -20, -10])):
+        low, high, start, end = map(float, svg.attrib[("data-x", "data-y")[axis]].split())
+        np.testing.assert_allclose(low + (points[:, axis] - start) / (end - start) * (high - low), expected, atol=0.02)
+
+
+def test_drawings_have_the_colors_of_the_page(tmp_path: Path) -> None:
+    text = report(write_run(tmp_path / "run"))
+    for svg in drawings(text).values():
+        colors = re.findall(r"(?:fill|stroke): ([^;]+)", ";".join(each.attrib.get("style", "") for each in svg.iter()))
+        assert set(colors) <= {"none"} | {f"var(--{name})" for name in PALETTE}
+    light, dark = text.split("prefers-color-scheme: dark")
+    for name, (on_light, on_dark) in PALETTE.items():
+        assert f"--{name}: {on_light};" in light and f"--{name}: {on_dark};" in dark
 
 
 def test_runs_of_other_settings_and_families_stay_apart(tmp_path: Path) -> None:
@@ -144,19 +163,15 @@ def test_skipped_updates_and_step_sizes(tmp_path: Path) -> None:
     text = report(folder)
     assert "No update was skipped." in text
     assert "Fixed step sizes of maml: 0.1 in layer1; 0 in layer2." in text
-    assert "Updates skipped so far" not in charts(text)
+    assert "Skipped updates so far" not in charts(folder)
     lines = [progress_line(number, -10, skipped=number - 1, step_size=number / 10) for number in (1, 2, 3)]
     (folder / "progress.csv").write_text("\n".join([COLUMNS, *lines, ""]))
     text = report(folder)
     assert "No update was skipped." not in text and "Fixed step sizes" not in text
-    drawn = charts(text)
-    for title, label, expected in (
-        ("Updates skipped so far", "maml", [0, 1, 2]),
-        ("Step sizes", "layer1", [0.1, 0.2, 0.3]),
-        ("Step sizes", "layer2", [0, 0, 0]),
-    ):
-        path = next(path for path in by_class(drawn[title], "line") if path.attrib["data-label"] == label)
-        np.testing.assert_allclose(numbers(drawn[title], path)[:, 1], expected, atol=0.01)
+    found = charts(folder)
+    assert curve(found["Skipped updates so far"], "maml")[:, 1].tolist() == [0, 1, 2]
+    assert curve(found["Step sizes"], "layer1")[:, 1].tolist() == [0.1, 0.2, 0.3]
+    assert curve(found["Step sizes"], "layer2")[:, 1].tolist() == [0, 0, 0]
     assert Page(text).row("run")["skipped"] == "2"
 
 
@@ -165,10 +180,10 @@ def test_an_iteration_without_numbers_is_a_gap(tmp_path: Path) -> None:
     fault = "2" + "," * COLUMNS.count(",")
     lines = [progress_line(1, -10), fault, progress_line(3, -20)]
     (folder / "progress.csv").write_text("\n".join([COLUMNS, *lines, ""]))
-    text = report(folder)
-    path = by_class(charts(text)["KL divergence of the outer step"], "line")[0].attrib["d"]
-    assert path.count("M") == 2 and path.count("h0") == 2 and "L" not in path
-    assert Page(text).row("run")["env steps"] == "2 k"
+    kl = charts(folder)["KL divergence of the outer step"]
+    np.testing.assert_array_equal(curve(kl, "maml"), [[1, 0.005], [2, np.nan], [3, 0.005]])
+    assert kl.figure.axes[0].lines[0].get_markevery() == [0, 2]  # points without neighbors are dots
+    assert Page(report(folder)).row("run")["env steps"] == "2 k"
 
 
 def test_a_run_in_progress(tmp_path: Path) -> None:
@@ -178,7 +193,7 @@ def test_a_run_in_progress(tmp_path: Path) -> None:
     (folder / "timings.csv").unlink()
     text = report(folder)
     row = Page(text).row("run")
-    assert (row["iterations"], row["return after"], row["time"]) == ("2 of 3", "−25.00", "")
+    assert (row["iterations"], row["return after"], row["time"]) == ("2|of 3", "−25.00", "")
     assert "run: there is no timings.csv." in text and "<h3>Time</h3>" not in text
     assert "damaged" not in text
 
@@ -193,8 +208,8 @@ def test_a_run_without_an_iteration(content: str | None, tmp_path: Path) -> None
     (folder / "timings.csv").unlink()
     text = report(folder)
     row = Page(text).row("run")
-    assert (row["iterations"], row["best return"], row["env steps"]) == ("0 of 3", "", "")
-    assert "progress.csv" in text and charts(text) == {}
+    assert (row["iterations"], row["best return"], row["env steps"]) == ("0|of 3", "", "")
+    assert "progress.csv" in text and drawings(text) == {}
     row = Page(report(folder, tmp_path / "other")).row("maml")
     assert row["best return"] == "−20.00"
 
@@ -284,7 +299,7 @@ def test_the_evaluation_is_that_of_evaluate_and_is_done_once(
     row = Page(text).row("trained")
     for heading, interval in zip(("before", "after"), expected.intervals(), strict=True):
         assert row[f"unseen tasks, {heading}"] == f"{interval.mean:.2f}".replace("-", "−")
-    assert {"Before adaptation", "After adaptation"} <= set(charts(text))
+    assert "Return by task" in drawings(text)
 
     monkeypatch.setattr(task_returns.api, "evaluate", refuse)
     assert report(trained, tasks=3, seed=5) == text
