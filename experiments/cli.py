@@ -1,16 +1,19 @@
-"""The command ``metarl``: finds the command's module, and turns what goes wrong into a sentence and an exit code."""
+"""The command ``metarl``: find the command's module, and turn what goes wrong into a sentence and an exit code."""
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import warnings
 from collections.abc import Sequence
+from difflib import get_close_matches
 from importlib import import_module
+from traceback import walk_tb
 
+from metarl.core.errors import NumericalFault, Refusal
 from metarl.core.version import __version__
 from metarl.experiments.console.interrupts import Interrupted
+from metarl.experiments.console.output import discard, has_reader, tell, write_anything
 
 # Each is a module of metarl.experiments.commands with a function main(arguments). It is imported when it is called
 # for, because torch, mujoco and matplotlib take a while.
@@ -31,53 +34,94 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; returns the exit code: 0, 2 for bad input, 130 or 143 after an interruption."""
+    """Run one command and return the exit code: 0, 2 for bad input, 130 or 143 after an interruption.
+
+    An error that is not metarl's own, e.g. of the user's environment, comes out with its traceback.
+    """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    write_anything()
     try:
         with warnings.catch_warnings():
             warnings.showwarning = show_warning
-            run(words)
+            try:
+                run(words)
+            finally:
+                print(end="", flush=True)
     except BrokenPipeError:
-        # Whoever read the output has left, e.g. head. Python flushes what remains as it exits: to nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if has_reader(sys.stdout):
+            raise
+        discard(sys.stdout)
         return 128 + signal.SIGPIPE
-    except (ValueError, FloatingPointError, OSError) as error:
-        print(f"metarl: {error}", file=sys.stderr)
+    except (Refusal, NumericalFault) as error:
+        tell(str(error))
         return 2
+    except MemoryError as error:
+        tell(f"there is not enough memory: {error}" if str(error) else "there is not enough memory")
+        return 2
+    except (ValueError, FloatingPointError, OSError) as error:
+        if not raised_by_metarl(error):
+            raise
+        tell(f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error))
+        return 2
+    except SystemExit as stop:
+        # The parser has printed its help or what is wrong with the words.
+        return int(stop.code or 0)
     except Interrupted as interrupted:
-        print(f"metarl: {interrupted}", file=sys.stderr)
+        tell(str(interrupted))
         return 128 + interrupted.number
     except KeyboardInterrupt:
-        print("metarl: interrupted", file=sys.stderr)
+        tell("interrupted")
         return 130
     return 0
 
 
 def run(words: list[str]) -> None:
-    """Hands the words after the command to its module."""
+    """Hand the words after the command to its module."""
     if not words or words[0] in ("-h", "--help"):
         print(usage())
     elif words[0] == "--version":
         print(f"metarl {__version__}")
+    elif words[0] == "--print-completion":
+        print_completion(words[1:])
     elif words[0] not in COMMANDS:
-        raise ValueError(f"unknown command '{words[0]}': choose one of {', '.join(COMMANDS)}")
+        meant = get_close_matches(words[0], COMMANDS, 1)
+        perhaps = f"did you mean '{meant[0]}'? " if meant else ""
+        raise Refusal(f"unknown command '{words[0]}': {perhaps}choose one of {', '.join(COMMANDS)}")
     else:
         import_module(f"metarl.experiments.commands.{words[0]}").main(words[1:])
 
 
+def print_completion(words: Sequence[str]) -> None:
+    """Print a shell's script that completes commands and options; it knows them when it is made."""
+    from metarl.experiments.console.completion import SHELLS, completion_script
+
+    if len(words) != 1 or words[0] not in SHELLS:
+        raise Refusal(f"--print-completion takes one of {', '.join(SHELLS)}, got '{' '.join(words)}'")
+    modules = {name: import_module(f"metarl.experiments.commands.{name}") for name in COMMANDS}
+    print(completion_script({name: getattr(module, name.capitalize()) for name, module in modules.items()}, words[0]))
+
+
+def raised_by_metarl(error: Exception) -> bool:
+    """Return whether metarl raised the error, itself or by a call of the standard library: no code of the user."""
+    names = [frame.f_globals.get("__name__", "").partition(".")[0] for frame, _ in walk_tb(error.__traceback__)]
+    others = [name for name in names if name not in sys.stdlib_module_names]
+    return others[-1:] == ["metarl"] and error.__cause__ is None
+
+
 def show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    """A warning is a sentence for the user: no line of code."""
-    print(f"metarl: warning: {message}", file=sys.stderr)
+    """Print a warning as a sentence for the user, without a line of code."""
+    tell(f"warning: {message}")
 
 
 def usage() -> str:
-    """What ``metarl --help`` prints."""
+    """Return what ``metarl --help`` prints."""
     commands = "\n".join(f"  {name:10}{summary}" for name, summary in COMMANDS.items())
     return (
         "usage: metarl COMMAND [OPTIONS]\n\n"
         "Meta-train a controller, then adapt it to an unseen task in a few episodes.\n\n"
         f"commands:\n{commands}\n\n"
-        "metarl COMMAND --help tells the options of a command."
+        "metarl COMMAND --help shows the options of a command.\n"
+        "metarl --print-completion bash (or zsh, fish, tcsh) prints a script that completes them."
     )
 
 

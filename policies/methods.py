@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from metarl.core.errors import Refusal
 from metarl.policies.attention import Attention, initial_attention
 from metarl.policies.gate import GATE_STATISTICS
 from metarl.policies.networks.layers import Layer
@@ -86,14 +87,14 @@ ABLATIONS = {
 def get_method(name: str) -> Method:
     """Return the method or ablation of that name; raise ValueError with the known methods if there is none."""
     if name not in METHODS | ABLATIONS:
-        raise ValueError(f"unknown method '{name}': choose one of {', '.join(METHODS)}")
+        raise Refusal(f"unknown method '{name}': choose one of {', '.join(METHODS)}")
     return (METHODS | ABLATIONS)[name]
 
 
 def check_on_device(method: Method) -> None:
     """Raise ValueError for an ablation that the on-device step cannot run: it does more than weigh gradients."""
     if method.channel_step_sizes or (method.attention and method.attention.weighs == "activations"):
-        raise ValueError(f"the controller cannot be adapted on a device: {method.name} is for comparison only")
+        raise Refusal(f"the controller cannot be adapted on a device: {method.name} is for comparison only")
 
 
 def initial_meta_parameters(

@@ -28,10 +28,7 @@ def metarl(*arguments: object) -> Outcome:
     """Runs the command in this process."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            code = main([str(argument) for argument in arguments])
-        except SystemExit as stop:
-            code = int(stop.code or 0)
+        code = main([str(argument) for argument in arguments])
     return Outcome(code, out.getvalue(), err.getvalue())
 
 
@@ -43,8 +40,15 @@ def succeeds(*arguments: object) -> str:
 
 
 def fails(*arguments: object) -> str:
-    """The one sentence of a command that must be refused."""
+    """The sentence of a command that must be refused."""
     outcome = metarl(*arguments)
     assert outcome.code == 2 and outcome.out == "", outcome
     assert outcome.err.startswith("metarl: ") and outcome.err.count("\n") == 1, outcome.err
     return outcome.err.removeprefix("metarl: ").rstrip("\n")
+
+
+def rejects(*arguments: object) -> str:
+    """The text about words that must be refused: the parser's box, or metarl's sentence."""
+    outcome = metarl(*arguments)
+    assert outcome.code == 2 and outcome.out == "", outcome
+    return " ".join(word for word in outcome.err.split() if word.strip("-│"))

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import tyro
 from rich.table import Table
 
+from metarl.core.errors import Refusal
 from metarl.cost.memory import Moment, Workload, inference_moments
 from metarl.cost.operations import Cost, forward_macs
 from metarl.experiments.analysis.costs import cost_record, giga, megabytes
@@ -71,13 +72,13 @@ class CostCommand:
         networks = [name for name in ("family", "backbone") if getattr(self, name) is not None]
         if self.controller is not None:
             if networks or self.method is not None:
-                raise ValueError(f"{rule}, not both")
+                raise Refusal(f"{rule}, not both")
             return
         if len(networks) == 2:
-            raise ValueError(f"{rule}, not with both")
+            raise Refusal(f"{rule}, not with both")
         missing = [*([] if networks else ["--family or --backbone"]), *([] if self.method else ["--method"])]
         if missing:
-            raise ValueError(f"{rule}: {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing")
+            raise Refusal(f"{rule}: {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing")
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def chosen_layers(text: str, names: Sequence[str]) -> list[str]:
     layers = []
     for word in text.split(","):
         if not word.strip().isdecimal() or not 1 <= int(word) <= len(names):
-            raise ValueError(
+            raise Refusal(
                 f"--layers takes numbers from 1 to {len(names)} with commas between them, e.g. 1,{len(names)}, "
                 f"got '{word}'"
             )

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from metarl.core.errors import Refusal
 from metarl.core.randomness import Purpose, generator
 from metarl.core.threads import available_threads, single_threaded_torch
 from metarl.cost.memory import SIDES, LayerUpdate, Plan, Workload
@@ -99,7 +100,7 @@ def parameters_adapting(adaptable: Adaptable, layers: Collection[str]) -> Parame
     possible = method.updated_layers(adaptable.network.layers)
     for name in layers:
         if name not in possible:
-            raise ValueError(f"{method.name} does not adapt {name} of this network, only {', '.join(possible)}")
+            raise Refusal(f"{method.name} does not adapt {name} of this network, only {', '.join(possible)}")
     step_sizes = _step_sizes(adaptable)
     chosen = torch.tensor([name in layers for name in names])
     filled = torch.where(step_sizes == 0, TrainSettings().step_size, step_sizes)
@@ -247,5 +248,5 @@ def _plan(adaptable: Adaptable, step: int, shares: Mapping[str, KeptShares]) -> 
 
 def _step_sizes(adaptable: Adaptable) -> torch.Tensor:
     if STEP_SIZES not in adaptable.parameters:
-        raise ValueError(f"the controller cannot be adapted: {adaptable.metadata.method} needs its '{STEP_SIZES}'")
+        raise Refusal(f"the controller cannot be adapted: {adaptable.metadata.method} needs its '{STEP_SIZES}'")
     return adaptable.parameters[STEP_SIZES]

@@ -17,6 +17,7 @@ from types import FrameType
 
 import numpy as np
 
+from metarl.core.errors import Refusal
 from metarl.experiments.analysis.logs import read_log
 from metarl.experiments.console.interrupts import Interrupted
 from metarl.images.run import is_image_run, read_image_config
@@ -78,9 +79,9 @@ def jobs(
     ValueError says what is impossible, or which folder holds a run that was asked for something else.
     """
     if not methods or not seeds:
-        raise ValueError("a sweep needs at least one method and one seed")
+        raise Refusal("a sweep needs at least one method and one seed")
     if not 1 <= processes <= settings.threads:
-        raise ValueError(f"--processes must be at least 1 and at most {settings.threads} (--threads), got {processes}")
+        raise Refusal(f"--processes must be at least 1 and at most {settings.threads} (--threads), got {processes}")
     each = replace(settings, threads=settings.threads // processes)
     found = [
         Job(out / f"{method}-seed{seed}", family, replace(each, method=method, seed=seed), checkpoints)
@@ -100,7 +101,7 @@ def check_folder(job: Job) -> None:
     there, wanted = ({"family": name} | asdict(each) for name, each in (found, (job.family, job.settings)))
     for name in there:
         if name != "threads" and there[name] != wanted[name]:
-            raise ValueError(
+            raise Refusal(
                 f"{job.folder} holds a run with {name} {there[name]}, this sweep asks for {wanted[name]}: "
                 "choose another folder with --out"
             )
@@ -159,7 +160,7 @@ def options(settings: TrainSettings | ImageSettings | CheckpointSettings) -> lis
             words.append(f"--{name}" if value else f"--no-{name}")
         elif isinstance(value, tuple):
             words += [f"--{name}", *map(str, value)]
-        else:
+        elif value is not None:
             words += [f"--{name}", str(value)]
     return words
 
@@ -219,7 +220,7 @@ def start(job: Job) -> subprocess.Popen[bytes]:
                 words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, process_group=0
             )
     except OSError as error:
-        raise ValueError(f"cannot write {job.log}: {error.strerror or error}") from None
+        raise Refusal(f"cannot write {job.log}: {error.strerror or error}") from None
 
 
 def outcome(job: Job, code: int, interrupted: bool) -> Status:

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
 from rich.table import Table
 
 from metarl.envs.family import TaskFamily
 from metarl.envs.registry import get_family
+from metarl.experiments.console.output import Terminal
 from metarl.policies.networks.network import Parameters
 from metarl.rl.adaptation import stack
 from metarl.rl.episodes import Episodes
@@ -112,7 +112,7 @@ def ratio_of(numerators: Sequence[float], denominators: Sequence[float]) -> dict
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *remarks: str) -> None:
     """A table whose first column is text and whose others are numbers, and lines below it."""
-    console = Console(highlight=False)
+    console = Terminal()
     table = Table()
     for index, column in enumerate(columns):
         table.add_column(column, justify="right" if index else "left", no_wrap=True)

@@ -10,8 +10,10 @@ from typing import Annotated
 import tyro
 
 from metarl import api
+from metarl.core.text import plural
 from metarl.core.threads import available_threads
 from metarl.experiments.console.families import family_for
+from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import check_new_file, parse, parse_task, require_at_least
 from metarl.experiments.console.progress import number
 from metarl.policies.files.pretrained import SUFFIX
@@ -56,9 +58,12 @@ def main(arguments: Sequence[str]) -> None:
     )
     adapted.save(out)
     episodes = adapted.metadata.episodes_per_step
+    console = Terminal()
     for steps, each in enumerate(evaluation.intervals()):
-        print(f"return after {steps} inner step{'' if steps == 1 else 's'}: {number(each.mean)} ({episodes} episodes)")
-    print(f"adapted controller: {out}")
+        console.print(
+            f"return after {plural(steps, 'inner step')}: {number(each.mean)} ({plural(episodes, 'episode')})"
+        )
+    console.print(f"adapted controller: {out}", soft_wrap=True)
 
 
 def named_after(controller: Path, task: Mapping[str, float]) -> Path:

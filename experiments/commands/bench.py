@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from metarl.core.atomic import write_atomically
+from metarl.core.errors import Refusal
 from metarl.core.threads import available_threads
 from metarl.experiments.console.parsing import check_new_file, parse, require_at_least
 
@@ -64,4 +65,4 @@ def bench_module(name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name is None or not module.startswith(error.name):
             raise
-        raise ValueError(f"the benchmark '{name}' is not part of this installation: there is no {module}") from None
+        raise Refusal(f"the benchmark '{name}' is not part of this installation: there is no {module}") from None

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
-from rich.console import Console
 from rich.text import Text
 
 from metarl.core.atomic import write_atomically
+from metarl.core.errors import Refusal
 from metarl.core.text import plural
 from metarl.envs.family import TaskFamily
 from metarl.envs.registry import FAMILIES, get_family
@@ -26,6 +26,7 @@ from metarl.experiments.analysis.costing import (
 )
 from metarl.experiments.commands.cost_images import image_costing, is_about_images
 from metarl.experiments.console.families import family_by_name
+from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import check_new_file, parse, refuse
 from metarl.policies.controller import Controller
 from metarl.policies.loading import load_controller
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str]) -> None:
     if command.json:
         check_new_file(command.json)
     costing = image_costing(command) if is_about_images(command) else policy_costing(command)
-    console = Console(highlight=False)
+    console = Terminal()
     console.print(cost_table(costing))
     console.print(Text(caption(costing)))
     if costing.measured is not None:
@@ -55,7 +56,7 @@ def policy_costing(command: CostCommand) -> Costing:
     controller, family = chosen(command)
     work = costs.workload(controller, command.chunk)
     if command.measure and work.batch > work.horizon:
-        raise ValueError(
+        raise Refusal(
             f"the step on a device takes one episode at a time: with --measure, --chunk must be at most the horizon "
             f"{work.horizon}, got {work.batch}"
         )

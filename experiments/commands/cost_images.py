@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from rich.console import Console
-
 from metarl.core.text import plural
 from metarl.experiments.analysis import costs, image_costs
 from metarl.experiments.analysis.costing import OF_POLICIES, CostCommand, Costing, chosen_layers
 from metarl.experiments.analysis.image_evaluation import few_tasks
+from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import refuse
 from metarl.experiments.console.progress import decoding_line
 from metarl.images.tasks import ImageTask
@@ -71,4 +70,4 @@ def tasks_to_adapt_to(classifier: Classifier, command: CostCommand) -> list[Imag
     """A few tasks of the folder's validation split, or of random images."""
     if command.data is None:
         return image_costs.random_tasks(classifier.network, classifier.metadata.shots, command.seed)
-    return few_tasks(classifier, command.data, command.seed, decoding_line(Console(highlight=False)))
+    return few_tasks(classifier, command.data, command.seed, decoding_line(Terminal()))

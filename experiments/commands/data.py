@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from rich.console import Console
 from rich.table import Table
 
 from metarl.core.errors import Refusal
 from metarl.experiments.console.interrupts import interruptible
+from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import check_new_file, parse, require_at_least
 from metarl.experiments.console.progress import live_progress
 from metarl.experiments.datasets.build import choose, pictures, write
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str]) -> None:
     """Runs the command; ValueError says what is wrong with its arguments, the package or the machine."""
     command = parse(DataCommand, arguments, "metarl data")
     check_new_file(command.out)
-    console = Console(highlight=False)
+    console = Terminal()
     with interruptible() as check:
         console.print(f"Reading {command.tarball or PACKAGE + ', fetched by npm'}", soft_wrap=True)
         choice = choose(command.name, command.tarball, command.styles, command.classes, command.side)

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from metarl import api
+from metarl.core.errors import Refusal
 from metarl.core.randomness import Purpose, generator
 from metarl.envs.family import Array, TaskFamily
 from metarl.envs.registry import get_family
@@ -24,9 +25,11 @@ from metarl.experiments.analysis import plots
 from metarl.experiments.analysis.evaluation import returns_table
 from metarl.experiments.analysis.rendering import play, write_gif
 from metarl.experiments.commands.render import filmed, values
-from metarl.experiments.commands.train import example_task, train_into
+from metarl.experiments.commands.train import train_into
+from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import parse, require_at_least
 from metarl.experiments.console.progress import live_progress, number
+from metarl.experiments.console.suggestions import command_line, example_task
 from metarl.policies.controller import Controller
 from metarl.policies.device.meter import Meter
 from metarl.policies.files.pretrained import shipped
@@ -78,7 +81,7 @@ class Demo:
 def main(arguments: Sequence[str]) -> None:
     """Runs the command; ValueError says what is wrong with its arguments."""
     command = parse(Demo, arguments, "metarl demo")
-    console = Console(highlight=False)
+    console = Terminal()
     family = get_family(FAMILY)
     folder = next_run(command.out)
     console.print(f"Meta-training MAML on {FAMILY}: a point finds a goal that it cannot see, from rewards alone.")
@@ -96,7 +99,7 @@ def main(arguments: Sequence[str]) -> None:
     console.print(
         f"Pictures: {picture}, {folder / plots.LEARNING_CURVE}\n"
         f"Controller: {path}\n"
-        f"Next: metarl render {path} --task {example_task(family)} --out {command.out / 'episode.gif'}",
+        f"Next: {command_line('render', path, '--task', *example_task(family), '--out', command.out / 'episode.gif')}",
         soft_wrap=True,
     )
     show_robot(command.out / "half_cheetah.gif", console)
@@ -158,11 +161,11 @@ def record(
 def next_run(out: Path) -> Path:
     """The first of ``run-1``, ``run-2``, ... that is not there; ValueError if the folder is not the demo's."""
     if out.exists() and not (out / "run-1").is_dir() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"{out} is there already and was not made by the demo: choose another folder with --out")
+        raise Refusal(f"{out} is there already and was not made by the demo: choose another folder with --out")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ValueError(f"cannot write to {out}: {error.strerror or error}") from None
+        raise Refusal(f"cannot write to {out}: {error.strerror or error}") from None
     number = 1
     while (out / f"run-{number}").exists():
         number += 1

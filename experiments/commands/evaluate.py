@@ -14,6 +14,7 @@ from rich.table import Table
 
 from metarl import api
 from metarl.core.atomic import write_atomically
+from metarl.core.errors import Refusal
 from metarl.core.threads import available_threads
 from metarl.experiments.analysis.evaluation import returns_record, returns_table
 from metarl.experiments.analysis.image_evaluation import (
@@ -23,6 +24,7 @@ from metarl.experiments.analysis.image_evaluation import (
     task_source,
 )
 from metarl.experiments.console.families import family_for
+from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import check_new_file, parse, refuse, require_at_least
 from metarl.experiments.console.progress import decoding_line, live_progress
 from metarl.policies.classifier import Classifier
@@ -78,7 +80,7 @@ def main(arguments: Sequence[str]) -> None:
     command = parse(Evaluate, arguments, "metarl evaluate")
     if command.json:
         check_new_file(command.json)
-    console = Console(highlight=False)
+    console = Terminal()
     loaded = load(command.controller)
     if isinstance(loaded, Classifier):
         table, record = image_accuracies(command, loaded, console)
@@ -111,7 +113,7 @@ def image_accuracies(command: Evaluate, classifier: Classifier, console: Console
     """Evaluates an image network; what is printed, and what ``--json`` writes."""
     refuse(command, OF_POLICIES, "is about policies: leave it out for an image network")
     if command.data is None:
-        raise ValueError("an image network is evaluated on images: name their folder with --data")
+        raise Refusal("an image network is evaluated on images: name their folder with --data")
     source = task_source(
         classifier, command.data, command.split or "test", command.shots, command.queries, decoding_line(console)
     )

@@ -36,6 +36,7 @@ from metarl.experiments.analysis.inspection import (
     shown,
 )
 from metarl.experiments.console.families import family_for
+from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import check_new_file, parse, refuse, require_at_least
 from metarl.experiments.console.progress import decoding_line
 from metarl.policies.classifier import Classifier
@@ -69,7 +70,7 @@ def main(arguments: Sequence[str]) -> None:
     command = parse(Inspect, arguments, "metarl inspect")
     if command.json:
         check_new_file(command.json)
-    console = Console(highlight=False)
+    console = Terminal()
     loaded = load(command.controller)
     if isinstance(loaded, Classifier):
         tables, notes, record = image_network(command, loaded, console)

@@ -11,9 +11,11 @@ import tyro
 from gymnasium.error import Error
 
 from metarl import api
+from metarl.core.errors import Refusal
 from metarl.envs.family import TaskFamily
 from metarl.experiments.analysis.rendering import Moment, play, write_gif
 from metarl.experiments.console.families import family_for
+from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import check_new_file, parse, parse_task, require_at_least
 from metarl.experiments.console.progress import number
 from metarl.policies.controller import Controller
@@ -49,7 +51,7 @@ def main(arguments: Sequence[str]) -> None:
     command = parse(Render, arguments, "metarl render")
     check_new_file(command.out)
     if command.out.suffix.lower() != ".gif":
-        raise ValueError(f"--out must be a file that ends in .gif, got {command.out}")
+        raise Refusal(f"--out must be a file that ends in .gif, got {command.out}")
     controller = load_controller(command.controller)
     metadata = controller.metadata
     family = family_of(controller, family_for(controller, command.family))
@@ -63,8 +65,9 @@ def main(arguments: Sequence[str]) -> None:
     moments, frames_per_second = filmed(controller, family, task, command.seed)
     write_gif([moment.frame for moment in moments if moment.frame is not None], frames_per_second, command.out)
     total = sum(moment.reward for moment in moments)
-    print(
-        f"{values(task)}, controller {state}: return {number(total)} in {len(moments)} steps; animation: {command.out}"
+    Terminal().print(
+        f"{values(task)}, controller {state}: return {number(total)} in {len(moments)} steps; animation: {command.out}",
+        soft_wrap=True,
     )
 
 
@@ -77,9 +80,9 @@ def filmed(controller: Controller, family: TaskFamily, task: dict[str, float], s
         finally:
             env.close()
     except Error as error:
-        raise ValueError(f"{family.name} cannot be rendered: {error}") from None
+        raise Refusal(f"{family.name} cannot be rendered: {error}") from None
     if any(moment.frame is None for moment in moments):
-        raise ValueError(f"{family.name} cannot be rendered: its environment makes no 'rgb_array' pictures")
+        raise Refusal(f"{family.name} cannot be rendered: its environment makes no 'rgb_array' pictures")
     return moments, env.metadata.get("render_fps", FRAMES_PER_SECOND)
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 
+from metarl.core.errors import Refusal
 from metarl.core.threads import available_threads
+from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import parse, require_at_least
 from metarl.experiments.console.progress import live_progress
 from metarl.experiments.report.page import write_report
@@ -44,7 +45,7 @@ class Report:
         require_at_least(0, seed=self.seed, tasks=self.tasks)
         require_at_least(1, threads=self.threads)
         if not self.folders:
-            raise ValueError("metarl report needs at least one folder")
+            raise Refusal("metarl report needs at least one folder")
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -53,7 +54,7 @@ def main(arguments: Sequence[str]) -> None:
     out = command.out or (command.folders[0] / NAME if len(command.folders) == 1 else Path(NAME))
     runs = read_runs(command.folders)
     policies = sum(not run.is_about_images for run in runs)
-    console = Console(highlight=False)
+    console = Terminal()
     if command.tasks and policies:
         with live_progress(console, command.tasks * policies, "unseen tasks") as show:
             write_report(
@@ -61,4 +62,4 @@ def main(arguments: Sequence[str]) -> None:
             )
     else:
         write_report(runs, out, tasks=0)
-    console.print(f"Report: {out}", soft_wrap=True, markup=False)
+    console.print(f"Report: {out}", soft_wrap=True)

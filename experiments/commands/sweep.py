@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 
+from metarl.core.errors import Refusal
 from metarl.envs.registry import FAMILIES
 from metarl.experiments.analysis import sweep
 from metarl.experiments.analysis.sweep_status import status_display
 from metarl.experiments.console.families import family_by_name
+from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import parse
+from metarl.experiments.console.suggestions import command_line
 from metarl.policies.methods import METHODS
 from metarl.rl.settings import TrainSettings, preset
 from metarl.runs.run import CheckpointSettings
@@ -60,13 +62,13 @@ def main(arguments: Sequence[str]) -> None:
         command.checkpoints,
         command.processes,
     )
-    console = Console(highlight=False)
+    console = Terminal()
     with status_display(console) as show:
         statuses = sweep.run(todo, command.processes, show)
     failed = [job.name for job, status in statuses.items() if status.state == "failed"]
     if failed:
-        raise ValueError(f"{len(failed)} of {len(todo)} trainings failed ({', '.join(failed)}): see the table")
-    console.print(f"Next: metarl report {command.out}", soft_wrap=True)
+        raise Refusal(f"{len(failed)} of {len(todo)} trainings failed ({', '.join(failed)}): see the table")
+    console.print(f"Next: {command_line('report', command.out)}", soft_wrap=True)
 
 
 def parse_sweep(arguments: Sequence[str]) -> Sweep:

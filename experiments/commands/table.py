@@ -10,9 +10,11 @@ from typing import Annotated, Literal
 import tyro
 from rich.console import Console
 
+from metarl.core.errors import Refusal
 from metarl.core.threads import available_threads
 from metarl.experiments.analysis.sweep import Job
 from metarl.experiments.commands import table_images
+from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import parse, require_at_least
 from metarl.experiments.console.progress import live_progress
 from metarl.experiments.paper import filing, table
@@ -59,13 +61,13 @@ class TableCommand:
 
     def __post_init__(self) -> None:
         if self.name == "images":
-            raise ValueError("images must be the first word: metarl table images [OPTIONS]")
+            raise Refusal("images must be the first word: metarl table images [OPTIONS]")
         require_at_least(0, seed=self.seed)
         require_at_least(1, iterations=self.iterations, threads=self.threads)
         for name, chosen, known in (("families", self.families, TABLE_3), ("methods", self.methods, METHODS)):
             for word in chosen:
                 if word not in known:
-                    raise ValueError(f"the table knows no '{word}': --{name} takes {', '.join(known)}")
+                    raise Refusal(f"the table knows no '{word}': --{name} takes {', '.join(known)}")
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -77,7 +79,7 @@ def main(arguments: Sequence[str]) -> None:
     results = command.results or filing.default_results()
     writes = command.train or command.file is not None
     check_places("rl", command.markdown, results, command.results is not None, writes)
-    console = Console(highlight=False)
+    console = Terminal()
     failures: list[str] = []
     if command.file:
         evaluate_and_file(command.file, results, command.replace, command.threads, console)
@@ -86,7 +88,7 @@ def main(arguments: Sequence[str]) -> None:
     sheets = [table.sheet(family, rows) for family, rows in table.read_rows(results).items()]
     show("rl", sheets, table.CAPTION, command.markdown, console)
     if failures:
-        raise ValueError("; ".join(failures))
+        raise Refusal("; ".join(failures))
 
 
 def train_missing(command: TableCommand, results: Path, console: Console) -> list[str]:
@@ -115,4 +117,4 @@ def evaluate_and_file(folder: Path, results: Path, replace: bool, threads: int, 
     with live_progress(console, filing.TASKS, "unseen tasks") as show_progress:
         record = filing.evaluation_record(run, threads, lambda done: show_progress(done, ""))
     filing.file_run(run, record, results)
-    console.print(f"{folder} is filed in {results / family / method}", soft_wrap=True, markup=False)
+    console.print(f"{folder} is filed in {results / family / method}", soft_wrap=True)

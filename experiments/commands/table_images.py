@@ -10,8 +10,10 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 
+from metarl.core.errors import Refusal
 from metarl.core.threads import available_threads
 from metarl.experiments.analysis.sweep import Job
+from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import parse, require_at_least
 from metarl.experiments.console.progress import decoding_line, live_progress
 from metarl.experiments.paper import filing, image_filing, image_table
@@ -58,7 +60,7 @@ class ImageTableCommand:
         require_at_least(1, threads=self.threads)
         cells_named(self.only)
         if self.train and self.data is None:
-            raise ValueError("--train needs --data, the folder of the images to train on")
+            raise Refusal("--train needs --data, the folder of the images to train on")
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -67,7 +69,7 @@ def main(arguments: Sequence[str]) -> None:
     results = command.results or filing.default_results()
     writes = command.train or command.file is not None
     check_places(FAMILY, command.markdown, results, command.results is not None, writes)
-    console = Console(highlight=False)
+    console = Terminal()
     failures: list[str] = []
     if command.file:
         test_and_file(command, command.file, command.replace, results, console)
@@ -76,7 +78,7 @@ def main(arguments: Sequence[str]) -> None:
     found = image_filing.read_image_results(results)
     show(FAMILY, image_table.sheets(found), image_table.caption(found), command.markdown, console)
     if failures:
-        raise ValueError("; ".join(failures))
+        raise Refusal("; ".join(failures))
 
 
 def train_missing(command: ImageTableCommand, data: Path, results: Path, console: Console) -> list[str]:
@@ -105,11 +107,11 @@ def test_and_file(command: ImageTableCommand, folder: Path, replace: bool, resul
     check_unfiled(results, FAMILY, run.cell.name, replace)
     data = command.data or run.settings.data
     if data.absolute().name != run.settings.data.name:
-        raise ValueError(f"{folder} was trained on {run.settings.data.name}, and --data names {data.absolute().name}")
+        raise Refusal(f"{folder} was trained on {run.settings.data.name}, and --data names {data.absolute().name}")
     trials = load_trials(run.cell, run.settings, data, command.cross)
     records = {trial.name: show_trial(run, trial, command.threads, console) for trial in trials}
     image_filing.file_image_run(run, image_filing.result_record(run, records, trials[0]), results)
-    console.print(f"{folder} is filed in {results / FAMILY / run.cell.name}", soft_wrap=True, markup=False)
+    console.print(f"{folder} is filed in {results / FAMILY / run.cell.name}", soft_wrap=True)
 
 
 def make_up(cell: Cell, data: Path, cross: Path, results: Path, threads: int, console: Console) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,15 +12,16 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from metarl.core.randomness import Purpose, generator
 from metarl.envs.family import TaskFamily
 from metarl.envs.registry import FAMILIES
 from metarl.experiments.analysis.learning_curves import plot_learning_curve
 from metarl.experiments.commands import train_images
 from metarl.experiments.console.families import family_by_name
 from metarl.experiments.console.interrupts import Interrupted, interruptible
+from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import parse
 from metarl.experiments.console.progress import clock_time, join, live_progress, number
+from metarl.experiments.console.suggestions import command_line, example_task, own_family
 from metarl.images.run import is_image_run
 from metarl.policies.controller import Controller
 from metarl.policies.loading import load_controller
@@ -86,7 +88,7 @@ def start(command: Train) -> None:
 
 def report(training: PolicyTraining, folder: Path, checkpoints: CheckpointSettings, resume: bool = False) -> None:
     """Train with a progress line and say what came out."""
-    console = Console(highlight=False)
+    console = Terminal()
     start = time.monotonic()
     controller = train_into(training, folder, console, checkpoints, resume)
     console.print(summary(controller, training.family, folder, time.monotonic() - start), soft_wrap=True)
@@ -181,29 +183,22 @@ def saved(folder: Path) -> str:
         return "nothing was trained yet"
     done = load_controller(path).metadata.training["iterations"]
     what = f"the best controller of {done} meta-iterations" if done else "the untrained controller"
-    return f"{what} is in {path}; metarl train --resume {folder} goes on"
+    return f"{what} is in {path}; {command_line('train', '--resume', folder)} goes on"
 
 
 def summary(controller: Controller, family: TaskFamily, folder: Path, seconds: float) -> str:
     """What came out, where it is, and what to type next."""
     training = controller.metadata.training
     path = folder / run_folder.CONTROLLER
-    task = example_task(family)
-    own = f" --family {family.name}" if ":" in family.name else ""
+    task, own = example_task(family), own_family(family)
     files = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
     return (
         f"Meta-trained in {clock_time(seconds)}; best in iteration {training['best_iteration']}: return "
         f"{number(training['best_return'])} after adaptation, a mean of up to {SELECTION_WINDOW} iterations.\n"
         f"In {folder}: {', '.join(files)}\n\n"
         "Next:\n"
-        f"  metarl evaluate {path}{own}\n"
-        f"  metarl adapt {path} --task {task}{own}\n"
-        f"  metarl render {path} --task {task} --out episode.gif{own}\n"
-        f"  tensorboard --logdir {folder}"
+        f"  {command_line('evaluate', path, *own)}\n"
+        f"  {command_line('adapt', path, '--task', *task, *own)}\n"
+        f"  {command_line('render', path, '--task', *task, '--out', 'episode.gif', *own)}\n"
+        f"  tensorboard --logdir {shlex.quote(str(folder))}"
     )
-
-
-def example_task(family: TaskFamily) -> str:
-    """A task as one types it."""
-    task = family.task_dict(family.sample_tasks(1, generator(0, Purpose.EVALUATION))[0])
-    return " ".join(f"{name}={value:.2f}" for name, value in task.items())

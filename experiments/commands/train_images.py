@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -14,8 +15,10 @@ from rich.console import Console
 from metarl.experiments.analysis.learning_curves import plot_image_learning_curve
 from metarl.experiments.console.allocator import keep_freed_memory
 from metarl.experiments.console.interrupts import Interrupted, interruptible
+from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import parse
 from metarl.experiments.console.progress import clock_time, decoding_line, join, live_progress
+from metarl.experiments.console.suggestions import command_line
 from metarl.images.run import IMAGE_CHECKPOINTS, read_image_config
 from metarl.images.settings import ImageSettings
 from metarl.images.training import ImageTraining, load_data
@@ -62,7 +65,7 @@ def resume(folder: Path, checkpoints: CheckpointSettings) -> None:
 def report(settings: ImageSettings, folder: Path, checkpoints: CheckpointSettings, resume: bool = False) -> None:
     """Train with a progress line and say what came out, where it is, and what to type next."""
     keep_freed_memory()
-    console = Console(highlight=False)
+    console = Terminal()
     start = time.monotonic()
     training = ImageTraining(settings, load_data(settings, decoding_line(console)))
     record = train_into(training, folder, console, checkpoints, resume).metadata.training
@@ -73,9 +76,9 @@ def report(settings: ImageSettings, folder: Path, checkpoints: CheckpointSetting
         f"{record['best_validation_accuracy']:.1%} after adaptation on the validation tasks.\n"
         f"In {folder}: {', '.join(files)}\n\n"
         "Next:\n"
-        f"  metarl evaluate {path} --data {settings.data}\n"
-        f"  metarl inspect {path}\n"
-        f"  tensorboard --logdir {folder}",
+        f"  {command_line('evaluate', path, '--data', settings.data)}\n"
+        f"  {command_line('inspect', path)}\n"
+        f"  tensorboard --logdir {shlex.quote(str(folder))}",
         soft_wrap=True,
     )
 
@@ -143,4 +146,4 @@ def saved(folder: Path) -> str:
     path = folder / CONTROLLER
     epoch = load_classifier(path).metadata.training["best_epoch"] if path.is_file() else 0
     what = f"the classifier of epoch {epoch}, the best so far, is in {path}" if epoch else "no epoch is complete yet"
-    return f"{what}; metarl train --resume {folder} goes on"
+    return f"{what}; {command_line('train', '--resume', folder)} goes on"

@@ -1,4 +1,4 @@
-"""Finding the task family that a command line or a controller names."""
+"""Find the task family that a command line or a controller names."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def family_by_name(name: str) -> TaskFamily:
 
 
 def family_for(controller: Controller, name: str | None) -> TaskFamily:
-    """The family by that name, or else the one that the controller was trained on.
+    """Return the family by that name, or else the one that the controller was trained on.
 
     A controller's file may come from a stranger, so it alone does not decide which code is imported and called.
     """

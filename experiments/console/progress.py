@@ -1,64 +1,59 @@
-"""What a terminal shows while something runs: a live line, or plain lines where the output is not a terminal."""
+"""Show how far something is while it runs: a live line, or plain lines where the output is not a terminal."""
 
 from __future__ import annotations
 
-import time
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
+from importlib.util import find_spec
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
 
 SECONDS_BETWEEN_LINES = 1.0
+SPEED_PERIOD = 3600.0  # seconds whose pace the time left is estimated from; an iteration may take minutes
 
 
 @contextmanager
 def live_progress(console: Console, total: int, what: str) -> Iterator[Callable[[int, str], None]]:
-    """Yields ``show(done, text)``. On a terminal it moves one line; elsewhere it prints one, but not several a second.
+    """Yield ``show(done, text)``, which moves one line of a terminal or notebook.
 
-    The time left is estimated from the second call on: what was done before the first, or in a run that is being
-    resumed, says nothing about the pace.
+    Where the output is a file or a pipe, it prints a line, but at most one a second.
     """
-    start = time.monotonic()
-    first: tuple[int, float] | None = None
-
-    def left(done: int) -> str:
-        nonlocal first
-        now = time.monotonic()
-        first = first or (done, now)
-        if done == total or done == first[0]:
-            return "0:00 left" if done == total else ""
-        return f"{clock_time((total - done) * (now - first[1]) / (done - first[0]))} left"
-
-    if not console.is_terminal:
-        printed = -SECONDS_BETWEEN_LINES
-
-        def show_line(done: int, text: str) -> None:
-            nonlocal printed
-            now = time.monotonic() - start
-            if done == total or now - printed >= SECONDS_BETWEEN_LINES:
-                printed = now
-                console.print(join(f"{done}/{total} {what}", text, left(done)), soft_wrap=True)
-
-        yield show_line
-        return
-
     columns = (
         BarColumn(bar_width=None),
-        TextColumn("{task.completed}/{task.total}", style="bold", markup=False),
+        MofNCompleteColumn(),
         TextColumn("{task.fields[text]}", markup=False),
+        TimeRemainingColumn(elapsed_when_finished=True),
     )
-    with Progress(*columns, console=console, expand=True) as progress:
+    live = console.is_terminal or (console.is_jupyter and find_spec("ipywidgets") is not None)
+    printed = -math.inf
+    with Progress(
+        *columns, console=console, expand=True, disable=not live, speed_estimate_period=SPEED_PERIOD
+    ) as progress:
         bar = progress.add_task(what, total=total, text="")
 
-        def show_live(done: int, text: str) -> None:
-            progress.update(bar, completed=done, text=join(text, left(done)))
+        def show(done: int, text: str) -> None:
+            nonlocal printed
+            progress.update(bar, completed=done, text=text)
+            now = progress.get_time()
+            if not live and (done == total or now - printed >= SECONDS_BETWEEN_LINES):
+                printed = now
+                console.print(plain_line(progress.tasks[0], text), soft_wrap=True)
 
-        yield show_live
+        yield show
+
+
+def plain_line(task: Task, text: str) -> str:
+    """Return the line of a task where no line can move: ``5/20 tasks``, the text, ``0:00:12 left``."""
+    count, clock = MofNCompleteColumn().render(task), TimeRemainingColumn(elapsed_when_finished=True).render(task)
+    time = f"{clock} in all" if task.finished else f"{clock} left" if task.time_remaining is not None else ""
+    return join(f"{count} {task.description}".strip(), text, time)
 
 
 def decoding_line(console: Console) -> Callable[[int, int], None]:
-    """What ``load_images`` calls while it decodes: says so once, for it is only the first time that it takes long."""
+    """Return what ``load_images`` calls while it decodes: it says so once, for only the first time takes long."""
 
     def show(done: int, total: int) -> None:
         if done == total:
@@ -68,17 +63,15 @@ def decoding_line(console: Console) -> Callable[[int, int], None]:
 
 
 def number(value: float) -> str:
-    """A return with four digits or so."""
+    """Return a return as text with about four digits."""
     return f"{value:.2f}" if abs(value) < 100 else f"{value:.1f}"
 
 
 def join(*parts: str) -> str:
-    """The parts that say something, side by side."""
+    """Return the parts that are not empty, side by side."""
     return "  ".join(part for part in parts if part)
 
 
 def clock_time(seconds: float) -> str:
-    """``3:05`` for 185 seconds, ``1:00:05`` for an hour and five seconds."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    """Return ``0:03:05`` for 185 seconds."""
+    return str(timedelta(seconds=round(seconds)))

@@ -9,6 +9,8 @@ from pathlib import Path
 from rich import box
 from rich.table import Table
 
+from metarl.core.errors import Refusal
+
 MISSING = "-"
 NARROW = {"measured": "meas.", "iterations": "iter-\nations", " at ": "\n", ": ": "\n"}
 
@@ -53,6 +55,6 @@ def page(name: str, sheets: Sequence[Sheet], caption: str) -> str:
 def check_page(path: Path, name: str) -> None:
     """ValueError unless the page can be written there; only an older one is replaced."""
     if path.is_dir() or (path.exists() and not path.read_text(errors="replace").startswith(mark(name))):
-        raise ValueError(f"{path} is there already and was not written by metarl table {name}: choose another name")
+        raise Refusal(f"{path} is there already and was not written by metarl table {name}: choose another name")
     if not path.parent.is_dir():
-        raise ValueError(f"cannot write {path}: there is no folder {path.parent}")
+        raise Refusal(f"cannot write {path}: there is no folder {path.parent}")

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from metarl import api
 from metarl.core.atomic import write_atomically
+from metarl.core.errors import Refusal
 from metarl.envs.family import TaskFamily
 from metarl.envs.registry import get_family
 from metarl.experiments.analysis import costs
@@ -79,7 +80,7 @@ def default_results() -> Path:
 def check_writable(results: Path, chosen: bool) -> None:
     """ValueError if these are the results of an installed package, unless the user chose the folder."""
     if not chosen and not (results.parent.parent / "pyproject.toml").is_file():
-        raise ValueError("the results of an installed metarl are not for writing: name a folder with --results")
+        raise Refusal("the results of an installed metarl are not for writing: name a folder with --results")
 
 
 def is_filed(results: Path, family: str, method: str) -> bool:
@@ -91,10 +92,10 @@ def open_run(folder: Path) -> Run:
     """The run in a folder; ValueError if it is none, if the table has no place for it, or if it has not trained yet."""
     name, settings = read_config(folder)
     if settings.method not in TABLE_3.get(name, {}):
-        raise ValueError(f"{folder} holds {settings.method} on {name}, and the table is about {', '.join(TABLE_3)}")
+        raise Refusal(f"{folder} holds {settings.method} on {name}, and the table is about {', '.join(TABLE_3)}")
     controller = load_controller(folder / run_folder.CONTROLLER)
     if not controller.metadata.training["iterations"]:
-        raise ValueError(f"nothing was trained yet in {folder}")
+        raise Refusal(f"nothing was trained yet in {folder}")
     return Run(get_family(name), settings, controller, read_files(folder, FILES))
 
 
@@ -103,7 +104,7 @@ def read_files(folder: Path, names: Sequence[str]) -> dict[str, bytes]:
     try:
         return {name: (folder / name).read_bytes() for name in names}
     except OSError as error:
-        raise ValueError(f"cannot read {error.filename}: {error.strerror or error}") from None
+        raise Refusal(f"cannot read {error.filename}: {error.strerror or error}") from None
 
 
 def evaluation_record(run: Run, threads: int, on_tasks: Callable[[int], None]) -> dict[str, Any]:
@@ -158,7 +159,7 @@ def begin_filing(folder: Path, *others: Path) -> None:
             place.mkdir(parents=True, exist_ok=True)
         (folder / EVALUATION).unlink(missing_ok=True)
     except OSError as error:
-        raise ValueError(f"cannot write to {folder}: {error.strerror or error}") from None
+        raise Refusal(f"cannot write to {folder}: {error.strerror or error}") from None
 
 
 def write_evaluation(folder: Path, record: Mapping[str, Any]) -> None:
@@ -187,8 +188,8 @@ def read_evaluation(path: Path, parse: Callable[[dict[str, Any]], Parsed]) -> Pa
     try:
         return parse(json.loads(path.read_bytes()))
     except OSError as error:
-        raise ValueError(f"cannot read {path}: {error.strerror or error}") from None
+        raise Refusal(f"cannot read {path}: {error.strerror or error}") from None
     except KeyError as error:
-        raise ValueError(f"{path} is not a filed evaluation: {error} is missing") from None
+        raise Refusal(f"{path} is not a filed evaluation: {error} is missing") from None
     except (ValueError, TypeError, IndexError, AttributeError) as error:
-        raise ValueError(f"{path} is not a filed evaluation: {error}") from None
+        raise Refusal(f"{path} is not a filed evaluation: {error}") from None

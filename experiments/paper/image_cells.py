@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from metarl.core.errors import Refusal
 from metarl.experiments.paper.published import TABLE_2
 from metarl.experiments.paper.published_ablations import TABLE_4, TABLE_5, TABLE_6, TABLE_7
 from metarl.images.settings import Backbone, ImageSettings
@@ -49,7 +50,7 @@ class Scale:
 
     def __post_init__(self) -> None:
         if self.test_tasks < 2:
-            raise ValueError(f"--test-tasks must be at least 2, got {self.test_tasks}")
+            raise Refusal(f"--test-tasks must be at least 2, got {self.test_tasks}")
 
     def settings(self, cell: Cell, data: Path, threads: int) -> ImageSettings:
         """Those of a cell's training; ValueError says what is impossible."""
@@ -84,7 +85,7 @@ def cells_named(names: tuple[str, ...]) -> list[Cell]:
     """The cells of these names, all without any; ValueError names one that there is not."""
     for name in names:
         if name not in CELLS:
-            raise ValueError(f"the table has no '{name}': --only takes {', '.join(CELLS)}")
+            raise Refusal(f"the table has no '{name}': --only takes {', '.join(CELLS)}")
     return [CELLS[name] for name in dict.fromkeys(names or CELLS)]
 
 
@@ -92,7 +93,7 @@ def place_of(settings: ImageSettings, test_tasks: int) -> tuple[Cell, Scale]:
     """Where a training stands in the tables; ValueError says what keeps it out of them."""
     cell = Cell(settings.method, settings.shots, settings.norm, settings.pooling)
     if cell.name not in CELLS:
-        raise ValueError(f"the table has no {cell.name}, only {', '.join(CELLS)}")
+        raise Refusal(f"the table has no {cell.name}, only {', '.join(CELLS)}")
     scale = Scale(
         side=settings.side,
         epochs=settings.epochs,
@@ -104,5 +105,5 @@ def place_of(settings: ImageSettings, test_tasks: int) -> tuple[Cell, Scale]:
     usual = asdict(scale.settings(cell, settings.data, settings.threads))
     for name, value in asdict(settings).items():
         if value != usual[name]:
-            raise ValueError(f"the table's trainings have {name} {usual[name]}, and this one has {value}")
+            raise Refusal(f"the table's trainings have {name} {usual[name]}, and this one has {value}")
     return cell, scale

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from metarl.core.atomic import write_atomically
+from metarl.core.errors import Refusal
 from metarl.core.randomness import Purpose, generator
 from metarl.envs.images.episodes import episode_shape
 from metarl.envs.images.image_set import Progress, load_images
@@ -129,10 +130,10 @@ def open_image_run(folder: Path, test_tasks: int) -> ImageRun:
     try:
         cell, scale = place_of(settings, test_tasks)
     except ValueError as error:
-        raise ValueError(f"{folder}: {error}") from None
+        raise Refusal(f"{folder}: {error}") from None
     classifier = load_classifier(folder / run_folder.CONTROLLER)
     if not classifier.metadata.training["best_epoch"]:
-        raise ValueError(f"no epoch of the run in {folder} is complete yet")
+        raise Refusal(f"no epoch of the run in {folder} is complete yet")
     files = read_files(folder, (run_folder.CONFIG, run_folder.PROGRESS))
     files[run_folder.CONFIG] = without_folders(files[run_folder.CONFIG])
     files[run_folder.PROGRESS] = by_epoch(files[run_folder.PROGRESS])

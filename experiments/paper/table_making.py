@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from metarl.core.atomic import write_atomically
+from metarl.core.errors import Refusal
 from metarl.experiments.analysis import sweep
 from metarl.experiments.analysis.sweep import Job
 from metarl.experiments.analysis.sweep_status import status_display
@@ -30,7 +31,7 @@ def train_each(jobs: Sequence[Job], file: Callable[[Job], None], console: Consol
             status = sweep.run([job], processes=1, show=show_status)[job]
         try:
             if status.state != "done":
-                raise ValueError(status.remark)
+                raise Refusal(status.remark)
             file(job)
         except (ValueError, FloatingPointError) as error:
             failures.append(f"{job.family}/{job.name} failed: {error}")
@@ -40,7 +41,7 @@ def train_each(jobs: Sequence[Job], file: Callable[[Job], None], console: Consol
 def check_unfiled(results: Path, family: str, name: str, replace: bool) -> None:
     """ValueError if there is such a result and it shall not be replaced."""
     if filing.is_filed(results, family, name) and not replace:
-        raise ValueError(f"{results / family / name} is filed already and is not overwritten: say --replace")
+        raise Refusal(f"{results / family / name} is filed already and is not overwritten: say --replace")
 
 
 def check_places(name: str, markdown: Path | None, results: Path, chosen: bool, writes: bool) -> None:
@@ -53,7 +54,7 @@ def check_places(name: str, markdown: Path | None, results: Path, chosen: bool, 
     if writes:
         filing.check_writable(results, chosen)
     elif not results.is_dir():
-        raise ValueError(f"there is no folder {results}")
+        raise Refusal(f"there is no folder {results}")
 
 
 def show(name: str, sheets: Sequence[Sheet], caption: str, markdown: Path | None, console: Console) -> None:

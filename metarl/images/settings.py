@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
+from metarl.core.errors import Refusal
 from metarl.core.threads import available_threads
 from metarl.policies.methods import get_method
 from metarl.policies.networks.kinds import Norm
@@ -111,7 +112,7 @@ CHOICES = {"backbone": ("conv4", "resnet12"), "norm": ("group", "batch"), "pooli
 
 def _require(name: str, value: object, holds: bool, allowed: str) -> None:
     if not holds:
-        raise ValueError(f"setting '{name}' must be {allowed}, got {value}")
+        raise Refusal(f"setting '{name}' must be {allowed}, got {value}")
 
 
 def build_network(settings: ImageSettings) -> ImageNetwork:

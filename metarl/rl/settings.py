@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from metarl.core.errors import Refusal
 from metarl.core.threads import available_threads
 from metarl.policies.methods import get_method
 from metarl.runs.folder import parse_config
@@ -105,7 +106,7 @@ FRACTIONS = ("discount", "fisher_fraction")
 
 def _require(name: str, value: object, holds: bool, allowed: str) -> None:
     if not holds:
-        raise ValueError(f"setting '{name}' must be {allowed}, got {value}")
+        raise Refusal(f"setting '{name}' must be {allowed}, got {value}")
 
 
 PRESETS: dict[str, dict[str, Any]] = {

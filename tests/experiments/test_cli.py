@@ -25,7 +25,7 @@ TASK = ("goal_x=0.3", "goal_y=-0.2")
 def test_train_leaves_a_run_folder_and_says_what_to_type_next(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "run"
     out = succeeds("train", FAMILY, *TINY, "--out", folder)
-    assert "2/2 meta-iterations" in out and "KL" in out and "left" in out
+    assert "2/2 meta-iterations" in out and "KL" in out and "in all" in out
     assert f"metarl evaluate {folder / 'controller.safetensors'}" in out
     with (folder / "progress.csv").open() as file:
         assert [row["iteration"] for row in csv.DictReader(file)] == ["1", "2"]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from command_line import FAMILY, TINY, fails, metarl, succeeds
+from command_line import FAMILY, TINY, Outcome, fails, metarl, rejects, succeeds
 
+from metarl.core.errors import NumericalFault, Refusal
 from metarl.experiments import cli
 from metarl.experiments.commands import bench
 from metarl.rl import training as meta_training
@@ -20,28 +21,19 @@ from metarl.rl import training as meta_training
         ("train no_such_module:family", "no_such_module", ""),
         ("train metarl.api:nonsense", "'nonsense'", "metarl.api"),
         ("train metarl:__version__", "metarl:__version__", "TaskFamily"),
-        ("train", "FAMILY", "train --help"),
         (f"train {FAMILY} --method nonsense", "'nonsense'", "maml, anil, boil"),
         (f"train {FAMILY} --meta-batch-size 0", "'meta_batch_size'", "at least 1"),
         (f"train {FAMILY} --step-size -0.1", "'step_size'", "above 0"),
         (f"train {FAMILY} --step-size nan", "'step_size'", "above 0"),
         (f"train {FAMILY} --seed -1", "'seed'", "at least 0"),
-        (f"train {FAMILY} --iterations many", "--iterations", "a whole number"),
-        (f"train {FAMILY} --iterations 1.5", "--iterations", "a whole number"),
-        (f"train {FAMILY} --discount x", "--discount", "a number"),
-        (f"train {FAMILY} --horizon x", "--horizon", "INT"),
-        (f"train {FAMILY} --iteration 3", "--iteration", "--iterations"),
-        ("bench nonsense", "'nonsense'", "sampling"),
         ("bench sampling --threads 0", "--threads", "at least 1"),
         ("demo --iterations 0", "--iterations", "at least 1"),
         ("evaluate nonsense.safetensors", "nonsense.safetensors", "no such file"),
-        ("evaluate", "CONTROLLER", "evaluate --help"),
         ("evaluate {controller} --tasks 0", "--tasks", "at least 1"),
         ("evaluate {controller} --horizon 0", "--horizon", "at least 1"),
         ("evaluate {controller} --seed -1", "--seed", "at least 0"),
         ("evaluate {controller} --threads 0", "--threads", "at least 1"),
         ("evaluate {controller} --family half-cheetah-velocity", "other spaces", "half-cheetah-velocity"),
-        ("adapt {controller}", "--task", "NAME=VALUE"),
         ("adapt {controller} --task", "goal_x", "goal_x, goal_y"),
         ("adapt {controller} --task goal_x", "'goal_x'", "NAME=VALUE"),
         ("adapt {controller} --task goal_x=here goal_y=0", "'here'", "a number"),
@@ -63,6 +55,33 @@ def test_one_sentence(
     sentence = fails(*(word.format(controller=controller) for word in words.split()))
     assert named in sentence and allowed in sentence, sentence
     assert list(tmp_path.iterdir()) == [] and sorted(controller.parent.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "named", "allowed"),
+    [
+        ("train", "FAMILY", "train --help"),
+        (f"train {FAMILY} --iterations many", "--iterations", "a whole number"),
+        (f"train {FAMILY} --iterations 1.5", "--iterations", "a whole number"),
+        (f"train {FAMILY} --discount x", "--discount", "a number"),
+        (f"train {FAMILY} --horizon x", "--horizon", "a whole number"),
+        (f"train {FAMILY} --iteration 3", "--iteration", "--iterations"),
+        ("bench nonsense", "'nonsense'", "sampling"),
+        ("evaluate", "CONTROLLER", "evaluate --help"),
+        ("adapt x", "--task", "NAME=VALUE"),
+        (f"train {FAMILY} --hidden-sizes 100,100", "'100,100'", "whole numbers with spaces between them, e.g. 100 100"),
+        (f"sweep {FAMILY}", "--out", "sweep --help"),
+        (f"sweep {FAMILY} --method anil --out x", "--method", "--methods"),
+        (f"sweep {FAMILY} --seeds 0-4 --out run", "'0-4'", "whole numbers with spaces between them"),
+    ],
+)
+def test_words_that_do_not_fit(
+    words: str, named: str, allowed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = rejects(*words.split())
+    assert named in text and allowed in text, text
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_that_is_no_controller(controller: Path, tmp_path: Path) -> None:
@@ -114,7 +133,7 @@ def test_places_that_cannot_be_written(controller: Path, tmp_path: Path) -> None
 
 def test_a_simulation_that_diverges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def diverge(*_: object) -> None:
-        raise FloatingPointError("the reward is not finite")
+        raise NumericalFault("the reward is not finite")
 
     monkeypatch.setattr(meta_training, "meta_iteration", diverge)
     outcome = metarl("train", FAMILY, *TINY, "--iterations", 10, "--out", tmp_path / "run")
@@ -123,13 +142,46 @@ def test_a_simulation_that_diverges(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert (tmp_path / "run" / "controller.safetensors").exists()
 
 
-def test_a_bug_is_not_disguised_as_bad_input(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        TypeError("a bug"),
+        ValueError("not enough values to unpack"),
+        FloatingPointError("overflow"),
+        BrokenPipeError(32, "the simulator closed the connection"),
+        FileNotFoundError(2, "no mesh"),
+    ],
+)
+def test_an_error_that_is_not_metarls_keeps_its_place(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     def fail(words: list[str]) -> None:
-        raise TypeError("a bug")
+        raise error
 
     monkeypatch.setattr(cli, "run", fail)
-    with pytest.raises(TypeError):
+    with pytest.raises(type(error)) as caught:
         metarl("train")
+    assert caught.value is error
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (Refusal("there is no such task"), "there is no such task"),
+        (NumericalFault("the rewards are not finite"), "the rewards are not finite"),
+        (MemoryError(), "there is not enough memory"),
+    ],
+)
+def test_what_metarl_refuses_is_a_sentence(monkeypatch: pytest.MonkeyPatch, error: Exception, sentence: str) -> None:
+    def fail(words: list[str]) -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "run", fail)
+    assert metarl("train") == Outcome(2, "", f"metarl: {sentence}\n")
+
+
+def test_a_file_that_metarl_cannot_open_is_named(tmp_path: Path) -> None:
+    path = tmp_path / ("x" * 300)
+    sentence = fails("evaluate", f"{FAMILY}/maml", "--tasks", 1, "--json", path)
+    assert sentence == f"{path}: File name too long"
 
 
 def test_a_benchmark_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,7 +192,7 @@ def test_a_benchmark_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_warnings_are_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
     import warnings
 
-    monkeypatch.setattr(cli, "run", lambda words: warnings.warn("the disk is full", stacklevel=1))
+    monkeypatch.setattr(cli, "run", lambda words: warnings.warn("\x1b[33mthe disk is full\x1b[0m", stacklevel=1))
     outcome = metarl()
     assert (outcome.code, outcome.err) == (0, "metarl: warning: the disk is full\n")
 

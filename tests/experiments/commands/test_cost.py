@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from command_line import fails, succeeds
+from command_line import fails, rejects, succeeds
 
 from metarl.envs.registry import get_family
 from metarl.experiments.analysis import costs
@@ -231,7 +231,7 @@ def test_a_family_that_a_file_names_is_not_imported(tmp_path: Path) -> None:
 def test_one_sentence(words: str, named: str, allowed: str, controller: Path, tmp_path: Path) -> None:
     kept = tmp_path / "kept.json"
     kept.write_text("precious")
-    sentence = fails("cost", *shlex.split(words.format(controller=controller, folder=tmp_path)))
+    sentence = rejects("cost", *shlex.split(words.format(controller=controller, folder=tmp_path)))
     assert named in sentence and allowed in sentence, sentence
     assert kept.read_text() == "precious" and list(tmp_path.iterdir()) == [kept]
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from coloured_images import write_images
-from command_line import fails, succeeds
+from command_line import rejects, succeeds
 
 from metarl.experiments.analysis import image_costs
 from metarl.experiments.paper.published import TABLE_2
@@ -145,5 +145,5 @@ def test_images_of_a_folder(data: Path, tmp_path: Path) -> None:
     ],
 )
 def test_one_sentence(words: str, named: str, allowed: str, classifier: Path, data: Path) -> None:
-    sentence = fails("cost", *shlex.split(words.format(classifier=classifier, data=data, small=SMALL)))
+    sentence = rejects("cost", *shlex.split(words.format(classifier=classifier, data=data, small=SMALL)))
     assert named in sentence and allowed in sentence, sentence

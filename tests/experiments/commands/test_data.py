@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import fails, metarl, succeeds
+from command_line import metarl, rejects, succeeds
 from PIL import Image
 
 from metarl.experiments.datasets import emoji, icons, package
@@ -232,7 +232,7 @@ def test_what_cannot_be_built(tmp_path, tarball, options, message):
     ],
 )
 def test_bad_options(options, message):
-    assert message in fails("data", *options)
+    assert message in rejects("data", *options)
 
 
 def test_an_interruption_leaves_nothing_behind(tmp_path, tarball, monkeypatch):

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from command_line import fails, succeeds
+from command_line import rejects, succeeds
 
 from metarl.envs.registry import get_family
 from metarl.experiments.analysis import costs
@@ -224,7 +224,7 @@ def test_nothing_in_a_strangers_file_reaches_the_terminal_as_a_command(tmp_path:
 def test_one_sentence(words: str, named: str, allowed: str, controller: Path, tmp_path: Path) -> None:
     kept = tmp_path / "kept.json"
     kept.write_text("precious")
-    sentence = fails("inspect", *shlex.split(words.format(controller=controller, folder=tmp_path)))
+    sentence = rejects("inspect", *shlex.split(words.format(controller=controller, folder=tmp_path)))
     assert named in sentence and allowed in sentence, sentence
     assert kept.read_text() == "precious" and list(tmp_path.iterdir()) == [kept]
 

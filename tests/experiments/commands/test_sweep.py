@@ -249,13 +249,11 @@ def test_an_interrupted_sweep_goes_on_to_the_same_numbers(
     ("words", "says"),
     [
         ("nonsense --out x", "'nonsense'"),
-        (f"{FAMILY}", "--out"),
         (f"{FAMILY} --methods nonsense --out x", "unknown method 'nonsense'"),
         (f"{FAMILY} --seeds -1 --out x", "'seed'"),
         (f"{FAMILY} --seeds --out x", "at least one method and one seed"),
         (f"{FAMILY} --threads 2 --processes 3 --out x", "--processes must be at least 1 and at most 2"),
         (f"{FAMILY} --processes 0 --out x", "--processes must be at least 1"),
-        (f"{FAMILY} --method anil --out x", "--methods"),
         (f"{FAMILY} --meta-batch-size 0 --out x", "'meta_batch_size'"),
     ],
 )

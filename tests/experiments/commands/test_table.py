@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import FAMILY, fails, metarl, succeeds
+from command_line import FAMILY, fails, metarl, rejects, succeeds
 from rich.console import Console
 
 from metarl.envs.registry import FAMILIES, get_family
@@ -149,7 +149,7 @@ def test_bad_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["rl", "--results", "nowhere"], "nowhere", "no folder"),
         (["rl", "--results", "r", "--file", "nowhere"], "nowhere", "not the folder of a run"),
     ):
-        sentence = fails("table", *words)
+        sentence = rejects("table", *words)
         assert named in sentence and allowed in sentence, sentence
     assert list(tmp_path.iterdir()) == []
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from coloured_images import write_images
-from command_line import fails, metarl
+from command_line import fails, metarl, rejects
 from image_results import RECORD, table, trial, write
 
 from metarl.experiments.analysis import sweep
@@ -64,9 +64,9 @@ def test_bad_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["--results", "nowhere"], "nowhere", "no folder"),
         (["--results", "r", "--file", "nowhere"], "nowhere", "not the folder of a run"),
     ):
-        sentence = fails("table", "images", *words)
+        sentence = rejects("table", "images", *words)
         assert named in sentence and allowed in sentence, sentence
-    assert "first word" in fails("table", "--train", "images")
+    assert "first word" in rejects("table", "--train", "images")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -26,7 +26,7 @@ def test_the_table_of_one_run(tmp_path: Path) -> None:
         "last validation accuracy": "40.0 %|± 5.0 %",
         "training accuracy before": "20.0 %",
         "training accuracy after": "5.5 %",
-        "time": "0:15",
+        "time": "0:00:15",
         "skipped": "0",
     }
 

@@ -79,7 +79,7 @@ def test_the_table_of_one_run(tmp_path: Path) -> None:
         "return before": "−40.00",
         "return after": "−20.00",
         "env steps": "3 k",
-        "time": "0:09",
+        "time": "0:00:09",
         "skipped": "0",
     }
 
@@ -98,7 +98,7 @@ def test_seeds_are_one_kind_of_run_with_mean_and_range(tmp_path: Path) -> None:
     assert (row["seed"], row["iterations"], row["env steps"]) == ("mean", "3", "3 k")
     assert row["best return"] == "−25.00|−30.00 … −20.00"
     assert row["return after"] == "−25.00|−30.00 … −20.00"
-    assert row["time"] == "0:18|0:09 … 0:27"
+    assert row["time"] == "0:00:18|0:00:09 … 0:00:27"
     assert [cells[0] for cells in Page(text).cells if cells[0] in ("a", "b")] == ["a", "b"]
     chart = charts(tmp_path)["Return before and after adaptation"]
     assert curve(chart, "after 1 inner step").tolist() == [[1, -35], [2, -25], [3, -15]]
