@@ -166,7 +166,7 @@ def test_a_method_without_attention_shows_no_shares(tmp_path: Path) -> None:
 
 def test_a_trained_controller_shows_its_training_record(controller: Path) -> None:
     text = " ".join(succeeds("inspect", controller).split())
-    assert "iterations 2" in text and "hidden_sizes=[4]" in text and "tasks=2" in text
+    assert "iterations 2" in text and "hidden_sizes=[4]" in text and "meta_batch_size=2" in text
 
 
 def test_a_family_of_ones_own_must_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
