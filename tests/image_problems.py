@@ -9,13 +9,11 @@ import torch
 from numpy.typing import NDArray
 
 from metarl.policies.methods import STEP_SIZES, get_method, initial_meta_parameters
-from metarl.policies.networks.conv4 import Conv4
-from metarl.policies.networks.network import Parameters
-from metarl.policies.networks.resnet12 import ResNet12
+from metarl.policies.networks.network import ImageNetwork, Parameters
 
 
 def image_parameters(
-    network: Conv4 | ResNet12, method: str, seed: int = 0, frozen: Sequence[str] = (), inner_steps: int = 1
+    network: ImageNetwork, method: str, seed: int = 0, frozen: Sequence[str] = (), inner_steps: int = 1
 ) -> Parameters:
     """Nothing is left as it starts but the step sizes of ``frozen`` layers and of those the method does not update."""
     random = torch.Generator().manual_seed(seed)

@@ -15,7 +15,6 @@ from metarl.cost.memory import Moment, Workload, inference_moments
 from metarl.cost.operations import Cost, forward_macs
 from metarl.experiments.analysis.costs import cost_record, giga, megabytes
 from metarl.experiments.console.parsing import require_at_least
-from metarl.images.settings import Backbone
 from metarl.policies.networks.layers import Layer
 
 # The options that say something about policies alone, and about image networks alone.
@@ -34,8 +33,8 @@ class CostCommand:
     """The controller's file, of a policy or of an image network, or FAMILY/METHOD of one that ships with metarl."""
     family: str | None = None
     """Task family, with --method and in place of a controller."""
-    backbone: Backbone | None = None
-    """Image network, with --method and in place of a controller."""
+    backbone: str | None = None
+    """Image network, conv4 or resnet12, with --method and in place of a controller."""
     method: str | None = None
     """Meta-learning method, with --family or --backbone."""
     layers: str | None = None

@@ -18,7 +18,7 @@ from metarl.cost.operations import Cost, cost
 from metarl.experiments.analysis.costs import TASKS as TASKS
 from metarl.experiments.analysis.costs import KeptShares, TakenStep, adapted_layers, mean_shares, step_plans
 from metarl.images.batch import ImageBatch, accumulated_step
-from metarl.images.settings import Backbone, ImageSettings, build_network
+from metarl.images.settings import ImageSettings, build_network
 from metarl.images.tasks import ImageTask
 from metarl.images.training import best_classifier, initial_state
 from metarl.inner_loop import kept_shares
@@ -29,7 +29,7 @@ from metarl.policies.methods import get_method
 from metarl.policies.networks.network import ImageNetwork
 
 
-def untrained(backbone: Backbone, method: str, side: int = 84, ways: int = 5, shots: int = 1) -> Classifier:
+def untrained(backbone: str, method: str, side: int = 84, ways: int = 5, shots: int = 1) -> Classifier:
     """The classifier that a meta-training with otherwise default settings starts from.
 
     ValueError names a method or a size that there is not.

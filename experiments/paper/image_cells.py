@@ -8,11 +8,11 @@ from pathlib import Path
 from metarl.core.errors import Refusal
 from metarl.experiments.paper.published import TABLE_2
 from metarl.experiments.paper.published_ablations import TABLE_4, TABLE_5, TABLE_6, TABLE_7
-from metarl.images.settings import Backbone, ImageSettings
+from metarl.images.settings import ImageSettings
 from metarl.policies.networks.kinds import Norm
 from metarl.policies.networks.layers import Pooling
 
-BACKBONE: Backbone = "conv4"
+BACKBONE = "conv4"
 
 
 @dataclass(frozen=True)

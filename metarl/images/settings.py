@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Literal
 
 from metarl.core.errors import Refusal
 from metarl.core.threads import available_threads
@@ -13,9 +12,7 @@ from metarl.policies.methods import get_method
 from metarl.policies.networks.kinds import Norm
 from metarl.policies.networks.layers import Pooling
 from metarl.policies.networks.network import ImageNetwork
-from metarl.policies.networks.registry import NETWORKS
-
-Backbone = Literal["conv4", "resnet12"]
+from metarl.policies.networks.registry import NETWORKS, backbones
 
 
 @dataclass(frozen=True)
@@ -24,8 +21,8 @@ class ImageSettings:
 
     data: Path
     """Folder of the images: SPLIT/CLASS/*.png or *.jpg, or miniImageNet, tieredImageNet or CUB as they come."""
-    backbone: Backbone = "conv4"
-    """Network."""
+    backbone: str = "conv4"
+    """Network: conv4 or resnet12."""
     method: str = "maml"
     """Meta-learning method: which layers the inner loop updates and where its step sizes come from."""
     ways: int = 5
@@ -73,8 +70,9 @@ class ImageSettings:
         _require("seed", self.seed, self.seed >= 0, "at least 0")
         for name, choices in CHOICES.items():
             _require(name, getattr(self, name), getattr(self, name) in choices, f"one of {', '.join(choices)}")
-        if self.backbone == "resnet12":
-            _require("pooling", self.pooling, self.pooling == "max", "max for resnet12")
+        _require("backbone", self.backbone, self.backbone in backbones(), f"one of {', '.join(backbones())}")
+        pools = any(field.name == "pooling" for field in fields(NETWORKS[self.backbone]))
+        _require("pooling", self.pooling, self.pooling == "max" or pools, f"max for {self.backbone}")
         for name in ("step_size", "learning_rate"):
             value = getattr(self, name)
             _require(name, value, math.isfinite(value) and value > 0, "a number above 0")
@@ -107,7 +105,7 @@ class ImageSettings:
 
 
 COUNTS = ("shots", "queries", "epochs", "tasks_per_epoch", "validation_tasks", "inner_steps", "threads")
-CHOICES = {"backbone": ("conv4", "resnet12"), "norm": ("group", "batch"), "pooling": ("max", "average")}
+CHOICES = {"norm": ("group", "batch"), "pooling": ("max", "average")}
 
 
 def _require(name: str, value: object, holds: bool, allowed: str) -> None:

@@ -132,7 +132,7 @@ def _block_backward(device: DeviceImageNetwork, block: Block, gradient: FeatureM
     for unit in reversed(block.units):
         if unit.norm < device.first:
             return
-        if unit is not block.units[-1]:
+        if unit.norm != block.last:
             _activation_backward(device, unit.norm, gradient, trace)
         yield from _unit_backward(device, block, unit, gradient, device.first < unit.conv, batch)
     if other is not None and beyond:

@@ -172,7 +172,7 @@ def _forward_block(device: DeviceImageNetwork, block: Block, maps: FeatureMaps, 
         stays = _keep(device, unit.conv, maps, trace) or (maps is source and block.shortcut is not None)
         maps = convolve(maps, device.layers[unit.conv].weight, in_place=not stays)
         maps = _forward_norm(device, unit.norm, maps, trace)
-        if unit is not block.units[-1]:
+        if unit.norm != block.last:
             activate(device, maps.buffer, unit.norm, trace)
     if block.shortcut:
         stays = _keep(device, block.shortcut.conv, source, trace) or trace.whole(block.first) is source

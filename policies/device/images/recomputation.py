@@ -65,6 +65,7 @@ def _block_output(device: DeviceImageNetwork, block: Block, trace: ImageTrace) -
     stays = trace.whole(last.conv) is not None or (maps is source and block.shortcut is not None)
     maps = _unit_output(device, last, maps, in_place=not stays)
     if block.shortcut:
+        activate(device, maps.buffer, last.norm)
         array = maps.array
         for place, values in _affine_parts(device, block.shortcut, source, trace):
             part = place.of(array)
