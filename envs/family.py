@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import gymnasium
 import numpy as np
@@ -14,9 +15,13 @@ from gymnasium.spaces import Box
 from numpy.typing import ArrayLike, NDArray
 
 from metarl.core.errors import Refusal
+from metarl.core.user_code import user_code
 
 Array = NDArray[np.float64]
 SampleTasks = Callable[[int, np.random.Generator], Array]
+Valid = Callable[[dict[str, float]], bool]
+
+MAX_DRAWS = 1000  # of a task until it is valid
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,8 @@ class Transition(NamedTuple):
 
     observations: Array  # [task, episode, observation]
     rewards: Array  # [task, episode]
-    terminated: NDArray[np.bool_]  # [task, episode]
+    terminated: NDArray[np.bool_]  # [task, episode], stays True
+    successes: NDArray[np.bool_] | None = None  # [task, episode], goal reached so far; None if nobody tells
 
 
 class Simulator(Protocol):
@@ -98,11 +104,16 @@ class Simulator(Protocol):
         """
         ...
 
+    def close(self) -> None: ...
+
+
+@runtime_checkable
+class DrawnSimulator(Simulator, Protocol):
+    """A simulator that can show itself."""
+
     def draw(self) -> NDArray[np.uint8]:
         """Return a picture [height, width, 3] of the first task's first episode."""
         ...
-
-    def close(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -111,8 +122,12 @@ class TaskFamily:
 
     ``make_simulator(threads)`` builds a batched simulator, ``make_env(**kwargs)`` the single Gymnasium environment;
     both share one definition of dynamics, observation and reward. ``sample_tasks(count, generator)`` returns tasks
-    [count, field]. Raise ValueError if there is no field or two of one name, a space is no Box with one axis, the
-    action bounds are not finite, or the horizon is below 1.
+    [count, field], and ``valid(task)`` tells of a task within the bounds whether it is possible. ``time_limit`` is the
+    number of steps after which the environment ends an episode by itself, ``at_once`` how many episodes fit into
+    memory; None is no limit.
+
+    Raise ValueError if there is no field or two of one name, a space is no Box with one axis, the action bounds are
+    not finite, or the horizon is below 1.
     """
 
     name: str
@@ -123,6 +138,9 @@ class TaskFamily:
     make_simulator: Callable[[int], Simulator]
     make_env: Callable[..., gymnasium.Env[Any, Any]]
     sample_tasks: SampleTasks
+    valid: Valid | None = None
+    time_limit: int | None = None
+    at_once: int | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name or self.name != self.name.strip():
@@ -138,7 +156,16 @@ class TaskFamily:
         sample_tasks = self.sample_tasks
         if isinstance(sample_tasks, TaskSampler):  # this family is a changed copy of another
             sample_tasks = sample_tasks.function
-        object.__setattr__(self, "sample_tasks", TaskSampler(self.name, fields, sample_tasks))
+        object.__setattr__(self, "sample_tasks", TaskSampler(self.name, fields, sample_tasks, self.valid))
+
+    def warn_of_time_limit(self) -> None:
+        """Warn if the environment ends episodes before the horizon."""
+        if self.time_limit is not None and self.time_limit < self.horizon:
+            warnings.warn(
+                f"the environment of {self.name} ends episodes after {self.time_limit} steps by its own time limit, "
+                f"the horizon is {self.horizon}",
+                stacklevel=1,
+            )
 
     def task_array(self, task: Mapping[str, float] | ArrayLike) -> Array:
         """Return the task [field] from its named values, or from an array [field].
@@ -162,7 +189,11 @@ class TaskFamily:
             if field.name not in task:
                 raise Refusal(f"task field '{field.name}' is missing: {expected}")
             field.check(self.name, task[field.name])
-        return np.array([float(task[name]) for name in names])
+        values = np.array([float(task[name]) for name in names])
+        if not is_possible(self.name, self.valid, self.task_dict(values)):
+            told = ", ".join(f"{name}={value:g}" for name, value in zip(names, values, strict=True))
+            raise Refusal(f"the function valid of {self.name} refuses the task {told}")
+        return values
 
     def task_dict(self, task: Array) -> dict[str, float]:
         """Return the named values of a task [field]."""
@@ -171,19 +202,34 @@ class TaskFamily:
 
 @dataclass(frozen=True)
 class TaskSampler:
-    """Draw tasks by a family's ``sample_tasks``, and refuse those that its fields do not allow."""
+    """Draw tasks by a family's ``sample_tasks``; refuse those outside its fields and draw invalid ones anew."""
 
     family: str
     fields: tuple[TaskField, ...]
     function: SampleTasks
+    valid: Valid | None = None
 
     def __call__(self, count: int, generator: np.random.Generator) -> Array:
         """Return tasks [count, field]; raise ValueError if the shape is another or a value is not allowed."""
-        drawn, shape = self.function(count, generator), (count, len(self.fields))
+        names = [field.name for field in self.fields]
+        tasks, pending = np.empty((count, len(names))), np.arange(count)
+        for _ in range(MAX_DRAWS):
+            tasks[pending] = self._drawn(len(pending), generator)
+            named = (dict(zip(names, row, strict=True)) for row in tasks[pending].tolist())
+            refused = [not is_possible(self.family, self.valid, task) for task in named]
+            pending = pending[np.array(refused, dtype=np.bool_)]
+            if not pending.size:
+                return tasks
+        raise Refusal(f"the function valid of {self.family} refused {MAX_DRAWS} tasks in a row that sample_tasks drew")
+
+    def _drawn(self, count: int, generator: np.random.Generator) -> Array:
+        with user_code(f"sample_tasks of {self.family}"):
+            drawn = self.function(count, generator)
         try:
             tasks = np.array(drawn, dtype=np.float64)
         except (TypeError, ValueError):
             raise Refusal(f"sample_tasks of {self.family} must return an array of numbers, got {drawn!r}") from None
+        shape = (count, len(self.fields))
         if tasks.shape != shape:
             raise Refusal(
                 f"sample_tasks({count}, generator) of {self.family} must return an array of the shape {shape}, "
@@ -198,6 +244,14 @@ class TaskSampler:
         return tasks
 
 
+def is_possible(family: str, valid: Valid | None, task: dict[str, float]) -> bool:
+    """Return what ``valid`` says of a task within the bounds of its fields; without it every task is possible."""
+    if valid is None:
+        return True
+    with user_code(f"the function valid of {family}"):
+        return bool(valid(task))
+
+
 def sample_fields(fields: tuple[TaskField, ...], count: int, generator: np.random.Generator) -> Array:
     """Return tasks [count, field], each field uniform in its interval or among its choices."""
     columns = [
@@ -207,24 +261,24 @@ def sample_fields(fields: tuple[TaskField, ...], count: int, generator: np.rando
     return np.stack(columns, axis=1)
 
 
-def checked_fields(where: str, fields: tuple[TaskField, ...]) -> tuple[TaskField, ...]:
+def checked_fields(where: str, fields: Iterable[TaskField]) -> tuple[TaskField, ...]:
     """Return the fields as a tuple; raise ValueError unless there is one at least and no name occurs twice."""
     if isinstance(fields, TaskField):
         raise Refusal(f"the fields of {where} must be a tuple of TaskFields, got one alone: write (field,)")
     try:
-        fields = tuple(fields)
+        checked = tuple(fields)
     except TypeError:
         raise Refusal(f"the fields of {where} must be a tuple of TaskFields, got {fields!r}") from None
-    if not fields:
+    if not checked:
         raise Refusal(f"{where} has no task fields: tasks must differ in one number at least")
-    for field in fields:
+    for field in checked:
         if not isinstance(field, TaskField):
             raise Refusal(f"the fields of {where} must be TaskFields, got {field!r}")
-    names = [field.name for field in fields]
+    names = [field.name for field in checked]
     for name in names:
         if names.count(name) > 1:
             raise Refusal(f"{where} has two task fields named '{name}': each needs a name of its own")
-    return fields
+    return checked
 
 
 def checked_spaces(

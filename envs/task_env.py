@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metarl.core.errors import Refusal
-from metarl.envs.family import Array, TaskFamily
+from metarl.envs.family import Array, DrawnSimulator, TaskFamily
 
 
 class TaskEnv(gymnasium.Env[NDArray[Any], NDArray[Any]]):
@@ -51,7 +51,10 @@ class TaskEnv(gymnasium.Env[NDArray[Any], NDArray[Any]]):
 
     def render(self) -> NDArray[np.uint8] | None:
         """A picture [height, width, 3] of the episode."""
-        return self.simulator.draw() if self.render_mode == "rgb_array" else None
+        if self.render_mode != "rgb_array":
+            return None
+        assert isinstance(self.simulator, DrawnSimulator)
+        return self.simulator.draw()
 
     def close(self) -> None:
         self.simulator.close()

@@ -121,9 +121,6 @@ class Recorder:
         self.end = self.batch.state.copy()
         return transition
 
-    def draw(self) -> NDArray[np.uint8]:
-        return self.simulator.draw()
-
     def close(self) -> None:
         self.simulator.close()
 

@@ -6,8 +6,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
-
 
 def available_threads() -> int:
     """How many cores this process may use."""
@@ -17,6 +15,8 @@ def available_threads() -> int:
 @contextmanager
 def single_threaded_torch() -> Iterator[None]:
     """One torch thread per Python thread: our own threads fill the cores, and small products gain nothing from more."""
+    import torch  # here, because the processes that step environments do without it
+
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

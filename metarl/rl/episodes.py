@@ -44,5 +44,9 @@ class Episodes:
         ]
 
     def steps(self) -> int:
-        """How many environment steps were simulated, those after a termination included."""
-        return self.rewards.numel()
+        """Return the number of environment steps up to the episodes' ends."""
+        return int(self.valid.sum())
+
+    def of(self, tasks: slice) -> Episodes:
+        """Return the episodes of some tasks; they share their memory with these."""
+        return Episodes(self.observations[tasks], self.actions[tasks], self.rewards[tasks], self.valid[tasks])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import ExitStack
+from itertools import pairwise
+from threading import Event
 
 import numpy as np
 import torch
@@ -28,9 +31,15 @@ class Sampler:
 
     def __init__(self, family: TaskFamily, network: GaussianMLP, action_scale: float, threads: int) -> None:
         self.family, self.network, self.action_scale = family, network, action_scale
+        family.warn_of_time_limit()
         groups = min(threads, MAX_GROUPS)
         shares = [threads // groups + (group < threads % groups) for group in range(groups)]
-        self.simulators = [family.make_simulator(share) for share in shares]
+        self.simulators: list[Simulator] = []
+        with ExitStack() as on_failure:
+            for share in shares:
+                self.simulators.append(family.make_simulator(share))
+                on_failure.callback(self.simulators[-1].close)
+            on_failure.pop_all()
         self.workers = ThreadPoolExecutor(groups, thread_name_prefix="sampler")
 
     def __enter__(self) -> Sampler:
@@ -53,31 +62,52 @@ class Sampler:
         seeds = generator.integers(2**31, size=(count, episodes))
         noise = generator.standard_normal((horizon, count, episodes, self.network.action_size), dtype=np.float32)
         batch = Episodes(
-            observations=torch.empty(count, episodes, horizon, self.network.observation_size),
-            actions=torch.empty(count, episodes, horizon, self.network.action_size),
-            rewards=torch.empty(count, episodes, horizon),
-            valid=torch.empty(count, episodes, horizon, dtype=torch.bool),
+            observations=torch.zeros(count, episodes, horizon, self.network.observation_size),
+            actions=torch.zeros(count, episodes, horizon, self.network.action_size),
+            rewards=torch.zeros(count, episodes, horizon),
+            valid=torch.zeros(count, episodes, horizon, dtype=torch.bool),
         )
-        bounds = np.linspace(0, count, min(len(self.simulators), count) + 1).astype(int)
-        jobs = [
-            self.workers.submit(
-                _roll_out,
-                simulator,
-                self.network,
-                {name: tensor[start:stop] for name, tensor in parameters.items()},
-                self.action_scale,
-                tasks[start:stop],
-                seeds[start:stop],
-                torch.from_numpy(noise[:, start:stop]),
-                _slice(batch, start, stop),
-            )
-            for simulator, start, stop in zip(self.simulators, bounds[:-1], bounds[1:], strict=False)
-        ]
-        wait(jobs)  # before an error of one goes on: the next call uses the simulators of all
+        stop = Event()
+
+        def roll_out(simulator: Simulator, parts: list[slice]) -> None:
+            for part in parts:
+                _roll_out(
+                    simulator,
+                    self.network,
+                    {name: tensor[part] for name, tensor in parameters.items()},
+                    self.action_scale,
+                    tasks[part],
+                    seeds[part],
+                    torch.from_numpy(noise[:, part]),
+                    batch.of(part),
+                    stop,
+                )
+
+        tasks_at_once = count if self.family.at_once is None else self.family.at_once // episodes
+        turns = dealt(count, len(self.simulators), tasks_at_once)
+        jobs = [self.workers.submit(roll_out, *job) for job in zip(self.simulators, turns, strict=False)]
+        try:
+            wait(jobs, return_when=FIRST_EXCEPTION)
+        finally:
+            # After an error or an interrupt, too, every simulator must be free for the next call.
+            stop.set()
+            wait(jobs)
         for job in jobs:
             job.result()
         require_finite_episodes(batch)
         return batch
+
+
+def dealt(tasks: int, groups: int, at_once: int) -> list[list[slice]]:
+    """Deal tasks to groups that run side by side.
+
+    Each group takes its slices of tasks in turn, so that about ``at_once`` tasks run at a time, but one per group.
+    """
+    groups = min(groups, tasks)
+    turns = -(-tasks // max(at_once, groups))
+    bounds = np.linspace(0, tasks, min(groups * turns, tasks) + 1).astype(int).tolist()
+    parts = [slice(start, stop) for start, stop in pairwise(bounds)]
+    return [parts[group::groups] for group in range(groups)]
 
 
 def require_finite_episodes(batch: Episodes) -> None:
@@ -90,12 +120,6 @@ def require_finite_episodes(batch: Episodes) -> None:
     require_finite("the environment's rewards are", batch.rewards)
 
 
-def _slice(batch: Episodes, start: int, stop: int) -> Episodes:
-    return Episodes(
-        batch.observations[start:stop], batch.actions[start:stop], batch.rewards[start:stop], batch.valid[start:stop]
-    )
-
-
 @torch.no_grad()
 def _roll_out(
     simulator: Simulator,
@@ -106,12 +130,18 @@ def _roll_out(
     seeds: NDArray[np.int64],
     noise: Tensor,
     out: Episodes,
+    stop: Event,
 ) -> None:
-    """Writes the episodes of one group of tasks to ``out``; ``noise`` is [time, task, episode, action]."""
+    """Write the episodes of some tasks to ``out``, up to the end of the last one or until ``stop`` is set.
+
+    ``noise`` is [time, task, episode, action].
+    """
     std = network.log_std(parameters).exp().unsqueeze(1)
     alive = torch.ones(seeds.shape, dtype=torch.bool)
     observations = simulator.reset(tasks, seeds)
     for time in range(len(noise)):
+        if stop.is_set():
+            return
         inputs = torch.from_numpy(observations).to(noise.dtype)
         mean, _ = network(parameters, inputs)
         actions = mean.addcmul_(std, noise[time])

@@ -145,7 +145,7 @@ def test_what_is_returned_is_the_callers() -> None:
     simulator.reset(*arguments)
     expected = [simulator.step(np.ones((1, 1, 6))) for _ in range(2)]
     simulator.reset(*arguments)[:] = np.nan
-    for observations, rewards, terminated in expected:
+    for observations, rewards, terminated, _ in expected:
         transition = simulator.step(np.ones((1, 1, 6)))
         np.testing.assert_array_equal(transition.observations, observations)
         np.testing.assert_array_equal(transition.rewards, rewards)

@@ -1,0 +1,187 @@
+"""The user's environments and how an episode of one runs; everything that they return is checked here."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import gymnasium
+import numpy as np
+
+from metarl.core.errors import Refusal
+from metarl.core.user_code import UserCodeError, user_code
+from metarl.envs.family import Array
+from metarl.envs.from_gymnasium.spaces import Actions, Observations
+
+Env = gymnasium.Env[Any, Any]
+Task = dict[str, float]
+MakeEnv = Callable[..., Env]
+SetTask = Callable[[Env, Task], None]
+
+# Part of an error's message, and what it most likely means.
+HINTS = {
+    "unexpected keyword argument 'options'": "reset must take seed and options, as in Gymnasium",
+    "unexpected keyword argument 'seed'": "reset must take seed and options, as in Gymnasium",
+    "unexpected keyword argument 'render_mode'": "make_env must pass render_mode on to an environment that takes it",
+    "expected 5, got 4": "step returns four values, as in gym before 0.26: Gymnasium's returns "
+    "observation, reward, terminated, truncated, info",
+}
+
+
+class Step(NamedTuple):
+    """The checked outcome of one step of one environment."""
+
+    observation: Any
+    reward: float
+    terminated: bool
+    truncated: bool
+    info: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Source:
+    """How environments are made and given their task.
+
+    ``set_task`` is called before each reset, or after it with ``after_reset``; without it the task is handed over as
+    ``reset(options={"task": task})``.
+    """
+
+    name: str
+    make_env: MakeEnv
+    set_task: SetTask | None
+    after_reset: bool
+    fields: tuple[str, ...]
+    observations: Observations
+    actions: Actions
+    reset_seconds: float | None = None  # that a reset may take
+
+    def make(self, **kwargs: Any) -> Env:
+        """Return a new environment."""
+        return made(self.name, self.make_env, **kwargs)
+
+    def begin(self, env: Env, task: Task, seed: int | None, options: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Reset an environment for an episode of ``task``.
+
+        Args:
+            env: one that ``make`` has made.
+            task: the value of each field by name.
+            seed: of the environment's random numbers; None goes on with those it has.
+            options: other options that ``reset`` gets.
+
+        Returns:
+            The observation as the environment gives it, and its info.
+        """
+        if self.set_task is not None and not self.after_reset:
+            self._give(env, task)
+        given = {**options, "task": task} if self.set_task is None else dict(options) or None
+        with hinted(f"reset of {self.name} for the task {told(task)}"), limited(self.reset_seconds):
+            answer = env.reset(seed=seed, options=given)
+        if self.set_task is not None and self.after_reset:
+            self._give(env, task)
+        if not (isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[1], dict)):
+            raise UserCodeError(f"reset of {self.name} must return an observation and an info dict, got {kind(answer)}")
+        return answer
+
+    def advance(self, env: Env, action: Array) -> Step:
+        """Step an environment with a flat action [action]; raise UserCodeError if the answer is no step."""
+        with hinted(f"step of {self.name}"):
+            answer = env.step(self.actions.restore(action))
+        if not (isinstance(answer, tuple) and len(answer) == 5):
+            hint = f"; {HINTS['expected 5, got 4']}" if isinstance(answer, tuple) and len(answer) == 4 else ""
+            raise UserCodeError(f"step of {self.name} must return five values, got {kind(answer)}{hint}")
+        observation, reward, terminated, truncated, info = answer
+        if not isinstance(info, Mapping):
+            raise UserCodeError(f"the info that step of {self.name} returns must be a dict, got {kind(info)}")
+        return Step(observation, self._number(reward), bool(terminated), bool(truncated), info)
+
+    def flatten(self, observation: Any) -> Array:
+        """Return an observation of the environment as one vector [observation]."""
+        try:
+            with user_code(f"reading an observation of {self.name}"):
+                return self.observations.flatten(observation)
+        except Refusal as error:
+            raise UserCodeError(f"{self.name}: {error}") from None
+
+    def named(self, row: Array) -> Task:
+        """Return the named values of a task [field]."""
+        return dict(zip(self.fields, row.tolist(), strict=True))
+
+    def _give(self, env: Env, task: Task) -> None:
+        assert self.set_task is not None
+        with user_code(f"set_task of {self.name} with the task {told(task)}"):
+            self.set_task(env, task)
+
+    def _number(self, reward: Any) -> float:
+        if np.ndim(reward) == 0 and np.isrealobj(reward):
+            try:
+                return float(reward)
+            except (TypeError, ValueError):
+                pass
+        raise UserCodeError(f"the reward that step of {self.name} returns must be a number, got {kind(reward)}")
+
+
+def made(name: str, make_env: MakeEnv, **kwargs: Any) -> Env:
+    """Return the environment that ``make_env`` makes; raise UserCodeError if it is none."""
+    with hinted(f"make_env of {name}"):
+        env = make_env(**kwargs)
+    if not isinstance(env, gymnasium.Env):
+        raise UserCodeError(f"make_env of {name} must return a gymnasium.Env, got {kind(env)}")
+    return env
+
+
+def success(info: Mapping[str, Any]) -> bool | None:
+    """Return whether the episode has reached its goal, None if the environment does not tell."""
+    for key in ("success", "is_success"):
+        if key in info:
+            return bool(info[key])
+    return None
+
+
+@contextmanager
+def hinted(what: str) -> Iterator[None]:
+    """Tell an error that is raised inside as the user's, with what its message most likely means."""
+    try:
+        with user_code(what):
+            yield
+    except UserCodeError as error:
+        hint = next((hint for part, hint in HINTS.items() if part in str(error)), None)
+        if hint is None:
+            raise
+        raise UserCodeError(f"{error}: {hint}") from error.__cause__
+
+
+@contextmanager
+def limited(seconds: float | None) -> Iterator[None]:
+    """Raise TimeoutError in what runs inside after ``seconds``; only a process's main thread can be interrupted."""
+    if seconds is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise TimeoutError(f"longer than {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def told(task: Task) -> str:
+    """Return a task as ``goal=0.5, mass=2``."""
+    return ", ".join(f"{name}={value:g}" for name, value in task.items())
+
+
+def kind(value: Any) -> str:
+    """Return what a value is, in a few words: its type, and its length or shape if it has one."""
+    if isinstance(value, np.ndarray):
+        return f"an array of the shape {value.shape}"
+    if isinstance(value, tuple | list):
+        return f"a {type(value).__name__} of {len(value)}"
+    return f"{type(value).__name__} {value!r:.80}"

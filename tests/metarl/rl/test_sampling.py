@@ -1,0 +1,109 @@
+"""Dealing tasks to groups and turns, counting steps, and ending when a group fails."""
+
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from own_environments import point_with
+from point_family import PointSimulator, point_family
+
+from metarl.policies.networks.mlp import GaussianMLP
+from metarl.rl.sampling import Sampler, dealt, for_each_task
+
+NETWORK = GaussianMLP(1, (4,), 1, 0.5)
+PARAMETERS = NETWORK.initial_parameters(torch.Generator().manual_seed(0))
+
+
+def sample(family, threads: int, tasks: int = 7, episodes: int = 3):
+    with Sampler(family, NETWORK, 1.0, threads) as sampler:
+        generator = np.random.default_rng(0)
+        return sampler.sample(for_each_task(PARAMETERS, tasks), np.linspace(-1, 1, tasks)[:, None], episodes, generator)
+
+
+def test_tasks_are_dealt_to_groups_in_turns() -> None:
+    assert dealt(4, 2, 4) == [[slice(0, 2)], [slice(2, 4)]]
+    assert dealt(8, 2, 4) == [[slice(0, 2), slice(4, 6)], [slice(2, 4), slice(6, 8)]]
+    assert dealt(2, 4, 9) == [[slice(0, 1)], [slice(1, 2)]]
+    assert dealt(3, 1, 0) == [[slice(0, 1), slice(1, 2), slice(2, 3)]]
+    for tasks, groups, at_once in np.ndindex(9, 5, 9):
+        parts = [part for group in dealt(tasks + 1, groups + 1, at_once) for part in group]
+        assert sorted(index for part in parts for index in range(part.start, part.stop)) == list(range(tasks + 1))
+        assert all(part.stop > part.start for part in parts)
+
+
+@pytest.mark.parametrize(("threads", "at_once"), [(1, 3), (1, 7), (2, 6), (3, None), (4, 1)])
+def test_neither_threads_nor_turns_change_an_episode(threads: int, at_once: int | None) -> None:
+    expected = sample(point_family(horizon=20), threads=1)
+    found = sample(replace(point_family(horizon=20), at_once=at_once), threads)
+    for part in ("observations", "actions", "rewards", "valid"):
+        assert torch.equal(getattr(found, part), getattr(expected, part)), part
+
+
+def test_steps_after_an_end_are_neither_taken_nor_counted() -> None:
+    taken = []
+
+    def answer(env, step):
+        taken.append(env.time)
+        return (step[0], step[1], env.time >= 4, *step[3:])
+
+    family = point_with(answer, horizon=100, processes=False)
+    network = GaussianMLP(2, (4,), 1, 0.5)
+    parameters = network.initial_parameters(torch.Generator().manual_seed(0))
+    with Sampler(family, network, 1.0, 1) as sampler:
+        taken.clear()
+        tasks = np.array([[-1.0], [1.0]])
+        episodes = sampler.sample(for_each_task(parameters, 2), tasks, 3, np.random.default_rng(0))
+    assert len(taken) == 24 and episodes.steps() == 24
+    assert episodes.valid.sum(dim=2).tolist() == [[4, 4, 4], [4, 4, 4]]
+    assert not episodes.rewards[..., 4:].any()
+
+
+class FailingSimulator(PointSimulator):
+    """Group 1 fails at its third step, group 0 waits until it has."""
+
+    failed = threading.Event()
+
+    def __init__(self, group: int) -> None:
+        super().__init__()
+        self.group, self.steps, self.closed = group, 0, False
+
+    def step(self, actions):
+        self.steps += 1
+        if self.group == 1 and self.steps == 3:
+            self.failed.set()
+            raise RuntimeError("group 1 fails")
+        if self.group == 0 and self.steps == 5:
+            assert self.failed.wait(10)
+        return super().step(actions)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_an_error_in_one_group_ends_the_others() -> None:
+    made: list[FailingSimulator] = []
+
+    def make(threads: int) -> FailingSimulator:
+        made.append(FailingSimulator(len(made)))
+        return made[-1]
+
+    family = point_family(horizon=100_000, make_simulator=make)
+    with pytest.raises(RuntimeError, match="group 1 fails"):
+        sample(family, threads=2, tasks=2, episodes=1)
+    assert made[0].steps < 50_000 and all(simulator.closed for simulator in made)
+
+
+def test_a_simulator_that_cannot_be_made_closes_those_that_were() -> None:
+    made: list[FailingSimulator] = []
+
+    def make(threads: int) -> FailingSimulator:
+        if made:
+            raise RuntimeError("no more")
+        made.append(FailingSimulator(0))
+        return made[0]
+
+    with pytest.raises(RuntimeError, match="no more"):
+        Sampler(point_family(make_simulator=make), NETWORK, 1.0, 3)
+    assert made[0].closed
