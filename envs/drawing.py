@@ -24,14 +24,14 @@ def draw_side_view(
     """A planar robot's capsules in the x-z plane, followed by the camera; the ground's tiles are 1 m wide."""
     scale = OVERSAMPLING * width / 3.2  # pixels per metre: 3.2 m are in view
     image, pen = _canvas(width, height, SKY)
-    centre = float(data.body("torso").xpos[0])
+    torso = 1  # the first body after the world
+    centre = float(data.xpos[torso, 0])
     floor = 0.8 * OVERSAMPLING * height
 
     def pixel(x: float, z: float) -> tuple[float, float]:
         return (x - centre) * scale + image.width / 2, floor - z * scale
 
     _ground(pen, image, floor, centre, scale)
-    torso = data.body("torso").id
     parts = [geom for geom in range(model.ngeom) if model.geom_bodyid[geom]]  # 0 is the world
     # The torso comes last, in front of the legs.
     legs_first = sorted(parts, key=lambda geom: bool(model.geom_bodyid[geom] == torso))

@@ -16,12 +16,13 @@ from gymnasium.spaces import Box
 from metarl.core.errors import Refusal
 from metarl.core.user_code import UserCodeError, user_code
 from metarl.envs.family import TaskFamily, TaskField
-from metarl.envs.mujoco import half_cheetah, hopper
+from metarl.envs.mujoco import ant, half_cheetah, hopper, humanoid, poles, swimmer, walker2d
 from metarl.envs.navigation import ARENA, MAX_SPEED, NavigationSimulator, sample_goals
 from metarl.envs.task_env import TaskEnv
 
 
-def _navigation() -> TaskFamily:
+def navigation() -> TaskFamily:
+    """Move a point in the plane to a goal (Finn et al. 2017, Sec. 5.3; p-Meta, Sec. 4.3)."""
     return TaskFamily(
         name="navigation-2d",
         fields=(TaskField("goal_x", -ARENA, ARENA), TaskField("goal_y", -ARENA, ARENA)),
@@ -36,10 +37,23 @@ def _navigation() -> TaskFamily:
 
 # Robots import no MuJoCo until they are simulated.
 FAMILIES: dict[str, Callable[[], TaskFamily]] = {
-    "navigation-2d": _navigation,
+    "navigation-2d": navigation,
     "half-cheetah-velocity": half_cheetah.velocity,
     "half-cheetah-direction": half_cheetah.direction,
+    "half-cheetah-dynamics": half_cheetah.changed_dynamics,
+    "half-cheetah-disabled-joint": half_cheetah.disabled_joint,
+    "ant-velocity": ant.velocity,
+    "ant-direction": ant.direction,
+    "ant-goal": ant.goal,
+    "ant-disabled-leg": ant.disabled_leg,
+    "walker2d-velocity": walker2d.velocity,
+    "walker2d-dynamics": walker2d.changed_dynamics,
     "hopper-velocity": hopper.velocity,
+    "hopper-dynamics": hopper.changed_dynamics,
+    "humanoid-direction": humanoid.direction,
+    "swimmer-velocity": swimmer.velocity,
+    "pendulum-gravity": poles.pendulum_gravity,
+    "cartpole-dynamics": poles.cartpole_dynamics,
 }
 
 

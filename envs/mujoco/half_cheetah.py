@@ -1,15 +1,24 @@
-"""HalfCheetah families: a planar runner with six motors that never falls for good."""
+"""HalfCheetah families: a planar runner with six motors whose episodes never end early."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from metarl.envs.family import Array, TaskFamily, TaskField
+from metarl.envs.mujoco import dynamics, rewards
 from metarl.envs.mujoco.families import gymnasium_model, robot_family, spaces
 from metarl.envs.mujoco.robot import Fields, Robot, Step, normal_start
 
+if TYPE_CHECKING:
+    import mujoco
+
 CONTROL_COST = 0.05
+FASTEST = 2.0  # target velocity in m/s
 TORSO_HEIGHT = 0.7  # of the torso's frame above the ground where the root's z is 0, in m
+MOTORS = ("bthigh", "bshin", "bfoot", "fthigh", "fshin", "ffoot")
 
 
 def observe(fields: Fields) -> Array:
@@ -32,9 +41,16 @@ HALF_CHEETAH = Robot(
 )
 
 
-def velocity_reward(step: Step) -> Array:
-    """Return minus the distance to the target velocity in m/s, minus the control cost [n]."""
-    return -np.abs(step.rate("qpos", 0) - step.tasks["target_velocity"]) - step.control_cost(CONTROL_COST)
+def velocity() -> TaskFamily:
+    """Run at a given velocity (Finn et al. 2017, Sec. 5.3; p-Meta, Sec. 4.3)."""
+    field = TaskField("target_velocity", 0.0, FASTEST, "m/s")
+    return robot_family("half-cheetah-velocity", HALF_CHEETAH, (field,), rewards.target_velocity(CONTROL_COST))
+
+
+def direction() -> TaskFamily:
+    """Run forward or backward (Finn et al. 2017, Sec. 5.3)."""
+    field = TaskField("direction", -1.0, 1.0, choices=(-1.0, 1.0))
+    return robot_family("half-cheetah-direction", HALF_CHEETAH, (field,), direction_reward)
 
 
 def direction_reward(step: Step) -> Array:
@@ -42,13 +58,31 @@ def direction_reward(step: Step) -> Array:
     return step.tasks["direction"] * step.rate("qpos", 0) - step.control_cost(CONTROL_COST)
 
 
-def velocity() -> TaskFamily:
-    """Run at a given velocity (Finn et al. 2017, Sec. 5.3; p-Meta, Sec. 4.3)."""
-    field = TaskField("target_velocity", 0.0, 2.0, "m/s")
-    return robot_family("half-cheetah-velocity", HALF_CHEETAH, (field,), velocity_reward)
+def changed_dynamics() -> TaskFamily:
+    """Run forward with other masses, damping, friction and motors (ranges of Rothfuss et al. 2019)."""
+    fields = dynamics.factors("mass", "damping", "friction", "gear")
+    return robot_family(
+        "half-cheetah-dynamics",
+        HALF_CHEETAH,
+        fields,
+        rewards.forward(CONTROL_COST),
+        vary=dynamics.vary,
+        sample_tasks=dynamics.sample_factors(fields),
+    )
 
 
-def direction() -> TaskFamily:
-    """Run forward or backward (Finn et al. 2017, Sec. 5.3)."""
-    field = TaskField("direction", -1.0, 1.0, choices=(-1.0, 1.0))
-    return robot_family("half-cheetah-direction", HALF_CHEETAH, (field,), direction_reward)
+def disabled_joint() -> TaskFamily:
+    """Run forward with one motor dead (Nagabandi et al. 2019).
+
+    The field ``joint`` is its index in ``MOTORS``.
+    """
+    field = TaskField("joint", 0, len(MOTORS) - 1, choices=tuple(range(len(MOTORS))))
+    return robot_family(
+        "half-cheetah-disabled-joint", HALF_CHEETAH, (field,), rewards.forward(CONTROL_COST), vary=disable_motor
+    )
+
+
+def disable_motor(model: mujoco.MjModel, task: Mapping[str, float]) -> mujoco.MjModel:
+    """Let the motor of the task's joint exert no torque."""
+    model.actuator_gear[int(task["joint"])] = 0
+    return model

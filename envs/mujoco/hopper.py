@@ -6,20 +6,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metarl.envs.family import Array, TaskFamily, TaskField
+from metarl.envs.mujoco import dynamics, rewards
 from metarl.envs.mujoco.families import gymnasium_model, robot_family, spaces
-from metarl.envs.mujoco.robot import Fields, Robot, Step, uniform_start
+from metarl.envs.mujoco.robot import Fields, Robot, uniform_start
 
-CONTROL_COST = 1e-3
+CONTROL_COST, HEALTHY = 1e-3, 1.0  # as in Hopper-v5
 FASTEST = 2.0  # target velocity in m/s
 
 
 def observe(fields: Fields) -> Array:
-    """Return [n, 11]: positions without the root's x, and velocities clipped to [-10, 10]."""
+    """Return [n, 2 joints - 1]: positions without the root's x, and velocities clipped to [-10, 10]."""
     return np.concatenate([fields["qpos"][:, 1:], fields["qvel"].clip(-10, 10)], axis=1)
 
 
 def healthy(fields: Fields) -> NDArray[np.bool_]:
-    """Return whether the torso is high and upright, as in Gymnasium's Hopper-v5 [n]."""
+    """Return whether the torso is high and upright [n]."""
     positions, velocities = fields["qpos"], fields["qvel"]
     largest = np.maximum(np.abs(positions[:, 2:]).max(axis=1), np.abs(velocities).max(axis=1))
     good: NDArray[np.bool_] = (largest < 100) & (positions[:, 1] > 0.7) & (np.abs(positions[:, 2]) < 0.2)
@@ -36,16 +37,21 @@ HOPPER = Robot(
 )
 
 
-def velocity_reward(step: Step) -> Array:
-    """Return a bonus for being upright minus the distance to the target velocity and the control cost [n].
-
-    The bonus exceeds the largest distance at rest, so that falling early never pays.
-    """
-    distance = np.abs(step.rate("qpos", 0) - step.tasks["target_velocity"])
-    return (1 + FASTEST) * step.healthy - distance - step.control_cost(CONTROL_COST)
-
-
 def velocity() -> TaskFamily:
-    """Hop at a given velocity, as HalfCheetah's in Finn et al. 2017."""
+    """Hop at a given velocity (range of HalfCheetah's targets)."""
     field = TaskField("target_velocity", 0.0, FASTEST, "m/s")
-    return robot_family("hopper-velocity", HOPPER, (field,), velocity_reward)
+    reward = rewards.target_velocity(CONTROL_COST, bonus=HEALTHY + FASTEST)
+    return robot_family("hopper-velocity", HOPPER, (field,), reward)
+
+
+def changed_dynamics() -> TaskFamily:
+    """Hop forward with other masses, damping and friction (ranges of Rothfuss et al. 2019)."""
+    fields = dynamics.factors("mass", "damping", "friction")
+    return robot_family(
+        "hopper-dynamics",
+        HOPPER,
+        fields,
+        rewards.forward(CONTROL_COST, HEALTHY),
+        vary=dynamics.vary,
+        sample_tasks=dynamics.sample_factors(fields),
+    )

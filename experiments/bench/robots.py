@@ -13,7 +13,12 @@ from metarl.core.errors import Refusal
 # Gymnasium's environment with the robot of a family, whose name begins with the key.
 ENVIRONMENTS = {
     "half-cheetah": "HalfCheetah-v5",
+    "ant": "Ant-v5",
+    "walker2d": "Walker2d-v5",
     "hopper": "Hopper-v5",
+    "humanoid": "Humanoid-v5",
+    "swimmer": "Swimmer-v5",
+    "cartpole": "InvertedPendulum-v5",
 }
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from metarl.core.errors import Refusal
 from metarl.core.threads import available_threads
 from metarl.experiments.analysis.sweep import Job
-from metarl.experiments.commands import table_images
+from metarl.experiments.commands import table_families, table_images
 from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import parse, require_at_least
 from metarl.experiments.console.progress import live_progress
@@ -23,19 +23,22 @@ from metarl.experiments.paper.table_making import check_places, check_unfiled, s
 from metarl.rl.settings import preset
 from metarl.runs.run import CheckpointSettings
 
+OWN_OPTIONS = {"images": table_images.main, "families": table_families.main}
+
 
 @dataclass(frozen=True)
 class TableCommand:
     """Show the paper's table beside the filed results, in reinforcement learning (rl): six methods on two families.
 
-    Few-shot images have a table with options of its own: metarl table images --help.
+    Few-shot images and task families have tables with options of their own: metarl table images --help, metarl table
+    families --help.
 
     With --train what is missing is trained, evaluated on 400 unseen tasks, measured and filed, one after another. The
     same command goes on after an interruption; what is finished is not computed again.
     """
 
-    name: Annotated[Literal["rl", "images"], tyro.conf.Positional]
-    """Which table; images must be the first word."""
+    name: Annotated[Literal["rl", "images", "families"], tyro.conf.Positional]
+    """Which table; images and families must be the first word."""
     train: bool = False
     """Train what is missing; it takes hours."""
     file: Path | None = None
@@ -60,8 +63,8 @@ class TableCommand:
     """Threads of the training and of the evaluation."""
 
     def __post_init__(self) -> None:
-        if self.name == "images":
-            raise Refusal("images must be the first word: metarl table images [OPTIONS]")
+        if self.name in OWN_OPTIONS:
+            raise Refusal(f"{self.name} must be the first word: metarl table {self.name} [OPTIONS]")
         require_at_least(0, seed=self.seed)
         require_at_least(1, iterations=self.iterations, threads=self.threads)
         for name, chosen, known in (("families", self.families, TABLE_3), ("methods", self.methods, METHODS)):
@@ -72,8 +75,8 @@ class TableCommand:
 
 def main(arguments: Sequence[str]) -> None:
     """Runs the command; ValueError says what is wrong with its arguments, or which trainings failed."""
-    if arguments[:1] == ["images"]:
-        table_images.main(arguments[1:])
+    if arguments and arguments[0] in OWN_OPTIONS:
+        OWN_OPTIONS[arguments[0]](arguments[1:])
         return
     command = parse(TableCommand, arguments, "metarl table")
     results = command.results or filing.default_results()

@@ -19,9 +19,10 @@ def test_the_checkers_have_nothing_to_say(name: str) -> None:
     env = get_family(name).make_env(render_mode="rgb_array")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        # What a policy observes has no bounds, and a speed limit of 0.1 is part of the navigation task.
+        # What a policy observes has no bounds; the limits of actions belong to the point and to Gymnasium's robots.
         warnings.filterwarnings("ignore", message=".*A Box observation space (min|max)imum value is.*infinity")
         warnings.filterwarnings("ignore", message="We recommend you to use a symmetric and normalized Box action space")
+        warnings.filterwarnings("ignore", message=".*For Box action spaces, we recommend using a symmetric and normali")
         check_env(env.unwrapped)
         check_for_stable_baselines(env)
     env.close()

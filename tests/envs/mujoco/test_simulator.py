@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 import metarl
 from metarl.core.errors import NumericalFault, Refusal
 from metarl.envs.family import TaskField
+from metarl.envs.mujoco import rewards
 from metarl.envs.mujoco.families import robot_family
-from metarl.envs.mujoco.half_cheetah import HALF_CHEETAH, direction_reward, velocity_reward
+from metarl.envs.mujoco.half_cheetah import HALF_CHEETAH, direction_reward
 from metarl.envs.mujoco.robot import Robot, Step, normal_start, uniform_start
 from metarl.envs.registry import get_family
 
@@ -119,7 +120,7 @@ def half_cheetah_step(velocities, actions, **tasks) -> Step:
 def test_rewards_by_hand() -> None:
     actions = [[1.0, -1.0, 0.5, 0, 0, 0], [0, 0, 0, 0, 0, 2.0]]
     step = half_cheetah_step([1.2, -0.5], actions, target_velocity=[2.0, -1.0], direction=[2.0, -1.0])
-    np.testing.assert_allclose(velocity_reward(step), [-0.8 - 0.1125, -0.5 - 0.2])
+    np.testing.assert_allclose(rewards.target_velocity(0.05)(step), [-0.8 - 0.1125, -0.5 - 0.2])
     np.testing.assert_allclose(direction_reward(step), [2.4 - 0.1125, 0.5 - 0.2])
 
 
@@ -145,11 +146,11 @@ def test_what_is_returned_is_the_callers() -> None:
     simulator.reset(*arguments)
     expected = [simulator.step(np.ones((1, 1, 6))) for _ in range(2)]
     simulator.reset(*arguments)[:] = np.nan
-    for observations, rewards, terminated, _ in expected:
+    for before in expected:
         transition = simulator.step(np.ones((1, 1, 6)))
-        np.testing.assert_array_equal(transition.observations, observations)
-        np.testing.assert_array_equal(transition.rewards, rewards)
-        np.testing.assert_array_equal(transition.terminated, terminated)
+        np.testing.assert_array_equal(transition.observations, before.observations)
+        np.testing.assert_array_equal(transition.rewards, before.rewards)
+        np.testing.assert_array_equal(transition.terminated, before.terminated)
         for part in transition[:3]:
             part[:] = True
     simulator.close()
