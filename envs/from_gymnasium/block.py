@@ -43,9 +43,9 @@ class Block:
 
     def step(self, actions: Array) -> Outcome:
         """Step the episodes that have not ended with ``actions`` [episode, action]."""
-        rewards = np.zeros(len(actions))
+        rewards, native = np.zeros(len(actions)), self.source.actions.restore(actions)
         for index in np.nonzero(~self.ended)[0]:
-            step = self.source.advance(self.environments[index], actions[index])
+            step = self.source.advance(self.environments[index], native[index])
             self.observations[index] = self.source.flatten(step.observation)
             rewards[index] = step.reward
             self.ended[index] = step.terminated or step.truncated

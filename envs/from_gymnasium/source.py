@@ -5,15 +5,16 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
+from numpy.typing import NDArray
 
-from metarl.core.errors import Refusal
-from metarl.core.user_code import UserCodeError, user_code
+from metarl.core.errors import NumericalFault, Refusal
+from metarl.core.user_code import UserCodeError, retold, user_code
 from metarl.envs.family import Array
 from metarl.envs.from_gymnasium.spaces import Actions, Observations
 
@@ -21,6 +22,8 @@ Env = gymnasium.Env[Any, Any]
 Task = dict[str, float]
 MakeEnv = Callable[..., Env]
 SetTask = Callable[[Env, Task], None]
+
+NUMBERS = (float, int, np.floating, np.integer, np.bool_)
 
 # Part of an error's message, and what it most likely means.
 HINTS = {
@@ -86,25 +89,34 @@ class Source:
             raise UserCodeError(f"reset of {self.name} must return an observation and an info dict, got {kind(answer)}")
         return answer
 
-    def advance(self, env: Env, action: Array) -> Step:
-        """Step an environment with a flat action [action]; raise UserCodeError if the answer is no step."""
-        with hinted(f"step of {self.name}"):
-            answer = env.step(self.actions.restore(action))
+    def advance(self, env: Env, action: NDArray[Any]) -> Step:
+        """Step an environment with an action of its own space; raise UserCodeError if the answer is no step.
+
+        Without context managers, because it is called for every step of every episode.
+        """
+        try:
+            answer = env.step(action)
+        except (Refusal, NumericalFault):
+            raise
+        except (Exception, SystemExit) as error:
+            raise retold_with_hint(f"step of {self.name}", error) from error
         if not (isinstance(answer, tuple) and len(answer) == 5):
             hint = f"; {HINTS['expected 5, got 4']}" if isinstance(answer, tuple) and len(answer) == 4 else ""
             raise UserCodeError(f"step of {self.name} must return five values, got {kind(answer)}{hint}")
         observation, reward, terminated, truncated, info = answer
-        if not isinstance(info, Mapping):
+        if not isinstance(info, dict):
             raise UserCodeError(f"the info that step of {self.name} returns must be a dict, got {kind(info)}")
-        return Step(observation, self._number(reward), bool(terminated), bool(truncated), info)
+        number = float(reward) if isinstance(reward, NUMBERS) else self._number(reward)
+        return Step(observation, number, bool(terminated), bool(truncated), info)
 
     def flatten(self, observation: Any) -> Array:
         """Return an observation of the environment as one vector [observation]."""
         try:
-            with user_code(f"reading an observation of {self.name}"):
-                return self.observations.flatten(observation)
+            return self.observations.flatten(observation)
         except Refusal as error:
             raise UserCodeError(f"{self.name}: {error}") from None
+        except Exception as error:
+            raise retold(f"reading an observation of {self.name}", error) from error
 
     def named(self, row: Array) -> Task:
         """Return the named values of a task [field]."""
@@ -116,11 +128,10 @@ class Source:
             self.set_task(env, task)
 
     def _number(self, reward: Any) -> float:
+        """Return a reward of another type, e.g. an array without axes or a torch tensor."""
         if np.ndim(reward) == 0 and np.isrealobj(reward):
-            try:
+            with suppress(TypeError, ValueError):
                 return float(reward)
-            except (TypeError, ValueError):
-                pass
         raise UserCodeError(f"the reward that step of {self.name} returns must be a number, got {kind(reward)}")
 
 
@@ -145,13 +156,18 @@ def success(info: Mapping[str, Any]) -> bool | None:
 def hinted(what: str) -> Iterator[None]:
     """Tell an error that is raised inside as the user's, with what its message most likely means."""
     try:
-        with user_code(what):
-            yield
-    except UserCodeError as error:
-        hint = next((hint for part, hint in HINTS.items() if part in str(error)), None)
-        if hint is None:
-            raise
-        raise UserCodeError(f"{error}: {hint}") from error.__cause__
+        yield
+    except (Refusal, NumericalFault):
+        raise
+    except (Exception, SystemExit) as error:
+        raise retold_with_hint(what, error) from error
+
+
+def retold_with_hint(what: str, error: BaseException) -> Exception:
+    """Return the error to raise for one of an environment."""
+    told = retold(what, error)
+    hint = next((hint for part, hint in HINTS.items() if part in str(error)), None)
+    return UserCodeError(f"{told}: {hint}") if hint else told
 
 
 @contextmanager

@@ -95,10 +95,10 @@ class Actions:
     space: Box
     flat: Box
 
-    def restore(self, action: Array) -> NDArray[Any]:
-        """Return the action [action], clipped to its bounds, in the shape and type of the environment's space."""
-        clipped = np.clip(action, self.flat.low, self.flat.high)
-        return clipped.astype(self.space.dtype).reshape(self.space.shape)
+    def restore(self, actions: Array) -> NDArray[Any]:
+        """Return actions [..., action], clipped to their bounds, in the shape and type of the environment's space."""
+        clipped = np.clip(actions, self.flat.low, self.flat.high)
+        return clipped.astype(self.space.dtype).reshape(*actions.shape[:-1], *self.space.shape)
 
 
 def actions(name: str, space: gymnasium.Space[Any]) -> Actions:

@@ -34,10 +34,14 @@ def user_code(what: str) -> Iterator[None]:
         yield
     except (Refusal, NumericalFault):
         raise
-    except FloatingPointError as error:
-        raise NumericalFault(sentence(what, error)) from error
     except (Exception, SystemExit) as error:
-        raise UserCodeError(sentence(what, error)) from error
+        raise retold(what, error) from error
+
+
+def retold(what: str, error: BaseException) -> UserCodeError | NumericalFault:
+    """Return the error to raise for one that code of the user's has raised; see ``user_code``."""
+    kind = NumericalFault if isinstance(error, FloatingPointError) else UserCodeError
+    return kind(sentence(what, error))
 
 
 def sentence(what: str, error: BaseException) -> str:
