@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 
 import numpy as np
 from numpy.typing import NDArray
 
+from metarl.policies.advantages import MIN_SPREAD
 from metarl.policies.device.in_place import FloatArray
 from metarl.policies.device.meter import Meter
 
@@ -33,6 +35,8 @@ def device_advantages(
     Not finite where rewards or observations are too large to compute with.
     """
     returns = [_discounted(episode, discount) for episode in rewards]
+    if _tell_nothing(rewards, returns):
+        return [np.zeros(len(episode), np.float32) for episode in rewards]
     features = meter.count(np.ones((BLOCK, 2 * observations[0].shape[1] + 4)))
     weights = _baseline(observations, returns, features, meter)
     advantages = []
@@ -52,6 +56,16 @@ def _discounted(values: NDArray[np.floating], discount: float) -> Doubles:
         total = float(values[time]) + discount * total
         sums[time] = total
     return sums
+
+
+def _tell_nothing(rewards: Sequence[FloatArray], returns: Sequence[Doubles]) -> bool:
+    """Return whether all actions were rewarded alike, as ``metarl.policies.advantages.tell_nothing`` does."""
+    differences = squares = 0.0
+    for group in [rewards[0]] if len(returns) == 1 else zip_longest(*returns, fillvalue=0.0):
+        values = np.asarray(group, np.float64)
+        differences += float(np.square(values - values.mean()).sum())
+        squares += float(np.square(values).sum())
+    return differences <= MIN_SPREAD**2 * squares
 
 
 def _feature_blocks(observations: FloatArray, memory: Doubles) -> Iterator[tuple[int, Doubles]]:

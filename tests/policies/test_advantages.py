@@ -1,16 +1,20 @@
 """Returns, baseline and advantages against numbers worked by hand."""
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from metarl.policies.advantages import (
+    BLOCK,
+    MIN_SPREAD,
     discounted_returns,
     estimate_advantages,
     fit_baseline,
     generalized_advantages,
     normalize,
+    tell_nothing,
     time_polynomial_features,
 )
 
@@ -19,6 +23,16 @@ def test_discounted_returns_by_hand() -> None:
     rewards = torch.tensor([[1.0, 2.0, 4.0], [0.0, 0.0, 8.0]])
     expected = torch.tensor([[1 + 0.5 * 2 + 0.25 * 4, 2 + 0.5 * 4, 4], [2, 4, 8]])
     assert torch.equal(discounted_returns(rewards, 0.5), expected)
+
+
+@pytest.mark.parametrize("horizon", [BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 7])
+def test_long_episodes_are_discounted_as_by_a_loop(horizon: int) -> None:
+    rewards = torch.randn(2, horizon, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    total, expected = torch.zeros(2, dtype=torch.float64), []
+    for reward in reversed(rewards.unbind(dim=1)):
+        total = reward + 0.97 * total
+        expected.append(total)
+    torch.testing.assert_close(discounted_returns(rewards, 0.97), torch.stack(expected[::-1], dim=1))
 
 
 def test_features_by_hand() -> None:
@@ -81,3 +95,51 @@ def test_steps_after_a_termination_do_not_matter() -> None:
     spoiled = torch.where(valid, rewards, 1e6)
     reference = estimate_advantages(observations, rewards, valid, 0.99, 1.0)
     assert torch.equal(estimate_advantages(observations, spoiled, valid, 0.99, 1.0), reference)
+
+
+def returns_that_differ_by(spread: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Two episodes of three steps, undiscounted: the second one is rewarded by ``spread`` more in its last step.
+
+    At every step the returns then lie spread / 2 beside their mean, so the sum of the squared differences is
+    6 (spread / 2)^2; that of the squared returns is about 2 (3^2 + 2^2 + 1^2) = 28.
+    """
+    rewards = torch.ones(2, 3, dtype=torch.float64)
+    rewards[1, 2] += spread
+    return rewards, discounted_returns(rewards, 1.0)
+
+
+def test_the_least_spread_by_hand() -> None:
+    valid = torch.ones(2, 3, dtype=torch.bool)
+    limit = MIN_SPREAD * (28 / 6) ** 0.5 * 2
+    assert tell_nothing(*returns_that_differ_by(0.99 * limit), valid)
+    assert not tell_nothing(*returns_that_differ_by(1.01 * limit), valid)
+
+
+def test_a_single_episode_is_compared_with_its_mean() -> None:
+    """Of rewards 1 and 1 + x the differences are x / 2 twice, so their sum of squares is x^2 / 2; the rewards' is 2."""
+    valid = torch.ones(1, 2, dtype=torch.bool)
+    for factor in (0.99, 1.01):
+        rewards = torch.tensor([[1.0, 1.0 + factor * 2 * MIN_SPREAD]], dtype=torch.float64)
+        assert tell_nothing(rewards, discounted_returns(rewards, 1.0), valid) == (factor < 1)
+
+
+@pytest.mark.parametrize("reward", [1.0, -7.5, 0.0, 1e-6])
+@pytest.mark.parametrize("episodes", [1, 20])
+def test_a_constant_reward_gives_no_advantage(reward: float, episodes: int) -> None:
+    observations = torch.randn(episodes, 200, 20, generator=torch.Generator().manual_seed(4))
+    valid = torch.ones(episodes, 200, dtype=torch.bool)
+    advantages = estimate_advantages(observations, torch.full((episodes, 200), reward), valid, 0.99, 1.0)
+    assert torch.equal(advantages, torch.zeros(episodes, 200))
+
+
+def test_a_reward_for_staying_alive_tells_which_episode_was_longer() -> None:
+    valid = torch.arange(20) < torch.tensor([20, 5]).unsqueeze(1)
+    advantages = estimate_advantages(torch.zeros(2, 20, 1), torch.ones(2, 20), valid, 0.99, 1.0)
+    assert advantages[0, 0] > 0 > advantages[1, 0]
+
+
+def test_numbers_that_are_not_finite_are_not_hidden() -> None:
+    rewards = torch.ones(2, 3)
+    rewards[0, 0] = torch.nan
+    valid = torch.ones(2, 3, dtype=torch.bool)
+    assert not estimate_advantages(torch.zeros(2, 3, 1), rewards, valid, 0.99, 1.0).isfinite().all()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from metarl.policies.advantages import estimate_advantages
+from metarl.policies.advantages import MIN_SPREAD, estimate_advantages
 from metarl.policies.device.advantages import BLOCK, device_advantages
 from metarl.policies.device.meter import Meter
 
@@ -56,3 +56,20 @@ def test_the_memory_is_that_of_one_gram_matrix() -> None:
         device_advantages(*random_episodes(lengths, width=20), 0.99, 1.0, meter)
         assert meter.peak == 8 * (44 * 44 + 3 * 44 + BLOCK * 44)
         assert meter.alive == 0
+
+
+@pytest.mark.parametrize("lengths", [[200] * 3, [200]])
+@pytest.mark.parametrize("spread", [0.0, 0.5 * MIN_SPREAD, 100 * MIN_SPREAD])
+def test_rewards_that_tell_nothing_move_nothing(lengths: list[int], spread: float) -> None:
+    observations, differing = random_episodes(lengths, width=3)
+    rewards = [1 + np.float32(spread) * each for each in differing]
+    found = device_advantages(observations, rewards, 0.99, 1.0, Meter())
+    expected = of_training(observations, rewards, 0.99, 1.0)
+    for mine, theirs in zip(found, expected, strict=True):
+        assert mine.any() == theirs.any() == (spread > MIN_SPREAD)
+
+
+def test_a_reward_for_staying_alive_is_none_that_tells_nothing() -> None:
+    observations, _ = random_episodes([20, 5], width=1)
+    longer, shorter = device_advantages(observations, [np.ones(20, np.float32), np.ones(5, np.float32)], 1, 1, Meter())
+    assert longer[0] > 0 > shorter[0]
