@@ -16,10 +16,11 @@ from metarl.policies.networks.network import LayerTrace, Network, Operation, Par
 
 AnyNetwork = TypeVar("AnyNetwork", bound=Network)
 NetworkIn = TypeVar("NetworkIn", bound=Network, contravariant=True)
+Scores = dict[str, dict[str, Tensor]]  # gamma by layer and side; [sample, channel], or [channel] for all samples
 
 
 class SupportBatch(Protocol[NetworkIn]):
-    """What an inner step learns from: a network's inputs, their loss, and what is a sample of the attention."""
+    """What an inner step learns from: a network's inputs, their loss, and what is one sample of the attention."""
 
     @property
     def inputs(self) -> Tensor: ...
@@ -31,19 +32,26 @@ class SupportBatch(Protocol[NetworkIn]):
     def mean_return(self) -> float | None: ...
 
     def loss(self, network: NetworkIn, parameters: Parameters, outputs: Tensor) -> Tensor:
-        """A mean over all positions of the samples, or over the samples."""
+        """Return a mean over all positions of the samples, or over the samples."""
         ...
 
 
 class LayerGradient(NamedTuple):
-    """What the gradient of a layer's weights is the product of, and the channels' scores gamma by side.
-
-    ``scores`` are [sample, channel], or [channel] for all samples; a side without them is not weighed.
-    """
+    """What the gradient of a layer's weights is the product of, and the scores gamma of the sides that are weighed."""
 
     inputs: Tensor  # gamma_fw * x_{l-1}
     at_output: Tensor  # gamma_bw * g(y_l)
     scores: dict[str, Tensor]
+
+
+class InnerStep(NamedTuple):
+    """The parameters after an inner step, and the channels' scores gamma that it weighed gradients by.
+
+    ``scores`` have no history; by layer that the step updates and by side, ``forward`` or ``backward``.
+    """
+
+    parameters: Parameters
+    scores: Scores
 
 
 def inner_step(
@@ -53,11 +61,10 @@ def inner_step(
     step: int,
     batch: SupportBatch[AnyNetwork],
     second_order: bool,
-) -> Parameters:
+) -> InnerStep:
     """Take one inner step: w_l - g^k * alpha_l^k * gamma_l * dL/dw_l for every layer l that the method updates.
 
-    p-Meta, eq. 14, with the factor g^k of the return gate. The result is differentiable with respect to ``parameters``,
-    step sizes, gate and attention among them.
+    p-Meta, eq. 14, with the factor g^k of the return gate.
 
     Args:
         network: The network.
@@ -65,10 +72,12 @@ def inner_step(
         method: Which layers are updated, and how.
         step: The inner step k, from 0.
         batch: The support batch.
-        second_order: Without it the inputs x_{l-1} and the gradients g(y_l) count as constants.
+        second_order: Whether the inputs x_{l-1} and the gradients g(y_l) depend on ``parameters``; otherwise they
+            count as constants.
 
     Returns:
-        The meta-parameters after the step.
+        The meta-parameters after the step, differentiable with respect to ``parameters``, step sizes, gate and
+        attention among them; and the channels' scores.
     """
     gradients_at, direct = layer_gradients(network, parameters, method, step, batch, second_order)
     factor = gate_factor(parameters, step, batch.mean_return)
@@ -82,7 +91,11 @@ def inner_step(
         gradients |= {name: gradient for name, gradient in direct.items() if layer_of(name) == layer.name}
         for name, gradient in gradients.items():
             adapted[name] = parameters[name] - step_size * gradient
-    return adapted
+    scores = {
+        name: {side: gammas.detach() for side, gammas in gradient.scores.items()}
+        for name, gradient in gradients_at.items()
+    }
+    return InnerStep(adapted, scores)
 
 
 def layer_gradients(
@@ -93,14 +106,24 @@ def layer_gradients(
     batch: SupportBatch[AnyNetwork],
     second_order: bool,
 ) -> tuple[dict[str, LayerGradient], Parameters]:
-    """One pass forward and back: every updated layer's x_{l-1} and g(y_l), each times its sample's scores.
+    """Run one forward and one backward pass for the gradients of every layer that the method updates.
 
-    Beside them the gradients of those parameters that the loss takes directly, such as a Gaussian's log_std.
+    Args:
+        network: The network.
+        parameters: One task's parameters.
+        method: Which layers are updated, and what weighs their channels.
+        step: The number of the inner step, from 0.
+        batch: The support batch.
+        second_order: Whether what is returned depends on ``parameters``.
+
+    Returns:
+        By layer, x_{l-1} and g(y_l), each times its sample's scores. Beside them the gradients of those parameters that
+        the loss takes directly, such as a Gaussian's log_std.
     """
     updated = method.updated_layers(network.layers)
     if not updated:
         return {}, {}
-    scores: dict[str, dict[str, Tensor]] = {layer: {} for layer in network.layer_names}
+    scores: Scores = {layer: {} for layer in network.layer_names}
     hooks: list[RemovableHandle] = []
 
     def weighed(layer: str, side: str, tensor: Tensor) -> Tensor:
@@ -116,7 +139,7 @@ def layer_gradients(
         inputs = weighed(layer, "forward", inputs)
         output = operation(inputs)
         hooks.append(output.register_hook(partial(weighed, layer, "backward")))
-        # The gradient is asked for at a view, whose hook it is not: there it is still as it came.
+        # The gradient is asked for at a view, to which the hook does not apply: there it is not weighed yet.
         return LayerTrace(inputs, output.view_as(output))
 
     weighs_activations = method.attention is not None and method.attention.weighs == "activations"
@@ -126,7 +149,7 @@ def layer_gradients(
     wanted = [*(trace[layer].output for layer in updated), *(parameters[name] for name in direct)]
     gradients = torch.autograd.grad(loss, wanted, create_graph=second_order)
     for hook in hooks:
-        hook.remove()  # the meta-gradient, too, passes through these outputs, and that it shall do as it is
+        hook.remove()  # the meta-gradient, too, passes through these outputs, and must not be weighed
 
     layers = {}
     for layer, at_output in zip(updated, gradients, strict=False):
@@ -140,9 +163,19 @@ def layer_gradients(
 def channel_scores(
     parameters: Parameters, method: Method, layer: str, side: str, step: int, tensor: Tensor, samples: Samples
 ) -> Tensor | None:
-    """gamma [sample, channel] or, if the same for all samples, [channel]; None if the method weighs nothing there.
+    """Return the scores gamma of a layer's channels on one side.
 
-    ``tensor`` is the layer's input for the side ``forward``, the gradient at its output for ``backward``.
+    Args:
+        parameters: One task's parameters.
+        method: What weighs the channels.
+        layer: The layer's name.
+        side: ``forward`` for the input's channels, ``backward`` for the output's.
+        step: The number of the inner step, from 0.
+        tensor: The layer's input for the forward side, the gradient at its output for the backward side.
+        samples: What is one sample of the attention.
+
+    Returns:
+        gamma [sample, channel] or, if the same for all samples, [channel]; None if the method weighs nothing there.
     """
     if method.channel_step_sizes:
         return parameters[f"{CHANNEL_STEP_SIZES}{layer}.{side}"][step]
@@ -153,26 +186,8 @@ def channel_scores(
     return attention_scores(parameters, layer, side, summary, clip, samples.together)
 
 
-def kept_shares(
-    network: AnyNetwork, parameters: Parameters, method: Method, step: int, batch: SupportBatch[AnyNetwork]
-) -> dict[str, tuple[float, float]]:
-    """The shares of input and of output channels whose scores are not zero, by updated layer; means over the samples.
-
-    1 where nothing is weighed. Layers with a step size of zero are not treated apart.
-    """
-    layers, _ = layer_gradients(network, as_leaves(parameters), method, step, batch, second_order=False)
-    return {
-        name: (_kept_share(layer.scores.get("forward")), _kept_share(layer.scores.get("backward")))
-        for name, layer in layers.items()
-    }
-
-
-def _kept_share(scores: Tensor | None) -> float:
-    return 1.0 if scores is None else float((scores != 0).double().mean())
-
-
 def as_leaves(parameters: Parameters, trained: tuple[str, ...] | None = None) -> Parameters:
-    """Copies without history that gradients can be taken of: those named in ``trained``, or all of them."""
+    """Return copies without history that require gradients: those named in ``trained``, or all of them."""
     return {
         name: tensor.detach().requires_grad_(trained is None or name in trained) for name, tensor in parameters.items()
     }

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import Executor
 from statistics import fmean
 from typing import NamedTuple
 
-from metarl.inner_loop import AnyNetwork, SupportBatch, as_leaves, inner_step, kept_shares
-from metarl.policies.methods import Method
-from metarl.policies.networks.network import Parameters
+from torch import Tensor
 
-TASKS = 4  # of a meta-batch, at most: a mean over a few is steady, and costs next to nothing
+from metarl.inner_loop import Scores
+from metarl.policies.methods import Method
+
+TASKS = 4  # of a meta-batch, at most: a mean over a few is steady
 SIDES = ("input", "output")
 
 
@@ -26,42 +26,37 @@ class KeptChannels(NamedTuple):
 
 
 def attended_layers(method: Method, layer_names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The layers whose input and those whose output channels the method has attention for."""
+    """Return the layers whose input and those whose output channels the method has attention for."""
     clips = method.attention.clips() if method.attention else {}
     inputs, outputs = (layer_names[:-1] if side in clips else () for side in ("forward", "backward"))
     return inputs, outputs
 
 
-def kept_channels(
-    network: AnyNetwork,
-    parameters: Parameters,
-    method: Method,
-    tasks: Sequence[Sequence[SupportBatch[AnyNetwork]]],
-    executor: Executor,
-) -> KeptChannels:
-    """Means over the first tasks of a meta-batch; each task has a support batch for every inner step."""
-    inputs, outputs = attended_layers(method, network.layer_names)
-    if not inputs and not outputs:
-        return KeptChannels({}, {})
+def kept_shares(scores: Scores) -> dict[str, tuple[float, float]]:
+    """Return the shares of input and of output channels with a score above zero, by layer; means over the samples.
 
-    def shares(batches: Sequence[SupportBatch[AnyNetwork]]) -> list[dict[str, tuple[float, float]]]:
-        adapted, by_step = as_leaves(parameters), []
-        for step, batch in enumerate(batches):
-            if step:
-                adapted = as_leaves(inner_step(network, adapted, method, step - 1, batches[step - 1], False))
-            by_step.append(kept_shares(network, adapted, method, step, batch))
-        return by_step
+    1 where nothing is weighed.
+    """
+    return {layer: (_share(sides.get("forward")), _share(sides.get("backward"))) for layer, sides in scores.items()}
 
-    steps = list(zip(*executor.map(shares, tasks[:TASKS]), strict=True))  # [inner step][task]
+
+def _share(scores: Tensor | None) -> float:
+    return 1.0 if scores is None else float((scores != 0).double().mean())
+
+
+def kept_channels(method: Method, layer_names: tuple[str, ...], scores: Sequence[Sequence[Scores]]) -> KeptChannels:
+    """Return the means over the first tasks of a meta-batch, given the scores [inner step][task] of its adaptation."""
+    shares = [[kept_shares(of_task) for of_task in of_step[:TASKS]] for of_step in scores]
+    inputs, outputs = attended_layers(method, layer_names)
 
     def means(layer: str, side: int) -> list[float]:
-        return [fmean(of_task[layer][side] for of_task in step) for step in steps]
+        return [fmean(of_task[layer][side] for of_task in of_step) for of_step in shares]
 
     return KeptChannels({layer: means(layer, 0) for layer in inputs}, {layer: means(layer, 1) for layer in outputs})
 
 
 def kept_columns(method: Method, layer_names: tuple[str, ...], inner_steps: int) -> list[str]:
-    """The names in a log, ``kept_input_LAYER_K`` and ``kept_output_LAYER_K``, with inner steps K from 1."""
+    """Return the names in a log, ``kept_input_LAYER_K`` and ``kept_output_LAYER_K``, with inner steps K from 1."""
     return [
         f"kept_{side}_{layer}_{number}"
         for side, layers in zip(SIDES, attended_layers(method, layer_names), strict=True)
@@ -71,7 +66,7 @@ def kept_columns(method: Method, layer_names: tuple[str, ...], inner_steps: int)
 
 
 def kept_row(kept: KeptChannels) -> dict[str, float]:
-    """The shares by their names in a log."""
+    """Return the shares by their names in a log."""
     return {
         f"kept_{side}_{layer}_{number}": share
         for side, layers in zip(SIDES, kept, strict=True)

@@ -21,7 +21,8 @@ from metarl.images.batch import ImageBatch, accumulated_step
 from metarl.images.settings import ImageSettings, build_network
 from metarl.images.tasks import ImageTask
 from metarl.images.training import best_classifier, initial_state
-from metarl.inner_loop import kept_shares
+from metarl.inner_loop import as_leaves, inner_step
+from metarl.kept_channels import kept_shares
 from metarl.policies.classifier import Classifier
 from metarl.policies.device.meter import Meter
 from metarl.policies.files.checks import check_adaptable
@@ -71,7 +72,8 @@ def take_image_steps(
         names, shares = adapted_layers(classifier, step), []
         for index, task in enumerate(tasks):
             support = task.support._replace(together=images_at_once)
-            kept = kept_shares(network, parameters[index], method, step, support)
+            step_taken = inner_step(network, as_leaves(parameters[index]), method, step, support, second_order=False)
+            kept = kept_shares(step_taken.scores)
             shares.append({name: KeptShares(*kept[name]) for name in names})
             parameters[index] = accumulated_step(network, parameters[index], method, step, support, images_at_once)
         taken.append(TakenStep(mean_shares(shares)))

@@ -105,7 +105,7 @@ def vectorised_gradient(place: Workplace) -> Parameters:
 
     def query_loss(trained: Parameters, images: Tensor, labels: Tensor, query: Tensor, truth: Tensor) -> Tensor:
         support = ImageBatch(images, labels)
-        adapted = adapt(place.network, place.parameters | trained, place.method, support, second_order=True)
+        adapted, _ = adapt(place.network, place.parameters | trained, place.method, support, second_order=True)
         logits, _ = place.network(adapted, query)
         return cross_entropy(logits, truth)
 

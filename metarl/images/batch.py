@@ -58,7 +58,7 @@ def accumulated_step(
     ]
     total = {name: torch.zeros_like(tensor) for name, tensor in parameters.items()}
     for part in parts:
-        adapted = inner_step(network, as_leaves(parameters), method, step, part, second_order=False)
+        adapted = inner_step(network, as_leaves(parameters), method, step, part, second_order=False).parameters
         for name, tensor in adapted.items():
             total[name] += len(part.images) / len(batch.images) * tensor.detach()
     return total

@@ -11,7 +11,7 @@ from torch import Tensor
 from metarl.envs.images.episodes import EpisodeShape, sample_episodes
 from metarl.envs.images.image_set import ImageSet
 from metarl.images.batch import ImageBatch, accumulated_step
-from metarl.inner_loop import as_leaves, inner_step
+from metarl.inner_loop import Scores, as_leaves, inner_step
 from metarl.losses import cross_entropy
 from metarl.policies.methods import STEP_SIZES, Method
 from metarl.policies.networks.network import ImageNetwork, Parameters
@@ -43,15 +43,26 @@ def sample_tasks(images: ImageSet, shape: EpisodeShape, count: int, generator: n
 
 def adapt(
     network: ImageNetwork, parameters: Parameters, method: Method, support: ImageBatch, second_order: bool
-) -> Parameters:
-    """The parameters after all inner steps on the support set, differentiable with respect to ``parameters``.
+) -> tuple[Parameters, tuple[Scores, ...]]:
+    """Take all inner steps on the support set.
 
     The support set is one batch, whose images share their attention scores: so p-Meta meta-trains (Sec. 4.1).
+
+    Args:
+        network: The network.
+        parameters: Its parameters, those of the inner loop among them.
+        method: Which layers are updated, and what weighs their channels.
+        support: The support set.
+        second_order: Whether the inner gradients depend on ``parameters``.
+
+    Returns:
+        The adapted parameters, differentiable with respect to ``parameters``, and the channels' scores by inner step.
     """
-    batch = support._replace(together=len(support.images))
+    batch, scores = support._replace(together=len(support.images)), []
     for step in range(len(parameters[STEP_SIZES])):
-        parameters = inner_step(network, parameters, method, step, batch, second_order)
-    return parameters
+        parameters, of_step = inner_step(network, parameters, method, step, batch, second_order)
+        scores.append(of_step)
+    return parameters, tuple(scores)
 
 
 def adapt_on_device(
@@ -64,7 +75,7 @@ def adapt_on_device(
         else:
             # Images do not see each other but in the scores: one pass over all of them gives the same step.
             batch = support._replace(together=images_at_once)
-            adapted = inner_step(network, as_leaves(parameters), method, step, batch, second_order=False)
+            adapted, _ = inner_step(network, as_leaves(parameters), method, step, batch, second_order=False)
             parameters = {name: tensor.detach() for name, tensor in adapted.items()}
     return parameters
 

@@ -6,10 +6,11 @@ Episodes stand in place of rollouts, and Adam in place of TRPO.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ from metarl.images.evaluation import evaluate_with
 from metarl.images.logs import ImageReport, progress_columns, progress_row, timings_columns, timings_row
 from metarl.images.settings import ImageSettings, build_network
 from metarl.images.tasks import ImageTask, Score, adapt, query_score, sample_tasks, score
-from metarl.inner_loop import as_leaves
+from metarl.inner_loop import Scores, as_leaves
 from metarl.kept_channels import kept_channels
 from metarl.losses import cross_entropy
 from metarl.policies.classifier import Classifier
@@ -78,6 +79,15 @@ def initial_state(network: ImageNetwork, settings: ImageSettings) -> TrainingSta
     )
     moments = initial_moments({name: parameters[name] for name in trained_names(method, parameters)})
     return TrainingState(0, parameters, moments, parameters, -math.inf, 0)
+
+
+class MetaGradient(NamedTuple):
+    """The gradient of the mean query loss, and what else one pass over the tasks gives."""
+
+    gradients: Parameters
+    before: Score  # mean over the tasks, before adaptation
+    after: Score
+    scores: tuple[tuple[Scores, ...], ...]  # of the channels, as [inner step][task]
 
 
 class ImageTraining:
@@ -179,7 +189,7 @@ def image_iteration(
     with clock.phase("sampling"):
         tasks = sample_tasks(data.training, data.training_shape, settings.tasks_per_iteration, random)
     with clock.phase("meta-gradient"):
-        gradients, before, after = meta_gradient(
+        gradients, before, after, scores = meta_gradient(
             network, state.parameters, method, tasks, settings.first_order, executor
         )
         for gradient in gradients.values():
@@ -194,10 +204,7 @@ def image_iteration(
             parameters[STEP_SIZES] = shrink_step_sizes(parameters[STEP_SIZES], thresholds)
     kept = None
     if (state.iteration + 1) % settings.iterations_per_epoch == 0:
-        with clock.phase("validation"):
-            batches = [task.support._replace(together=len(task.support.images)) for task in tasks]
-            supports = [[batch] * settings.inner_steps for batch in batches]
-            kept = kept_channels(network, state.parameters, method, supports, executor)
+        kept = kept_channels(method, network.layer_names, scores)
     return parameters, moments, ImageReport(before, after, rate, kept)
 
 
@@ -208,28 +215,36 @@ def meta_gradient(
     tasks: list[ImageTask],
     first_order: bool,
     executor: Executor,
-) -> tuple[Parameters, Score, Score]:
-    """The gradient of the mean query loss after adaptation with respect to all that the outer loop trains.
+) -> MetaGradient:
+    """Return the gradient of the mean query loss after adaptation with respect to all that the outer loop trains.
 
-    Computed task by task, in as many threads as the executor has. Beside it the mean scores before and after
-    adaptation.
+    Args:
+        network: The network.
+        parameters: The meta-parameters.
+        method: Which layers the inner loop updates, and what weighs their channels.
+        tasks: The meta-batch.
+        first_order: Whether the inner gradients count as constants.
+        executor: Threads, each with a task of its own.
+
+    Returns:
+        The gradient, and what else one pass over the tasks gives.
     """
     trained = trained_names(method, parameters)
 
-    def term(task: ImageTask) -> tuple[tuple[Tensor, ...], Score, Score]:
+    def term(task: ImageTask) -> tuple[tuple[Tensor, ...], Score, Score, tuple[Scores, ...]]:
         leaves = as_leaves(parameters, trained)
-        adapted = adapt(network, leaves, method, task.support, second_order=not first_order)
+        adapted, scores = adapt(network, leaves, method, task.support, second_order=not first_order)
         logits, _ = network(adapted, task.query.images)
         loss = cross_entropy(logits, task.query.labels)
         gradients = torch.autograd.grad(loss, [leaves[name] for name in trained], materialize_grads=True)
-        return gradients, query_score(network, parameters, task.query), score(logits.detach(), task.query.labels)
+        before, after = query_score(network, parameters, task.query), score(logits.detach(), task.query.labels)
+        return gradients, before, after, scores
 
-    terms = list(executor.map(term, tasks))
-    gradients = {
-        name: torch.stack(parts).mean(dim=0)
-        for name, parts in zip(trained, zip(*(gradients for gradients, _, _ in terms), strict=True), strict=True)
+    gradients, before, after, scores = zip(*executor.map(term, tasks), strict=True)
+    mean = {
+        name: torch.stack(parts).mean(dim=0) for name, parts in zip(trained, zip(*gradients, strict=True), strict=True)
     }
-    return gradients, mean_score([before for _, before, _ in terms]), mean_score([after for _, _, after in terms])
+    return MetaGradient(mean, mean_score(before), mean_score(after), tuple(zip(*scores, strict=True)))
 
 
 def validate(
@@ -273,7 +288,7 @@ def input_memory(network: ImageNetwork) -> Tensor:
     return memory / memory.max()
 
 
-def mean_score(scores: list[Score]) -> Score:
-    """The mean of both numbers."""
+def mean_score(scores: Sequence[Score]) -> Score:
+    """Return the mean of both numbers."""
     losses, accuracies = zip(*scores, strict=True)
     return Score(float(np.mean(losses)), float(np.mean(accuracies)))

@@ -11,7 +11,7 @@ import torch
 
 from metarl.core.clock import Clock
 from metarl.envs.family import Array
-from metarl.inner_loop import as_leaves, inner_step
+from metarl.inner_loop import InnerStep, Scores, as_leaves, inner_step
 from metarl.policies.methods import Method
 from metarl.policies.networks.network import Parameters
 from metarl.rl.batch import Batch, prepare_batch
@@ -36,6 +36,7 @@ class Adaptation:
 
     episodes: tuple[Episodes, ...]  # after 0, 1, ... K inner steps
     batches: tuple[tuple[Batch, ...], ...]  # the same, as [step][task] with advantages; the last may be left out
+    scores: tuple[tuple[Scores, ...], ...]  # of the channels, as [step][task]
     adapted: tuple[Parameters, ...]  # per task, without history
 
 
@@ -49,11 +50,26 @@ def adapt_to_tasks(
     clock: Clock,
     query_advantages: bool = True,
 ) -> Adaptation:
-    """K inner steps for every task [task, field], each on freshly sampled episodes, and a last sampling."""
+    """Take K inner steps for every task, each on freshly sampled episodes, and sample once more.
+
+    Args:
+        parameters: Where every task starts, those of the inner loop among them.
+        tasks: [task, field].
+        settings: What the adaptation depends on.
+        sampler: What rolls the policies out.
+        executor: Threads, each with a task of its own.
+        generator: What episodes' seeds and noise are drawn from.
+        clock: Takes the time of each phase.
+        query_advantages: Whether the last episodes are prepared as batches, too.
+
+    Returns:
+        Episodes, batches and scores by inner step, and each task's parameters after the last.
+    """
     network = sampler.network
     adapted: Sequence[Parameters] = [as_leaves(parameters) for _ in tasks]
     episodes: list[Episodes] = []
     batches: list[tuple[Batch, ...]] = []
+    scores: list[tuple[Scores, ...]] = []
     for step in range(settings.inner_steps + 1):
         with clock.phase("sampling"):
             episodes.append(sampler.sample(stack(adapted), tasks, settings.episodes_per_task, generator))
@@ -70,14 +86,17 @@ def adapt_to_tasks(
             )
         if step < settings.inner_steps:
 
-            def step_from(start: Parameters, batch: Batch, step: int = step) -> Parameters:
-                return as_leaves(inner_step(network, start, settings.method, step, batch, second_order=False))
+            def step_from(start: Parameters, batch: Batch, step: int = step) -> InnerStep:
+                taken = inner_step(network, start, settings.method, step, batch, second_order=False)
+                return taken._replace(parameters=as_leaves(taken.parameters))
 
             with clock.phase("inner loop"):
-                adapted = tuple(executor.map(step_from, adapted, batches[-1]))
-    return Adaptation(tuple(episodes), tuple(batches), tuple(adapted))
+                steps = tuple(executor.map(step_from, adapted, batches[-1]))
+            adapted = [each.parameters for each in steps]
+            scores.append(tuple(each.scores for each in steps))
+    return Adaptation(tuple(episodes), tuple(batches), tuple(scores), tuple(adapted))
 
 
 def stack(parameters: Sequence[Parameters]) -> Parameters:
-    """One set of parameters with a leading task axis."""
+    """Return one set of parameters with a leading task axis."""
     return {name: torch.stack([each[name].detach() for each in parameters]) for name in parameters[0]}

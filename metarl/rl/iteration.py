@@ -76,8 +76,6 @@ def meta_iteration(
     inner = adaptation_settings(settings)
     adaptation = adapt_to_tasks(parameters, tasks, inner, sampler, executor, generator, clock)
     data = task_data(adaptation)
-    with clock.phase("inner loop"):
-        kept = kept_channels(sampler.network, parameters, inner.method, [task.support for task in data], executor)
     trusted, attention = outer_names(inner.method, parameters)
     objective = MetaObjective(
         network=sampler.network,
@@ -94,7 +92,7 @@ def meta_iteration(
         search=search,
         action_std=float(sampler.network.log_std(parameters).exp().mean()),
         step_sizes=dict(zip(sampler.network.layer_names, parameters[STEP_SIZES].mT.tolist(), strict=True)),
-        kept=kept,
+        kept=kept_channels(inner.method, sampler.network.layer_names, adaptation.scores),
         gate=parameters[GATE].tolist() if GATE in parameters else [],
         steps=sum(episodes.steps() for episodes in adaptation.episodes),
     )

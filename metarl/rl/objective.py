@@ -67,7 +67,7 @@ class MetaObjective:
         adapted = parameters if differentiable else as_leaves(parameters)
         for step, batch in enumerate(task.support):
             second_order = differentiable and not self.first_order
-            adapted = inner_step(self.network, adapted, self.method, step, batch, second_order)
+            adapted = inner_step(self.network, adapted, self.method, step, batch, second_order).parameters
             adapted = adapted if differentiable else as_leaves(adapted)
         with torch.set_grad_enabled(differentiable):
             mean, _ = self.network(adapted, task.query.observations)

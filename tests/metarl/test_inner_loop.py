@@ -13,7 +13,8 @@ from torch.func import functional_call, grad
 from torch.nn import functional
 
 from metarl.images.batch import ImageBatch, accumulated_step
-from metarl.inner_loop import as_leaves, inner_step, kept_shares
+from metarl.inner_loop import as_leaves, inner_step
+from metarl.kept_channels import kept_shares
 from metarl.policies.attention import Attention, attention_scores
 from metarl.policies.methods import (
     ABLATIONS,
@@ -54,7 +55,7 @@ def test_inner_step_equals_torch_func(method: str) -> None:
         return -terms[batch.valid].mean()
 
     gradients = grad(loss)(policy)
-    adapted = inner_step(NETWORK, as_leaves(parameters), get_method(method), 0, batch, second_order=False)
+    adapted = inner_step(NETWORK, as_leaves(parameters), get_method(method), 0, batch, second_order=False).parameters
     for name, tensor in policy.items():
         expected = tensor - 0.5 * gradients[name] if layer_of(name) in updated_layers else tensor
         torch.testing.assert_close(adapted[name].detach(), expected)
@@ -66,7 +67,9 @@ def test_a_network_of_one_layer_has_no_body() -> None:
     network = GaussianMLP(3, (), 2)
     parameters = network.initial_parameters(torch.Generator().manual_seed(0)) | {STEP_SIZES: torch.ones(1, 1)}
     parameters = {name: tensor.double() for name, tensor in parameters.items()}
-    adapted = inner_step(network, as_leaves(parameters), get_method("boil"), 0, small_batch(0), second_order=False)
+    adapted = inner_step(
+        network, as_leaves(parameters), get_method("boil"), 0, small_batch(0), second_order=False
+    ).parameters
     assert adapted.keys() == parameters.keys()
     assert all(torch.equal(adapted[name], tensor) for name, tensor in parameters.items())
 
@@ -82,8 +85,12 @@ def test_a_method_updates_only_its_layers() -> None:
 def test_each_step_takes_its_own_step_size() -> None:
     parameters = small_parameters(inner_steps=2)
     parameters[STEP_SIZES][1] = torch.tensor([0.0, 0.25, 0.0])
-    first = inner_step(NETWORK, as_leaves(parameters), get_method("maml"), 0, small_batch(0), second_order=False)
-    second = inner_step(NETWORK, as_leaves(parameters), get_method("maml"), 1, small_batch(0), second_order=False)
+    first = inner_step(
+        NETWORK, as_leaves(parameters), get_method("maml"), 0, small_batch(0), second_order=False
+    ).parameters
+    second = inner_step(
+        NETWORK, as_leaves(parameters), get_method("maml"), 1, small_batch(0), second_order=False
+    ).parameters
     moved_first = first["layer2.weight"] - parameters["layer2.weight"]
     moved_second = second["layer2.weight"] - parameters["layer2.weight"]
     torch.testing.assert_close(moved_second, moved_first / 2)
@@ -93,7 +100,7 @@ def test_each_step_takes_its_own_step_size() -> None:
 def test_meta_attention_scales_each_episodes_gradient() -> None:
     """p-Meta's step, episode by episode and written as in the paper: gamma_bw[o] * gamma_fw[c] * dL/dw[o, c]."""
     parameters, batch = small_parameters("p-meta"), small_batch(0)
-    adapted = inner_step(NETWORK, as_leaves(parameters), get_method("p-meta"), 0, batch, second_order=False)
+    adapted = inner_step(NETWORK, as_leaves(parameters), get_method("p-meta"), 0, batch, second_order=False).parameters
     policy = as_leaves(policy_parameters(parameters, NETWORK.layer_names))
     mean, trace = NETWORK(policy, batch.observations)
     terms = Independent(Normal(mean, policy["layer3.log_std"].exp()), 1).log_prob(batch.actions) * batch.advantages
@@ -114,7 +121,7 @@ def test_meta_attention_scales_each_episodes_gradient() -> None:
             adapted[f"{layer}.weight"].detach(), policy[f"{layer}.weight"].detach() - 0.5 * weight
         )
         torch.testing.assert_close(adapted[f"{layer}.bias"].detach(), policy[f"{layer}.bias"].detach() - 0.5 * bias)
-    last = inner_step(NETWORK, as_leaves(parameters), get_method("maml"), 0, batch, second_order=False)
+    last = inner_step(NETWORK, as_leaves(parameters), get_method("maml"), 0, batch, second_order=False).parameters
     assert torch.equal(adapted["layer3.weight"], last["layer3.weight"])
 
 
@@ -161,7 +168,7 @@ def reference_logits(
 
 
 def adapted_on(batch: ImageBatch, parameters: Parameters, method: Method) -> Parameters:
-    adapted = inner_step(IMAGE_NETWORK, as_leaves(parameters), method, 0, batch, second_order=False)
+    adapted = inner_step(IMAGE_NETWORK, as_leaves(parameters), method, 0, batch, second_order=False).parameters
     return {name: tensor.detach() for name, tensor in adapted.items()}
 
 
@@ -276,15 +283,16 @@ def test_one_attended_layer_by_hand() -> None:
             parameters[f"attention.conv.{side}.{part}.bias"] = torch.full((2,), bias if part == "fc1" else 0.0)
     batch = ImageBatch(torch.tensor([[[[1.0, 3.0]], [[0.0, 2.0]]]]), torch.tensor([0]))
     method = replace(P_META, attention=Attention(0.2, 0.0))
-    adapted = inner_step(OneByOne(), as_leaves(parameters), method, 0, batch, second_order=False)
+    adapted, scores = inner_step(OneByOne(), as_leaves(parameters), method, 0, batch, second_order=False)
     q = 1 / (1 + math.e)
     first, second = (2 / (1 + math.exp(sign * 2 * q)) for sign in (1, -1))
     by_hand = torch.tensor([[1 - 0.5 * first * 2 * -q * 2, 0.0], [-0.5 * second * 2 * q * 2, 1.0]])
     torch.testing.assert_close(adapted["conv.weight"].detach().view(2, 2), by_hand)
     torch.testing.assert_close(adapted["fc.bias"].detach(), torch.tensor([0.25 * q, -0.25 * q]))
-    shares = kept_shares(OneByOne(), parameters, method, 0, batch)
-    assert shares == {"conv": (0.5, 1.0), "fc": (1.0, 1.0)}
-    assert kept_shares(OneByOne(), parameters, METHODS["maml"], 0, batch) == {"conv": (1.0, 1.0), "fc": (1.0, 1.0)}
+    torch.testing.assert_close(scores["conv"]["backward"], torch.tensor([[first, second]]))
+    assert kept_shares(scores) == {"conv": (0.5, 1.0), "fc": (1.0, 1.0)}
+    unweighed = inner_step(OneByOne(), as_leaves(parameters), METHODS["maml"], 0, batch, second_order=False)
+    assert unweighed.scores == {"conv": {}, "fc": {}}
 
 
 class Weighed(torch.autograd.Function):
@@ -327,7 +335,8 @@ def test_weighed_activations(clips: tuple[float | None, float | None]) -> None:
         torch.testing.assert_close(adapted[name], tensor.detach() - 0.3 * gradient)
     gradients_alone = adapted_on(batch, parameters, replace(P_META, attention=Attention(*clips)))
     assert not torch.allclose(adapted["conv1.weight"], gradients_alone["conv1.weight"])
-    forward, backward = kept_shares(IMAGE_NETWORK, parameters, method, 0, batch)["conv3"]
+    taken = inner_step(IMAGE_NETWORK, as_leaves(parameters), method, 0, batch, second_order=False)
+    forward, backward = kept_shares(taken.scores)["conv3"]
     assert (forward < 1) == (clips[0] is not None) and (backward < 1) == (clips[1] is not None)
 
 
@@ -335,8 +344,10 @@ def test_channel_step_sizes() -> None:
     """alpha * alpha^Ch[o] * alpha^Ch[c], of the step's own row."""
     method = get_method("p-meta-alpha-ch")
     parameters, batch = image_parameters(method, inner_steps=2), image_batch()
-    with_one = inner_step(IMAGE_NETWORK, as_leaves(parameters), METHODS["maml"], 1, batch, second_order=False)
-    adapted = inner_step(IMAGE_NETWORK, as_leaves(parameters), method, 1, batch, second_order=False)
+    with_one = inner_step(
+        IMAGE_NETWORK, as_leaves(parameters), METHODS["maml"], 1, batch, second_order=False
+    ).parameters
+    adapted = inner_step(IMAGE_NETWORK, as_leaves(parameters), method, 1, batch, second_order=False).parameters
     for layer in ("conv2", "norm2"):
         inputs, outputs = (parameters[f"channel_step_sizes.{layer}.{side}"][1] for side in ("forward", "backward"))
         gamma = inputs * outputs if layer == "norm2" else outputs.view(-1, 1, 1, 1) * inputs.view(-1, 1, 1)
@@ -371,7 +382,7 @@ def test_second_order_meta_gradient_equals_finite_differences(case: str, network
     def query_loss(parameters: Parameters) -> Tensor:
         adapted = parameters
         for step in (0, 1):
-            adapted = inner_step(network, adapted, method, step, support, second_order=True)
+            adapted = inner_step(network, adapted, method, step, support, second_order=True).parameters
         return query.loss(network, adapted, network(adapted, query.images)[0])
 
     leaves = as_leaves(parameters)
@@ -410,10 +421,10 @@ def test_batch_norm_knows_only_the_images_of_one_accumulation() -> None:
     moved = torch.zeros_like(parameters["conv2.weight"])
     for image, label in zip(batch.images, batch.labels, strict=True):
         alone = ImageBatch(image[None], label[None])
-        adapted = inner_step(network, as_leaves(parameters), method, 0, alone, second_order=False)
+        adapted = inner_step(network, as_leaves(parameters), method, 0, alone, second_order=False).parameters
         moved += (adapted["conv2.weight"] - parameters["conv2.weight"]).detach() / 5
     torch.testing.assert_close(accumulated["conv2.weight"], parameters["conv2.weight"] + moved)
-    whole = inner_step(network, as_leaves(parameters), method, 0, batch, second_order=False)
+    whole = inner_step(network, as_leaves(parameters), method, 0, batch, second_order=False).parameters
     assert not torch.allclose(accumulated["conv2.weight"], whole["conv2.weight"])
 
 
@@ -431,7 +442,7 @@ def test_kept_shares_are_means_over_the_episodes() -> None:
     one, equal = torch.tensor([1.0, 0, 0, 0]), torch.ones(4)
     observations = torch.stack([one, one, equal]).repeat_interleave(2, dim=0)
     batch = Batch(observations, torch.zeros(6, 1), torch.ones(6), torch.ones(6, dtype=torch.bool), episodes=3)
-    shares = kept_shares(network, parameters, method, 0, batch)
+    shares = kept_shares(inner_step(network, as_leaves(parameters), method, 0, batch, second_order=False).scores)
     assert shares["layer1"] == (pytest.approx((0.25 + 0.25 + 0.5) / 3), 1.0)
     assert shares["layer2"] == (1.0, 1.0)
 

@@ -12,8 +12,8 @@ from point_family import TINY, point_family
 from torch import Tensor
 
 from metarl.core.clock import Clock
-from metarl.inner_loop import kept_shares
-from metarl.kept_channels import KeptChannels, attended_layers, kept_channels, kept_columns, kept_row
+from metarl.inner_loop import as_leaves, inner_step
+from metarl.kept_channels import KeptChannels, attended_layers, kept_channels, kept_columns, kept_row, kept_shares
 from metarl.policies.attention import Attention
 from metarl.policies.methods import METHODS, STEP_SIZES, get_method
 from metarl.policies.networks.mlp import GaussianMLP
@@ -76,8 +76,15 @@ def test_means_over_the_first_four_tasks_along_the_inner_steps() -> None:
     method = replace(METHODS["p-meta"], attention=Attention(0.3, None))
     moving, still = [one_step(1), one_step(1)], [one_step(-1), one_step(1)]
     tasks = [moving, moving, still, moving, still]
-    with ThreadPoolExecutor(3) as executor:
-        kept = kept_channels(GaussianMLP(1, (4, 2), 1), by_hand(), method, tasks, executor)
+    network, starts, scores = GaussianMLP(1, (4, 2), 1), [by_hand()] * len(tasks), []
+    for step in (0, 1):
+        steps = [
+            inner_step(network, as_leaves(start), method, step, task[step], second_order=False)
+            for start, task in zip(starts, tasks, strict=True)
+        ]
+        starts, of_step = zip(*steps, strict=True)
+        scores.append(of_step)
+    kept = kept_channels(method, network.layer_names, scores)
     assert kept == KeptChannels({"layer1": [1.0, 1.0], "layer2": [0.5, (3 * 0.25 + 0.5) / 4]}, {})
     assert kept_row(kept) == {
         "kept_input_layer1_1": 1.0,
@@ -89,10 +96,8 @@ def test_means_over_the_first_four_tasks_along_the_inner_steps() -> None:
 
 
 def test_methods_without_attention_look_at_nothing() -> None:
-    tasks = [[one_step(1)]]
     for name in ("maml", "anil", "p-meta-layers", "p-meta-alpha-ch"):
-        with ThreadPoolExecutor(1) as executor:
-            kept = kept_channels(GaussianMLP(1, (4, 2), 1), by_hand(), get_method(name), tasks, executor)
+        kept = kept_channels(get_method(name), LAYERS, [[{}], [{}]])
         assert kept == ({}, {}) and kept_row(kept) == {} and kept_columns(get_method(name), LAYERS, 2) == []
 
 
@@ -136,7 +141,10 @@ def test_a_meta_iteration_reports_the_support_batches() -> None:
         tasks = family.sample_tasks(settings.meta_batch_size, generator)
         batches = adapt_to_tasks(parameters, tasks, inner, sampler, executor, generator, Clock()).batches
     support, query = (
-        [kept_shares(network, parameters, inner.method, 0, batch)["layer1"][1] for batch in of_step]
+        [
+            kept_shares(inner_step(network, as_leaves(parameters), inner.method, 0, batch, False).scores)["layer1"][1]
+            for batch in of_step
+        ]
         for of_step in batches
     )
     assert report.kept == ({"layer1": [1.0]}, {"layer1": [pytest.approx(np.mean(support))]})

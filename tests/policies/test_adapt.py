@@ -152,7 +152,7 @@ def test_ablations_are_adapted_or_refused_never_wrongly(method: str) -> None:
     samples = advantages_per_episode(checked_episodes(EPISODES, 3, 2), discount=0.9, gae_lambda=0.8)
     expected = inner_step(
         NETWORK, as_leaves(controller.parameters), ablation, 0, training_batch(samples), second_order=False
-    )
+    ).parameters
     adapted = controller.adapt(EPISODES).parameters
     for name, tensor in expected.items():
         torch.testing.assert_close(adapted[name], tensor.detach(), atol=1e-5, rtol=1e-4)

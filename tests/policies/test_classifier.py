@@ -77,7 +77,9 @@ def test_adapting_takes_all_steps_of_the_training_in_order(method, together):
     expected = classifier.parameters
     batch = ImageBatch(torch.from_numpy(IMAGES), torch.from_numpy(LABELS), together)
     for step in range(2):
-        expected = inner_step(NETWORK, as_leaves(expected), get_method(method), step, batch, second_order=False)
+        expected = inner_step(
+            NETWORK, as_leaves(expected), get_method(method), step, batch, second_order=False
+        ).parameters
     meter = Meter()
     adapted = classifier.adapt(PIXELS, LABELS, together, meter)
     assert meter.peak > 0 and (adapted.network, adapted.metadata) == (classifier.network, classifier.metadata)

@@ -20,7 +20,8 @@ from metarl.experiments.analysis.image_costs import (
 )
 from metarl.images.batch import ImageBatch
 from metarl.images.tasks import ImageTask
-from metarl.inner_loop import as_leaves, inner_step, kept_shares
+from metarl.inner_loop import as_leaves, inner_step
+from metarl.kept_channels import kept_shares
 from metarl.policies.classifier import Classifier
 from metarl.policies.files.classifier_metadata import ClassifierMetadata
 from metarl.policies.methods import STEP_SIZES, get_method
@@ -131,9 +132,8 @@ def test_shares_are_those_of_images_taken_together_and_of_steps_taken_before(ima
     first, second = take_image_steps(both, [task], images_at_once)
     parameters = both.parameters
     for step, taken in enumerate((first, second)):
-        expected = kept_shares(network, parameters, method, step, support)
-        assert taken.shares == {name: KeptShares(*shares) for name, shares in expected.items()}
-        parameters = inner_step(network, as_leaves(parameters), method, step, support, second_order=False)
+        parameters, scores = inner_step(network, as_leaves(parameters), method, step, support, second_order=False)
+        assert taken.shares == {name: KeptShares(*shares) for name, shares in kept_shares(scores).items()}
     assert first.shares != second.shares
     assert first.shares != take_image_steps(both, [task], 4 - images_at_once)[0].shares
 

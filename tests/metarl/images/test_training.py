@@ -72,7 +72,7 @@ def test_the_meta_gradient_equals_finite_differences(method: str) -> None:
     parameters, row = smooth_parameters(method), get_method(method)
     tasks = [random_task(1), random_task(2)]
     with ThreadPoolExecutor(2) as executor:
-        gradients, _, _ = meta_gradient(NETWORK, parameters, row, tasks, False, executor)
+        gradients = meta_gradient(NETWORK, parameters, row, tasks, False, executor).gradients
         assert tuple(gradients) == trained_names(row, parameters)
         random = torch.Generator().manual_seed(3)
         for group in ("conv1", "norm2", "fc.", STEP_SIZES, "attention", "channel_step_sizes"):
@@ -81,7 +81,7 @@ def test_the_meta_gradient_equals_finite_differences(method: str) -> None:
 
             def loss(shift: float, direction: Parameters = direction) -> float:
                 moved = {name: parameters[name] + shift * tensor for name, tensor in direction.items()}
-                return meta_gradient(NETWORK, parameters | moved, row, tasks, True, executor)[2].loss
+                return meta_gradient(NETWORK, parameters | moved, row, tasks, True, executor).after.loss
 
             slope = sum(float((gradients[name] * direction[name]).sum()) for name in names)
             assert slope == pytest.approx((loss(1e-8) - loss(-1e-8)) / 2e-8, rel=1e-5, abs=1e-6), group
@@ -90,8 +90,8 @@ def test_the_meta_gradient_equals_finite_differences(method: str) -> None:
 def test_the_first_order_gradient_is_another() -> None:
     parameters, tasks = smooth_parameters("maml"), [random_task(1)]
     with ThreadPoolExecutor(1) as executor:
-        second, _, _ = meta_gradient(NETWORK, parameters, get_method("maml"), tasks, False, executor)
-        first, _, _ = meta_gradient(NETWORK, parameters, get_method("maml"), tasks, True, executor)
+        second = meta_gradient(NETWORK, parameters, get_method("maml"), tasks, False, executor).gradients
+        first = meta_gradient(NETWORK, parameters, get_method("maml"), tasks, True, executor).gradients
     assert not torch.allclose(first["conv1.weight"], second["conv1.weight"], rtol=0.01)
 
 
@@ -148,7 +148,7 @@ def test_the_lasso_weighs_against_the_loss_in_the_metric_of_adam(folder: Path) -
         data.training, data.training_shape, settings.tasks_per_iteration, generator(0, Purpose.TRAINING, 0)
     )
     with ThreadPoolExecutor(1) as executor:
-        gradients, _, _ = meta_gradient(network, state.parameters, method, tasks, False, executor)
+        gradients = meta_gradient(network, state.parameters, method, tasks, False, executor).gradients
     gradient, rate = gradients[STEP_SIZES], settings.learning_rate
     expected = 0.5 - rate * gradient.sign() - rate * 0.02 * input_memory(network) / gradient.abs()
     step = next(training.iterations(state))

@@ -9,6 +9,7 @@ from point_family import TINY, PointSimulator, point_family
 from watching import Steps
 
 from metarl.api import resume, train
+from metarl.inner_loop import InnerStep
 from metarl.rl import batch
 from metarl.rl import iteration as meta_iteration
 from metarl.rl.objective import MetaObjective
@@ -88,7 +89,7 @@ def test_a_fault_in_the_trust_region_step(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_fault_in_the_inner_step_shows_in_the_actions(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken_step(network, parameters, *args, **kwargs):
-        return parameters | {"layer1.bias": parameters["layer1.bias"] * torch.nan}
+        return InnerStep(parameters | {"layer1.bias": parameters["layer1.bias"] * torch.nan}, {})
 
     monkeypatch.setattr("metarl.rl.adaptation.inner_step", broken_step)
     with pytest.raises(FloatingPointError, match="the policy's actions are not finite"):

@@ -62,7 +62,7 @@ def adapted_parameters(objective: MetaObjective, parameters: Parameters, support
 
     for step, batch in enumerate(support):
         parameters = as_leaves(
-            inner_step(objective.network, as_leaves(parameters), objective.method, step, batch, False)
+            inner_step(objective.network, as_leaves(parameters), objective.method, step, batch, False).parameters
         )
     return {name: tensor.detach() for name, tensor in parameters.items()}
 

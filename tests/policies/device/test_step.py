@@ -24,7 +24,7 @@ NETWORK = GaussianMLP(observation_size=5, hidden_sizes=(9, 7), action_size=3)
 def training_step(network: GaussianMLP, parameters: Parameters, method: str, step: int, episodes: list[Samples]):
     adapted = inner_step(
         network, as_leaves(parameters), get_method(method), step, training_batch(episodes), second_order=False
-    )
+    ).parameters
     return {name: tensor.detach() for name, tensor in adapted.items()}
 
 

@@ -38,7 +38,7 @@ def training_step(
 ) -> Parameters:
     images, labels = (torch.from_numpy(part) for part in random_images(network.side, network.ways, number, seed))
     batch = ImageBatch(images, labels, together)
-    adapted = inner_step(network, as_leaves(parameters), get_method(method), step, batch, second_order=False)
+    adapted = inner_step(network, as_leaves(parameters), get_method(method), step, batch, second_order=False).parameters
     return {name: tensor.detach() for name, tensor in adapted.items()}
 
 
