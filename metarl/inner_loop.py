@@ -145,7 +145,7 @@ def layer_gradients(
     weighs_activations = method.attention is not None and method.attention.weighs == "activations"
     outputs, trace = network(parameters, batch.inputs, run_weighed if weighs_activations else run_layer)
     loss = batch.loss(network, parameters, outputs)
-    direct = [name for name in parameters if layer_of(name) in updated and not name.endswith((".weight", ".bias"))]
+    direct = [name for layer in network.layers if layer.name in updated for name in layer.extra_names]
     wanted = [*(trace[layer].output for layer in updated), *(parameters[name] for name in direct)]
     gradients = torch.autograd.grad(loss, wanted, create_graph=second_order)
     for hook in hooks:

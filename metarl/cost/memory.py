@@ -1,24 +1,26 @@
 """The memory of one adaptation step, moment by moment (p-Meta, Qu et al., KDD 2022, Sec. 2 and Appendix A).
 
 The peak is the maximum, over the moments of one gradient step, of everything dynamic that is alive at that moment.
-(Eq. 16 of the paper adds maxima that never meet, and does not give the numbers of its tables; this walk does.)
+(Eq. 16 of the paper adds maxima that are never alive together, and does not give the numbers of its tables; these
+moments do.) Alive are
 
-* The input of every updated layer, from its forward to its backward computation, or the share mu_fw of its channels
-  (eq. 17); of a group norm the normalised input. Each layer keeps its own, also where two branches read one tensor.
-* The tensor that travels forward, and the gradient that travels back, layer by layer, to the first updated one. Input
-  and output of a layer share memory unless the input is kept: max(m(x), m(y)). In a residual block a second tensor
-  waits: the input on the way to the shortcut, the main branch's output at the sum, its gradient on the way back.
-* One bit per output of a (leaky) ReLU and two bits per output of a max-pooling, from the first updated layer on.
-* The accumulators of the updated layers' weights and biases (the paper leaves biases out; no digit it prints depends
+* the input of every updated layer, from its forward to its backward computation, or the share mu_fw of its channels
+  (eq. 17); of a group norm the normalized input. Each layer keeps its own, also where two branches read one tensor;
+* the activation buffer: the tensor that passes from layer to layer forward, and the gradient that passes backward to
+  the first updated layer. Input and output of a layer share memory unless the input is kept: max(m(x), m(y)). In a
+  residual block a second buffer waits: the input until the shortcut, the main branch's output until the sum, its
+  gradient in the backward pass;
+* one bit per output of a (leaky) ReLU and two bits per output of a max-pooling, from the first updated layer on;
+* the accumulators of the updated layers' weights and biases (the paper leaves biases out; no digit it prints depends
   on them), or the share mu_sum of the weights, whose input channels some batch keeps; or, when one batch makes the
-  whole step, the gradient of the layer just being differentiated, applied at once.
-* For attention the scores of a batch of B samples, at most B * (C_I + C_O) words per layer: B * C_I of the forward
+  whole step, the gradient of the layer being differentiated, applied at once;
+* for attention the scores of a batch of B samples, at most B * (C_I + C_O) words per layer: B * C_I of the forward
   module from the layer's forward to its backward computation, B * C_O of the backward one while it is differentiated.
 
-The way back through a group norm needs its normalised input also where that is not kept, or not all of its channels.
-The paper counts neither that tensor nor the operations of computing it again, and neither do we.
+The backward pass of a group norm needs its normalized input also where none or only some of its channels are kept. The
+paper counts neither that tensor nor the operations of its recomputation, and neither does this model.
 
-What the paper's tables print and this walk does not:
+What the paper's tables print and this model does not:
 
 * ResNet12's 370.44 MB for one batch of 25 images (Table 1) is the moment when the first block's sum is differentiated.
   That is not the peak: at the last block's sum all blocks' inputs are alive, 567.54 MB, and Table 2's 54.69 MB does
@@ -44,10 +46,10 @@ SIDES: tuple[Side, ...] = ("forward", "backward")
 
 @dataclass(frozen=True)
 class LayerUpdate:
-    """How a layer is updated: the shares of input and output channels kept, and the attention modules it runs.
+    """How a layer is updated: the shares of its input and output channels that are kept, and its attention modules.
 
-    The forward module scores the input channels, the backward one the output channels. Batches may keep different
-    inputs; ``mu_sum`` is the share of those that one batch or another keeps.
+    The forward module scores the input channels, the backward one the output channels. Batches may keep different input
+    channels; ``mu_sum`` is the share of those that any batch keeps.
     """
 
     mu_fw: float = 1.0
@@ -68,7 +70,7 @@ Plan = Mapping[str, LayerUpdate]  # the updated layers of one inner step
 class Workload:
     """One step's data: ``episodes`` of ``horizon`` observations, in batches of ``chunk`` (default: an episode).
 
-    Images are episodes of one observation. A chunk never holds parts of two episodes, unless it is larger than one.
+    Images are episodes of one observation. A chunk no longer than an episode holds observations of one episode alone.
     """
 
     horizon: int = 200
@@ -85,6 +87,7 @@ class Workload:
 
     @property
     def observations(self) -> int:
+        """Observations in all episodes."""
         return self.horizon * self.episodes
 
     @property
@@ -94,13 +97,14 @@ class Workload:
 
     @property
     def batches(self) -> int:
+        """Accumulated batches in a step."""
         if self.batch <= self.horizon:
             return self.episodes * ceil(self.horizon / self.batch)
         return ceil(self.observations / self.batch)
 
     @property
     def batch_samples(self) -> int:
-        """What attention takes for one sample, per batch: an episode, or as much of one as the batch holds."""
+        """The attention's samples per batch: whole episodes, or the part of one that the batch holds."""
         return ceil(self.batch / self.horizon)
 
 
@@ -113,13 +117,13 @@ class Moment:
 
     @property
     def layer(self) -> str:
-        """The layer that is computed or differentiated."""
+        """The name of the layer that is computed or differentiated."""
         return self.name.partition(" ")[2].partition(":")[0]
 
 
 @dataclass(frozen=True)
 class LayerMemory:
-    """A layer's tensors in bytes, for one batch: those that pass through it and those it keeps for its gradient."""
+    """A layer's tensors in bytes, for one batch: those that pass through it and those that it keeps."""
 
     input: int
     output: int
@@ -131,23 +135,23 @@ class LayerMemory:
 
 
 def layer_memories(layers: Sequence[Layer], plan: Plan, workload: Workload) -> list[LayerMemory]:
-    """Every layer's tensors when the layers of ``plan`` are updated; without any, those of inference."""
+    """Return every layer's tensors when the layers of ``plan`` are updated; of inference for an empty plan."""
     first = first_updated(layers, plan)
     return [_memory(layer, plan.get(layer.name), workload, index >= first) for index, layer in enumerate(layers)]
 
 
 def first_updated(layers: Sequence[Layer], plan: Plan) -> int:
-    """The index of the first updated layer, l_min; the number of layers if none is."""
+    """Return the index of the first updated layer, l_min; the number of layers if there is none."""
     return next((index for index, layer in enumerate(layers) if layer.name in plan), len(layers))
 
 
 def inference_moments(layers: Sequence[Layer], workload: Workload) -> tuple[Moment, ...]:
-    """The forward pass of one batch that keeps nothing."""
+    """Return the moments of one batch's forward pass that keeps nothing."""
     return tuple(_forward(layers, layer_memories(layers, {}, workload)))
 
 
 def adaptation_moments(layers: Sequence[Layer], plan: Plan, workload: Workload) -> tuple[Moment, ...]:
-    """One batch forward and backward, beside the accumulators. No moments if nothing is updated: there is no step."""
+    """Return the moments of one batch's forward and backward pass, accumulators included; none for an empty plan."""
     if not plan:
         return ()
     memories = layer_memories(layers, plan, workload)
@@ -159,12 +163,12 @@ def adaptation_moments(layers: Sequence[Layer], plan: Plan, workload: Workload) 
 
 
 def peak(moments: Sequence[Moment]) -> Moment:
-    """The moment at which most is alive, the last of equals."""
+    """Return the moment at which most is alive, the last of equals."""
     return max(reversed(moments), key=lambda moment: moment.bytes, default=Moment("no step", 0))
 
 
 def _memory(layer: Layer, update: LayerUpdate | None, workload: Workload, reached: bool) -> LayerMemory:
-    """``reached``: the gradient travels back to the layer's output, so the bits behind it are needed."""
+    """Return one layer's tensors; ``reached`` is whether the backward pass reaches the layer's output."""
     batch = workload.batch
     mu_fw, mu_bw = (update.mu_fw, update.mu_bw) if update else (0.0, 0.0)
     gradient_words = round(mu_fw * mu_bw * layer.weights) + round(mu_bw * layer.biases)
@@ -202,7 +206,7 @@ def _forward(layers: Sequence[Layer], memories: Sequence[LayerMemory]) -> list[M
 
 
 def _backward(layers: Sequence[Layer], memories: Sequence[LayerMemory], first: int, accumulate: bool) -> list[Moment]:
-    """From the last layer back to ``first``; without accumulators each layer's own gradient is alive at its turn."""
+    """Return the moments from the last layer to ``first``; each layer's own gradient is alive unless accumulated."""
     moments: list[Moment] = []
     kept = sum(memory.stored_input + memory.bits + memory.input_scores for memory in memories)
     waiting = 0
@@ -214,17 +218,19 @@ def _backward(layers: Sequence[Layer], memories: Sequence[LayerMemory], first: i
         moments.append(Moment(f"backward {layer.name}: weight gradient", kept + turn + memory.output))
         kept -= memory.stored_input
         if index > first:
-            travelling = max(memory.input, memory.output)
-            moments.append(Moment(f"backward {layer.name}: input gradient", kept + turn + travelling))
+            buffer = max(memory.input, memory.output)
+            moments.append(Moment(f"backward {layer.name}: input gradient", kept + turn + buffer))
         kept -= memory.bits + memory.input_scores
         if layer.residual == "shortcut" and index > first:
-            waiting -= memory.output  # now the main branch's gradient travels, and the shortcut's waits for the fork
+            waiting -= (
+                memory.output
+            )  # the main branch's gradient takes the buffer, and the shortcut's waits for the fork
             waiting += memory.input if _latest(layers, index, "fork") > first else 0
         elif layer.residual == "fork" and index > first:
             waiting -= memory.input
     return moments
 
 
-def _latest(layers: Sequence[Layer], index: int, branch: str) -> int:
-    """The nearest layer before ``index`` that is marked ``branch``; every residual block has one."""
-    return next(position for position in range(index - 1, -1, -1) if layers[position].residual == branch)
+def _latest(layers: Sequence[Layer], index: int, role: str) -> int:
+    """Return the index of the nearest layer before ``index`` with a residual role; every residual block has one."""
+    return next(position for position in range(index - 1, -1, -1) if layers[position].residual == role)

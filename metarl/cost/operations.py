@@ -1,20 +1,20 @@
 """What a network costs on a device: memory, and operations (p-Meta, Qu et al., KDD 2022, Sec. 2 and Appendix A).
 
-Memory is the peak of the walk in ``memory``. Operations are multiply-accumulates (eq. 18): m(w) per position
+Memory is the peak of the moments in ``memory``. Operations are multiply-accumulates (eq. 18): m(w) per position
 forward, again for the gradient that is passed to the input, and mu_fw * mu_bw * m(w) for the weight gradient, for every
-layer from the first updated one on. Whether that first one passes on a gradient is told twice: not so in the text of
-Sec. A.2, which the image tables follow, but so in eq. 18, which the tables' MLP rows follow. Hence a fully-connected
-layer is charged for it and a convolution is not.
+layer from the first updated one on. The paper contradicts itself on whether that first one passes on a gradient: it
+does not in the text of Sec. A.2, which the image tables follow, but it does in eq. 18, which the tables' MLP rows
+follow. Hence a linear layer is charged for it and a convolution is not.
 
 The paper leaves open what to count outside of matrix products (under 5 % of 4Conv's total, 1 % of ResNet12's). These
-counts are fitted to the totals of Tables 1 and 2 and give all of them; others may, too. Per element of a group norm
-4 forward (mean, square, normalise, scale), and backward 2 for its parameters and 2 for its input; 1 per output of a
-LeakyReLU, a residual sum or a max-pooling, and per element of a mean over positions (average-pooling among them).
-Selecting by bits (ReLU, and the way back through activations and pooling) costs nothing; nor do biases.
+counts are fitted to the totals of Tables 1 and 2 and give all of them; other counts may, too. Per element of a group
+norm 4 forward (mean, square, normalize, scale), and backward 2 for its parameters and 2 for its input; 1 per output of
+a LeakyReLU, a residual sum or a max-pooling, and per element of a mean over positions (average-pooling among them).
+Selecting by bits (ReLU, and the backward pass of activations and poolings) costs nothing; nor do biases.
 
-The paper's batches hold whole episodes, which attention scores on the way. Where batches are smaller, an episode's
-scores need a pass of their own over all of its batches first: forward and, for the backward modules, back to the first
-of their layers' outputs without weight gradients. It is counted as ``metarl.policies.device.step`` runs it, without
+The paper's batches hold whole episodes, which attention scores in the same pass. Where batches are smaller, an
+episode's scores need a pass of their own over all of its batches first: forward and, for the backward modules, back to
+the first of their layers' outputs without weight gradients. It is counted as the on-device step runs it, without
 eq. 18's extra product.
 
 Table 2's rows of MAML, ANIL, BOIL and MAML++ come out to the printed digit, with operations per inner step on the whole
@@ -64,11 +64,12 @@ class LayerCost:
     forward_macs: int
     input_gradient_macs: int
     weight_gradient_macs: int
-    attention_macs: int  # the modules, and the means over an episode or over positions that they look at
-    scoring_macs: int  # the pass that finds the scores of episodes larger than a batch
+    attention_macs: int  # the modules, and the means over an episode or over positions that they take
+    scoring_macs: int  # the extra pass for the scores of episodes larger than a batch
 
     @property
     def adaptation_macs(self) -> int:
+        """All multiply-accumulates of the step."""
         return (
             self.forward_macs
             + self.input_gradient_macs
@@ -80,7 +81,7 @@ class LayerCost:
 
 @dataclass(frozen=True)
 class StepCost:
-    """One inner step, moment by moment and layer by layer. A step that updates nothing is skipped and costs nothing."""
+    """One inner step, moment by moment and layer by layer; a step that updates nothing is skipped and costs nothing."""
 
     layers: tuple[LayerCost, ...]
     timeline: tuple[Moment, ...]
@@ -92,6 +93,7 @@ class StepCost:
 
     @property
     def macs(self) -> int:
+        """The multiply-accumulates of all layers."""
         return sum(layer.adaptation_macs for layer in self.layers)
 
 
@@ -99,8 +101,8 @@ class StepCost:
 class Cost:
     """The cost of a network on a device.
 
-    ``static_bytes`` are all weights and biases, ``attention_bytes`` the parameters of the attention modules beside
-    them. Inference takes one batch in memory; ``inference_macs`` are those of all observations of a step.
+    ``static_bytes`` are all weights and biases, ``attention_bytes`` those of the attention modules beside them.
+    ``peak_inference_bytes`` are for one batch, ``inference_macs`` for all observations of a step.
     """
 
     static_bytes: int
@@ -116,15 +118,17 @@ class Cost:
 
     @property
     def peak_adaptation_bytes(self) -> int:
+        """The most bytes alive in any inner step."""
         return self.peak_step.peak.bytes
 
     @property
     def adaptation_macs(self) -> int:
-        """Per inner step, the mean over the steps (as the paper's tables count)."""
+        """The mean over the inner steps, as the paper's tables count."""
         return self.total_adaptation_macs // len(self.steps)
 
     @property
     def total_adaptation_macs(self) -> int:
+        """The sum over the inner steps."""
         return sum(step.macs for step in self.steps)
 
 
@@ -135,23 +139,33 @@ def plan_updates(
     mu_bw: float = 1.0,
     attention: tuple[Side, ...] = (),
 ) -> Plan:
-    """The plan that updates the layers ``names``, all with the same shares and attention modules.
+    """Return the plan that updates some layers with the same shares and attention modules.
 
-    Attention never acts on the network's last layer (p-Meta, Sec. 4.1), whose shares are therefore 1 then.
+    Attention never acts on the network's last layer (p-Meta, Sec. 4.1), whose shares are 1 then.
+
+    Args:
+        layers: the network's layers.
+        names: the layers to update.
+        mu_fw: the share of input channels that is kept.
+        mu_bw: the share of output channels that is kept.
+        attention: the attention modules that run.
+
+    Returns:
+        The updates by layer name.
     """
     attended = LayerUpdate(mu_fw, mu_bw, attention)
     return {name: LayerUpdate() if attention and name == layers[-1].name else attended for name in names}
 
 
 def sample_bytes(layers: Sequence[Layer], observations: int, value_bytes: int = WORD_BYTES) -> int:
-    """Bytes that hold the network's input for so many observations (``value_bytes`` = 1 for 8-bit images)."""
+    """Return the bytes of a network's input for some observations (``value_bytes`` = 1 for 8-bit images)."""
     return layers[0].input_words * observations * value_bytes
 
 
 def cost(layers: Sequence[Layer], steps: Sequence[Plan], workload: Workload) -> Cost:
-    """The cost of inference and of ``steps``, one plan per inner step, each on a workload of fresh data.
+    """Return the cost of inference and of ``steps``, one plan per inner step, each on a workload of fresh data.
 
-    Raises ValueError for a plan that names a layer the network does not have, and without any step.
+    Raise ValueError for a plan that names a layer the network does not have, and without any step.
     """
     names = [layer.name for layer in layers]
     if not steps:
@@ -183,7 +197,7 @@ def _step_cost(layers: Sequence[Layer], plan: Plan, workload: Workload) -> StepC
 def _layer_cost(
     layer: Layer, memory: LayerMemory, update: LayerUpdate | None, workload: Workload, place: int, scoring: int
 ) -> LayerCost:
-    """``place``: how many layers after the first updated one; negative before it."""
+    """Return one layer's cost; ``place`` counts the layers from the first updated one, negative before it."""
     product = workload.observations * _product(layer)
     passes_gradient = place >= 0 if layer.kind == "linear" else place > 0
     share = update.mu_fw * update.mu_bw if update else 0.0
@@ -204,7 +218,7 @@ def _layer_cost(
 
 
 def _scoring_macs(layers: Sequence[Layer], plan: Plan, workload: Workload) -> list[int]:
-    """By layer: the pass before a chunked episode's gradients; none where a batch holds the episode that it scores."""
+    """Return each layer's operations in the pass for the scores of episodes larger than a batch; 0 without one."""
     forward, backward = (
         [index for index, layer in enumerate(layers) if layer.name in plan and side in plan[layer.name].attention]
         for side in SIDES
@@ -219,12 +233,12 @@ def _scoring_macs(layers: Sequence[Layer], plan: Plan, workload: Workload) -> li
 
 
 def _product(layer: Layer) -> int:
-    """Multiply-accumulates of one observation's gradient at a layer's input, and of that at all its weights."""
+    """Return the multiply-accumulates of one observation's gradient at a layer's input, or at all its weights."""
     return 2 * layer.input_words if layer.is_norm else layer.positions * layer.weights
 
 
 def forward_macs(layer: Layer) -> int:
-    """Multiply-accumulates of one observation's forward pass through a layer and what follows it."""
+    """Return the multiply-accumulates of one observation's forward pass through a layer and what follows it."""
     product = 4 * layer.input_words if layer.is_norm else layer.positions * layer.weights
     averaged = layer.input_words * layer.averaged_positions if layer.averaged_positions > 1 else 0
     slopes = layer.output_words if layer.activation == "leaky_relu" else 0
@@ -234,13 +248,13 @@ def forward_macs(layer: Layer) -> int:
 
 
 def _module_parameters(layer: Layer, side: Side) -> int:
-    """Two square fully-connected layers with biases."""
+    """Return the numbers in two square linear layers with biases."""
     channels = _module_channels(layer, side)
     return 2 * (channels**2 + channels)
 
 
 def _module_macs(layer: Layer, side: Side, workload: Workload) -> int:
-    """The means of what a module looks at, and its two fully-connected layers once per episode."""
+    """Return the operations of the means that a module takes, and of its two linear layers once per episode."""
     words = layer.input_words if side == "forward" else layer.output_words
     return workload.observations * words + workload.episodes * 2 * _module_channels(layer, side) ** 2
 

@@ -79,6 +79,11 @@ class Layer:
         return tuple(f"{self.name}.{name}" for name in self.rules.shapes(self))
 
     @property
+    def extra_names(self) -> tuple[str, ...]:
+        """The full names of the extra parameters, whose gradients come from the loss alone."""
+        return tuple(f"{self.name}.{extra.name}" for extra in self.extra)
+
+    @property
     def positions(self) -> int:
         """Height times width of the input and of the output; 1 for vectors."""
         return 1 if self.reduction else self.side**2
@@ -128,8 +133,8 @@ class Layer:
         parameters = {name: torch.zeros(shape, dtype=self.dtype) for name, shape in self.parameter_shapes.items()}
         weight = f"{self.name}.weight"
         parameters[weight] = self.rules.initial_weight(self.parameter_shapes[weight], generator).to(self.dtype)
-        for extra in self.extra:
-            parameters[f"{self.name}.{extra.name}"].fill_(extra.initial)
+        for name, extra in zip(self.extra_names, self.extra, strict=True):
+            parameters[name].fill_(extra.initial)
         return parameters
 
     def operation(self, parameters: Mapping[str, Tensor]) -> Callable[[Tensor], Tensor]:
