@@ -21,6 +21,9 @@ from metarl.policies.networks.network import Parameters
 
 PREFIX = "attention."
 
+Side = Literal["forward", "backward"]
+SIDES: tuple[Side, ...] = ("forward", "backward")
+
 
 @dataclass(frozen=True)
 class Attention:
@@ -54,20 +57,19 @@ def initial_attention(attention: Attention, layers: Sequence[Layer], generator: 
     The second linear layer starts at zero, so that all scores start at 1 before they are clipped.
     """
     parameters = {}
-    for name, shape in attention_shapes(layers).items():
-        side = name.split(".")[-3]
-        if side in attention.clips():
-            uniform = torch.rand(shape, generator=generator) * 2 - 1
-            parameters[name] = uniform / math.sqrt(shape[-1]) if name.endswith("fc1.weight") else torch.zeros(shape)
+    for name, shape in attention_shapes(layers, tuple(attention.clips())).items():
+        uniform = torch.rand(shape, generator=generator) * 2 - 1
+        parameters[name] = uniform / math.sqrt(shape[-1]) if name.endswith("fc1.weight") else torch.zeros(shape)
     return parameters
 
 
-def attention_shapes(layers: Sequence[Layer]) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of the parameters of both modules of each of ``layers``, by name."""
+def attention_shapes(layers: Sequence[Layer], sides: Sequence[str] = SIDES) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the parameters of the modules on these sides of each of ``layers``, by name."""
     return {
         f"{PREFIX}{layer.name}.{side}.{part}.{kind}": (size, size) if kind == "weight" else (size,)
         for layer in layers
         for side, size in (("forward", layer.inputs), ("backward", layer.outputs))
+        if side in sides
         for part in ("fc1", "fc2")
         for kind in ("weight", "bias")
     }

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from metarl.core.errors import Refusal
-from metarl.policies.attention import Attention, initial_attention
+from metarl.policies.attention import Attention, attention_shapes, initial_attention
 from metarl.policies.gate import GATE_STATISTICS
 from metarl.policies.networks.layers import Layer
 from metarl.policies.networks.network import Parameters, layer_of
@@ -124,6 +124,16 @@ def initial_meta_parameters(
         shapes = channel_step_size_shapes(layers[:-1], inner_steps)
         parameters |= {name: torch.ones(shape) for name, shape in shapes.items()}
     return parameters
+
+
+def meta_parameter_shapes(method: Method, layers: Sequence[Layer], inner_steps: int) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of what ``initial_meta_parameters`` returns, by name."""
+    shapes: dict[str, tuple[int, ...]] = {STEP_SIZES: (inner_steps, len(layers))}
+    if method.attention is not None:
+        shapes |= attention_shapes(layers[:-1], tuple(method.attention.clips()))
+    if method.channel_step_sizes:
+        shapes |= channel_step_size_shapes(layers[:-1], inner_steps)
+    return shapes
 
 
 def channel_step_size_shapes(layers: Sequence[Layer], inner_steps: int) -> dict[str, tuple[int, int]]:

@@ -16,9 +16,10 @@ import torch
 from metarl.core.errors import Refusal
 from metarl.core.randomness import Purpose, generator
 from metarl.core.threads import available_threads, single_threaded_torch
-from metarl.cost.memory import SIDES, LayerUpdate, Plan, Workload
+from metarl.cost.memory import LayerUpdate, Plan, Workload
 from metarl.cost.operations import Cost, cost
 from metarl.envs.family import TaskFamily
+from metarl.policies.attention import SIDES
 from metarl.policies.controller import Controller
 from metarl.policies.device.episodes import Episode, advantages_per_episode, checked_episodes
 from metarl.policies.device.meter import Meter
@@ -26,6 +27,7 @@ from metarl.policies.device.network import device_network
 from metarl.policies.device.scores import episode_scores
 from metarl.policies.methods import STEP_SIZES, get_method
 from metarl.policies.networks.network import Network, Parameters
+from metarl.policies.networks.sizes import WORD_BYTES, check_bytes
 from metarl.rl.adaptation import stack
 from metarl.rl.evaluation import unseen_tasks
 from metarl.rl.sampling import Sampler
@@ -140,6 +142,7 @@ def take_steps(
 
     ValueError if the controller cannot be adapted, or not to these episodes.
     """
+    check_bytes("the recorded episodes", tasks * _episode_bytes(controller))
     adapted, taken = [controller] * tasks, []
     for step in range(controller.metadata.inner_steps):
         episodes, meters = record(adapted), [Meter() for _ in adapted]
@@ -234,6 +237,12 @@ def giga(count: int) -> str:
 def mean_shares(shares: Sequence[Mapping[str, KeptShares]]) -> dict[str, KeptShares]:
     """The mean over tasks, of each layer."""
     return {name: KeptShares(*np.mean([astuple(each[name]) for each in shares], axis=0).tolist()) for name in shares[0]}
+
+
+def _episode_bytes(controller: Controller) -> int:
+    """Return the bytes of one task's observations, actions and rewards in an inner step."""
+    work, network = workload(controller), controller.network
+    return work.observations * WORD_BYTES * (network.observation_size + network.action_size + 1)
 
 
 def _plan(adaptable: Adaptable, step: int, shares: Mapping[str, KeptShares]) -> Plan:

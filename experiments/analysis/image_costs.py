@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from metarl.core.randomness import Purpose, generator
+from metarl.core.text import plural
 from metarl.cost.memory import Workload
 from metarl.cost.operations import Cost, cost
 from metarl.experiments.analysis.costs import TASKS as TASKS
@@ -28,6 +29,7 @@ from metarl.policies.device.meter import Meter
 from metarl.policies.files.checks import check_adaptable
 from metarl.policies.methods import get_method
 from metarl.policies.networks.network import ImageNetwork
+from metarl.policies.networks.sizes import WORD_BYTES, check_bytes, network_bytes
 
 
 def untrained(backbone: str, method: str, side: int = 84, ways: int = 5, shots: int = 1) -> Classifier:
@@ -66,6 +68,8 @@ def take_image_steps(
     memory is not measured (see ``measured_peak``). ValueError if the classifier lacks what its adaptation needs.
     """
     network, method = classifier.network, get_method(classifier.metadata.method)
+    images = network.ways * classifier.metadata.shots
+    check_bytes(f"the activations of {plural(images, 'image')}", images * network_bytes(network.layers).activations)
     check_adaptable(classifier.parameters, network, method, on_device=False)
     parameters, taken = [classifier.parameters] * len(tasks), []
     for step in range(classifier.metadata.inner_steps):
@@ -93,6 +97,8 @@ def measured_peak(classifier: Classifier, support: ImageBatch, images_at_once: i
 def random_tasks(network: ImageNetwork, shots: int, seed: int, count: int = TASKS) -> list[ImageTask]:
     """Tasks whose images, one query for each class, are uniform noise between -1 and 1, for want of real ones."""
     random = generator(seed, Purpose.ADAPTATION)
+    images = count * network.ways * (shots + 1)
+    check_bytes(f"{plural(images, 'random image')}", images * WORD_BYTES * network.layers[0].input_words)
 
     def batch(each: int) -> ImageBatch:
         images = random.uniform(-1, 1, (network.ways * each, 3, network.side, network.side)).astype(np.float32)

@@ -34,14 +34,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import Literal
 
+from metarl.core.errors import Refusal
+from metarl.policies.attention import Side
 from metarl.policies.networks.layers import Layer
+from metarl.policies.networks.sizes import WORD_BYTES
 
-WORD_BYTES = 4
-
-Side = Literal["forward", "backward"]
-SIDES: tuple[Side, ...] = ("forward", "backward")
+MAX_OBSERVATIONS = 10**12
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class LayerUpdate:
     def __post_init__(self) -> None:
         for name, share in (("mu_fw", self.mu_fw), ("mu_bw", self.mu_bw), ("mu_sum", self.mu_sum)):
             if not 0 <= share <= 1:
-                raise ValueError(f"{name} is a share of channels and must lie in [0, 1], got {share:g}")
+                raise Refusal(f"{name} is a share of channels and must lie in [0, 1], got {share:g}")
 
 
 Plan = Mapping[str, LayerUpdate]  # the updated layers of one inner step
@@ -79,11 +78,13 @@ class Workload:
 
     def __post_init__(self) -> None:
         if self.horizon < 1 or self.episodes < 1:
-            raise ValueError(
+            raise Refusal(
                 f"horizon and episodes must be at least 1, got horizon {self.horizon} and {self.episodes} episodes"
             )
+        if self.observations > MAX_OBSERVATIONS:
+            raise Refusal(f"horizon times episodes must be at most {MAX_OBSERVATIONS:.0e} observations in a step")
         if self.chunk is not None and not 1 <= self.chunk <= self.observations:
-            raise ValueError(f"a chunk has 1 to {self.observations} (all) observations, got {self.chunk}")
+            raise Refusal(f"a chunk has 1 to {self.observations} (all) observations, got {self.chunk}")
 
     @property
     def observations(self) -> int:

@@ -33,14 +33,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from metarl.core.errors import Refusal
 from metarl.cost.memory import (
-    SIDES,
-    WORD_BYTES,
     LayerMemory,
     LayerUpdate,
     Moment,
     Plan,
-    Side,
     Workload,
     adaptation_moments,
     first_updated,
@@ -48,7 +46,9 @@ from metarl.cost.memory import (
     layer_memories,
     peak,
 )
+from metarl.policies.attention import SIDES, Side
 from metarl.policies.networks.layers import Layer
+from metarl.policies.networks.sizes import WORD_BYTES
 
 
 @dataclass(frozen=True)
@@ -169,10 +169,10 @@ def cost(layers: Sequence[Layer], steps: Sequence[Plan], workload: Workload) -> 
     """
     names = [layer.name for layer in layers]
     if not steps:
-        raise ValueError("an adaptation has at least one inner step, got none")
+        raise Refusal("an adaptation has at least one inner step, got none")
     for name in (name for plan in steps for name in plan):
         if name not in names:
-            raise ValueError(f"unknown layer '{name}': this network has {', '.join(names)}")
+            raise Refusal(f"unknown layer '{name}': this network has {', '.join(names)}")
     modules = {(name, side) for plan in steps for name, update in plan.items() for side in update.attention}
     by_name = {layer.name: layer for layer in layers}
     return Cost(

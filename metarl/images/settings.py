@@ -8,11 +8,12 @@ from pathlib import Path
 
 from metarl.core.errors import Refusal
 from metarl.core.threads import available_threads
-from metarl.policies.methods import get_method
+from metarl.policies.methods import get_method, meta_parameter_shapes
 from metarl.policies.networks.kinds import Norm
 from metarl.policies.networks.layers import Pooling
 from metarl.policies.networks.network import ImageNetwork
 from metarl.policies.networks.registry import NETWORKS, backbones
+from metarl.policies.networks.sizes import check_size
 
 
 @dataclass(frozen=True)
@@ -114,9 +115,10 @@ def _require(name: str, value: object, holds: bool, allowed: str) -> None:
 
 
 def build_network(settings: ImageSettings) -> ImageNetwork:
-    """The network that the settings name."""
+    """Return the network that the settings name; raise Refusal if it is too large."""
     network_class = NETWORKS[settings.backbone]
     stated = {"side": settings.side, "ways": settings.ways, "norm": settings.norm, "pooling": settings.pooling}
     taken = {field.name for field in fields(network_class)}
     network: ImageNetwork = network_class(**{name: value for name, value in stated.items() if name in taken})
+    check_size(network, meta_parameter_shapes(get_method(settings.method), network.layers, settings.inner_steps))
     return network

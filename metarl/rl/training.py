@@ -20,9 +20,10 @@ from metarl.envs.family import TaskFamily
 from metarl.policies.controller import Controller
 from metarl.policies.files.metadata import ControllerMetadata, FieldRecord
 from metarl.policies.gate import initial_gate, is_measured, measure_returns
-from metarl.policies.methods import get_method, initial_meta_parameters
+from metarl.policies.methods import get_method, initial_meta_parameters, meta_parameter_shapes
 from metarl.policies.networks.mlp import GaussianMLP
 from metarl.policies.networks.network import Parameters
+from metarl.policies.networks.sizes import check_size
 from metarl.rl.iteration import IterationReport, meta_iteration, outer_names, task_returns
 from metarl.rl.logs import progress_columns, progress_row, timings_columns, timings_row
 from metarl.rl.sampling import Sampler, for_each_task
@@ -131,9 +132,11 @@ class PolicyTraining:
 
 
 def build_network(family: TaskFamily, settings: TrainSettings) -> GaussianMLP:
-    """Return the policy network for a family's spaces."""
+    """Return the policy network for a family's spaces; raise Refusal if it is too large."""
     (observation_size,), (action_size,) = family.observation_space.shape, family.action_space.shape
-    return GaussianMLP(observation_size, settings.hidden_sizes, action_size, settings.initial_std)
+    network = GaussianMLP(observation_size, settings.hidden_sizes, action_size, settings.initial_std)
+    check_size(network, meta_parameter_shapes(get_method(settings.method), network.layers, settings.inner_steps))
+    return network
 
 
 def initial_state(network: GaussianMLP, settings: TrainSettings) -> TrainingState:

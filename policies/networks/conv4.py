@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from metarl.core.errors import Refusal
 from metarl.policies.networks.image_checks import check_images, divides_into_groups
 from metarl.policies.networks.kinds import GROUPS, Norm
 from metarl.policies.networks.layers import Layer, Pooling
@@ -29,7 +30,7 @@ class Conv4(Network):
     def __post_init__(self) -> None:
         check_images(self.side, self.ways)
         if not divides_into_groups(self.width):
-            raise ValueError(f"the convolutions' width must be a multiple of {GROUPS}, got {self.width}")
+            raise Refusal(f"the convolutions' width must be a multiple of {GROUPS}, got {self.width}")
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from metarl.core.errors import Refusal
 from metarl.policies.networks.kinds import GROUPS
 
 
 def check_images(side: int, ways: int) -> None:
     """Raise ValueError unless images of that side can be halved four times and told apart."""
     if side < 16:
-        raise ValueError(f"images are halved four times, so their side must be at least 16, got {side}")
+        raise Refusal(f"images are halved four times, so their side must be at least 16, got {side}")
     if ways < 1:
-        raise ValueError(f"the number of classes (ways) must be at least 1, got {ways}")
+        raise Refusal(f"the number of classes (ways) must be at least 1, got {ways}")
 
 
 def divides_into_groups(width: int) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from metarl.core.errors import Refusal
 from metarl.policies.networks.image_checks import check_images, divides_into_groups
 from metarl.policies.networks.kinds import GROUPS, Norm
 from metarl.policies.networks.layers import Layer
@@ -32,7 +33,7 @@ class ResNet12(Network):
     def __post_init__(self) -> None:
         check_images(self.side, self.ways)
         if len(self.widths) != 4 or not all(map(divides_into_groups, self.widths)):
-            raise ValueError(f"the blocks' widths must be four multiples of {GROUPS}, got {self.widths}")
+            raise Refusal(f"the blocks' widths must be four multiples of {GROUPS}, got {self.widths}")
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from metarl.core.errors import Refusal
 from metarl.policies.device.accumulators import Channels
 from metarl.policies.device.images.convolution import convolve
 from metarl.policies.device.images.feature_maps import FeatureMaps, empty_feature_maps, pool
@@ -113,7 +114,7 @@ def device_image_network(
         The network as the device runs it.
     """
     if network.norm != "group":
-        raise ValueError("a device adapts networks with group norm, for batch norm needs all images at once")
+        raise Refusal("a device adapts networks with group norm, for batch norm needs all images at once")
     check_on_device(method)
     blocks = blocks_of(network.layers)
     layers = device_layers(network, parameters, method, step)
@@ -131,21 +132,21 @@ def blocks_of(layers: tuple[Layer, ...]) -> tuple[Block, ...]:
     for index in range(0, len(layers) - 1, 2):
         conv, norm = layers[index : index + 2]
         if (conv.kind, norm.kind) != ("convolution", "group_norm") or conv.activation or conv.pooling:
-            raise ValueError(f"a device runs convolutions that a group norm follows, but not {conv.name}, {norm.name}")
+            raise Refusal(f"a device runs convolutions that a group norm follows, but not {conv.name}, {norm.name}")
         unit, roles = Unit(index, index + 1), (conv.residual, norm.residual)
         if roles == ("shortcut", "join") and units:
             blocks.append(Block(tuple(units), unit))
             units = []
         elif roles not in ((None, None), ("fork", None)) or (units and conv.residual):
-            raise ValueError(f"a device runs shortcuts of one convolution, but not the branches at {conv.name}")
+            raise Refusal(f"a device runs shortcuts of one convolution, but not the branches at {conv.name}")
         elif not units and not conv.residual:
             blocks.append(Block((unit,), None))
         elif norm.pooling:
-            raise ValueError(f"a device pools at the end of a residual block, but not after {norm.name}")
+            raise Refusal(f"a device pools at the end of a residual block, but not after {norm.name}")
         else:
             units.append(unit)
     if units or layers[-1].kind != "linear":
-        raise ValueError(f"a device runs one linear layer after all blocks, but not {layers[-1].name}")
+        raise Refusal(f"a device runs one linear layer after all blocks, but not {layers[-1].name}")
     return tuple(blocks)
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from image_problems import image_parameters, random_images
 
-from metarl.cost.memory import SIDES, LayerUpdate
+from metarl.cost.memory import LayerUpdate
 from metarl.experiments.analysis.costs import KeptShares, TakenStep, step_plans
 from metarl.experiments.analysis.image_costs import (
     image_cost,
@@ -22,6 +22,7 @@ from metarl.images.batch import ImageBatch
 from metarl.images.tasks import ImageTask
 from metarl.inner_loop import as_leaves, inner_step
 from metarl.kept_channels import kept_shares
+from metarl.policies.attention import SIDES
 from metarl.policies.classifier import Classifier
 from metarl.policies.files.classifier_metadata import ClassifierMetadata
 from metarl.policies.methods import STEP_SIZES, get_method

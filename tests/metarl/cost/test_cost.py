@@ -11,9 +11,10 @@ from device_problems import device_parameters, random_samples
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metarl.cost.memory import SIDES, LayerUpdate, Side, Workload
+from metarl.cost.memory import LayerUpdate, Workload
 from metarl.cost.operations import Cost, cost, plan_updates, sample_bytes
 from metarl.experiments.paper.published import TABLE_1, TABLE_2, TABLE_3
+from metarl.policies.attention import SIDES, Side
 from metarl.policies.device import network as device_network
 from metarl.policies.device.in_place import ActivationBuffer
 from metarl.policies.device.step import device_step
@@ -521,6 +522,7 @@ def test_batches_cover_the_workload_and_do_not_cross_episodes(horizon: int, epis
         (lambda: LayerUpdate(mu_fw=1.5), r"mu_fw is a share.*\[0, 1\], got 1.5"),
         (lambda: LayerUpdate(mu_bw=float("nan")), "mu_bw is a share"),
         (lambda: Workload(horizon=0), "horizon and episodes must be at least 1"),
+        (lambda: Workload(10**400), "at most 1e\\+12 observations"),
         (lambda: Workload(2, 2, chunk=5), "1 to 4 .* observations, got 5"),
         (lambda: Workload(2, 2, chunk=0), "got 0"),
     ],

@@ -9,9 +9,9 @@ import torch
 from device_problems import device_parameters, random_samples
 from torch.profiler import ProfilerActivity, profile
 
-from metarl.cost.memory import SIDES, LayerUpdate, Workload
+from metarl.cost.memory import LayerUpdate, Workload
 from metarl.cost.operations import Plan, cost, plan_updates
-from metarl.policies.attention import Attention, attention_scores, initial_attention
+from metarl.policies.attention import SIDES, Attention, attention_scores, initial_attention
 from metarl.policies.device.meter import Meter
 from metarl.policies.device.network import Samples, device_layers
 from metarl.policies.device.scores import SCORING_BYTES
