@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from importlib import import_module
 from inspect import signature
 from typing import Any
 
@@ -14,8 +13,9 @@ import numpy as np
 from gymnasium.spaces import Box
 
 from metarl.core.errors import Refusal
-from metarl.core.user_code import UserCodeError, user_code
+from metarl.core.user_code import imported, user_code
 from metarl.envs.family import TaskFamily, TaskField
+from metarl.envs.from_gymnasium.registered import PREFIX, registered
 from metarl.envs.mujoco import ant, half_cheetah, hopper, humanoid, poles, swimmer, walker2d
 from metarl.envs.navigation import ARENA, MAX_SPEED, NavigationSimulator, sample_goals
 from metarl.envs.task_env import TaskEnv
@@ -58,17 +58,20 @@ FAMILIES: dict[str, Callable[[], TaskFamily]] = {
 
 
 def get_family(name: str) -> TaskFamily:
-    """Return the family of that name, or a family of your own as ``module:attribute``.
+    """Return the family of that name, ``gym:ID,FIELD=LOW:HIGH``, or a family of your own as ``module:attribute``.
 
     The attribute is a TaskFamily or a function without arguments that makes one. Raise ValueError if there is no such
     family, and UserCodeError if the module or the function fails.
     """
     if name in FAMILIES:
         return FAMILIES[name]()
+    if name.startswith(PREFIX):
+        return registered(name)
     module, _, attribute = name.partition(":")
     if not attribute or not all(part.isidentifier() for part in module.split(".")):
         raise Refusal(
-            f"unknown task family '{name}': choose one of {', '.join(FAMILIES)}, or your own as module:attribute"
+            f"unknown task family '{name}': choose one of {', '.join(FAMILIES)}, an environment of "
+            f"Gymnasium as {PREFIX}ID, or your own as module:attribute"
         )
     found = _attribute(name, module, attribute)
     if callable(found) and _takes_nothing(found):
@@ -81,19 +84,11 @@ def get_family(name: str) -> TaskFamily:
 
 def _attribute(name: str, module: str, attribute: str) -> Any:
     """Return the attribute of a module of the user's; the sentence of a Refusal tells which file was imported."""
-    try:
-        with user_code(f"the module of the task family {name}"):
-            imported = import_module(module)
-    except UserCodeError as error:
-        cause = error.__cause__
-        # An import of another module that fails is the user's error, told with its line.
-        if isinstance(cause, ModuleNotFoundError) and cause.name and f"{module}.".startswith(f"{cause.name}."):
-            raise Refusal(f"task family '{name}' cannot be imported: there is no module '{cause.name}'") from None
-        raise
-    if not hasattr(imported, attribute):
-        file = getattr(imported, "__file__", None) or "a part of Python"
+    holder = imported(f"task family '{name}'", module)
+    if not hasattr(holder, attribute):
+        file = getattr(holder, "__file__", None) or "a part of Python"
         raise Refusal(f"task family '{name}' cannot be imported: {module} ({file}) has no attribute '{attribute}'")
-    return getattr(imported, attribute)
+    return getattr(holder, attribute)
 
 
 def _takes_nothing(function: Callable[..., Any]) -> bool:

@@ -39,11 +39,13 @@ class Train:
     """One command line."""
 
     family: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FAMILY")]
-    """Task family: one of those above, or module:attribute for a TaskFamily of your own."""
+    """Task family: one of those above, gym:ID with --field, or module:attribute for a TaskFamily of your own."""
     settings: Annotated[TrainSettings, tyro.conf.OmitArgPrefixes]
     """The settings, with the values that suit the task family."""
     checkpoints: Annotated[CheckpointSettings, tyro.conf.OmitArgPrefixes] = field(default_factory=CheckpointSettings)
     """How often the run is saved."""
+    fields: Annotated[tuple[str, ...], tyro.conf.arg(name="field", metavar="NAME=LOW:HIGH")] = ()
+    """Numbers of the environment gym:ID that make a task, NAME=LOW:HIGH or NAME=VALUE/VALUE; e.g. g=5:15."""
     out: Path | None = None
     """Run folder, which must be new; runs/FAMILY-METHOD-seedSEED if left out."""
 
@@ -80,8 +82,8 @@ def resume(command: Resume) -> None:
 
 def start(command: Train) -> None:
     """Begin a run."""
-    family, settings = family_by_name(command.family), command.settings
-    name = family.name.replace(":", ".")
+    family, settings = family_by_name(command.family, command.fields), command.settings
+    name = family.name.replace(":", ".").replace("/", "-")
     folder = command.out or Path("runs") / f"{name}-{settings.method}-seed{settings.seed}"
     report(PolicyTraining(family, settings), folder, command.checkpoints)
 
@@ -109,7 +111,8 @@ def parse_train(arguments: Sequence[str]) -> Train:
         default = Train(family=tyro.MISSING, settings=settings)
         return parse(Train, arguments, "metarl train", default, description)
 
-    family = family_by_name(parsed(preset(named or "")).family)
+    command = parsed(preset(named or ""))
+    family = family_by_name(command.family, command.fields)
     return parsed(preset(family.name))
 
 

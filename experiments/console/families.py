@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 
 from metarl.core.errors import Refusal
 from metarl.envs.family import TaskFamily
+from metarl.envs.from_gymnasium.registered import with_fields
 from metarl.envs.registry import get_family
 from metarl.policies.controller import Controller
 
 
-def family_by_name(name: str) -> TaskFamily:
-    """Return a family of the registry, or ``module:attribute``.
+def family_by_name(name: str, fields: Sequence[str] = ()) -> TaskFamily:
+    """Return a family of the registry, ``gym:ID`` with task fields such as ``g=5:15``, or ``module:attribute``.
 
     A module of the user's is looked for in the current folder first, as Python does for a script and for ``-m``.
     """
     if ":" in name and os.getcwd() not in sys.path[:1]:
         sys.path.insert(0, os.getcwd())
-    return get_family(name)
+    return get_family(with_fields(name, fields))
 
 
 def family_for(controller: Controller, name: str | None) -> TaskFamily:

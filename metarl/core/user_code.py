@@ -7,8 +7,9 @@ import sysconfig
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
-from types import TracebackType
+from types import ModuleType, TracebackType
 
 from metarl.core.errors import NumericalFault, Refusal
 
@@ -44,6 +45,19 @@ def retold(what: str, error: BaseException) -> UserCodeError | NumericalFault:
     return kind(sentence(what, error))
 
 
+def imported(what: str, module: str) -> ModuleType:
+    """Return a module of the user's; raise Refusal if there is none, and UserCodeError if it fails."""
+    try:
+        with user_code(f"importing {module} for {what}"):
+            return import_module(module)
+    except UserCodeError as error:
+        cause = error.__cause__
+        # A module that the user's module lacks is the user's error, told with its line.
+        if isinstance(cause, ModuleNotFoundError) and cause.name and f"{module}.".startswith(f"{cause.name}."):
+            raise Refusal(f"{what} cannot be imported: there is no module '{cause.name}'") from None
+        raise
+
+
 def sentence(what: str, error: BaseException) -> str:
     """Return "WHAT failed in FILE, line N: ERROR" in one line of bounded length."""
     if isinstance(error, SyntaxError) and error.filename:
@@ -62,7 +76,7 @@ def origin(trace: TracebackType | None) -> str:
     Return an empty string if there is neither.
     """
     frames = [(frame.filename, frame.lineno) for frame in reversed(traceback.extract_tb(trace))]
-    outside = [(file, line) for file, line in frames if not _below(file, _ROOMS)]
+    outside = [(file, line) for file, line in frames if not (file.startswith("<") or _below(file, _ROOMS))]
     own = [(file, line) for file, line in outside if not _is_library(file)]
     return next((f"{shown(file)}, line {line}" for file, line in (*own, *outside)), "")
 
@@ -74,7 +88,7 @@ def shown(file: str) -> str:
 
 
 def _is_library(file: str) -> bool:
-    return file.startswith("<") or not _INSTALLED.isdisjoint(Path(file).parts) or _below(file, _PYTHON)
+    return not _INSTALLED.isdisjoint(Path(file).parts) or _below(file, _PYTHON)
 
 
 def _below(file: str, folders: list[Path]) -> bool:
