@@ -12,6 +12,7 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
+from metarl.core.user_code import UserCodeError
 from metarl.envs.family import TaskFamily
 from metarl.envs.registry import FAMILIES
 from metarl.experiments.analysis.learning_curves import plot_learning_curve
@@ -139,7 +140,7 @@ def train_into(
 ) -> Controller:
     """Train with a progress line, and leave the folder with its plot whatever ends the training.
 
-    An ``Interrupted`` or FloatingPointError that comes out says where the controller is.
+    An ``Interrupted``, UserCodeError or FloatingPointError that comes out says where the controller is.
 
     Args:
         training: What is trained.
@@ -158,8 +159,8 @@ def train_into(
         except Interrupted as interrupted:
             message = f"interrupted; {saved(folder)}"
             raise Interrupted(interrupted.number, message) from None
-        except FloatingPointError as error:
-            raise FloatingPointError(f"{error}; {saved(folder)}") from None
+        except (UserCodeError, FloatingPointError) as error:
+            raise type(error)(f"{error}; {saved(folder)}") from error
         finally:
             # A folder that was refused is another run's.
             if display.done:
