@@ -9,14 +9,14 @@ from typing import Any
 
 from command_line import Outcome, metarl
 
-from metarl.experiments.paper.filing import DeviceCost
-from metarl.experiments.paper.image_cells import Scale
-from metarl.experiments.paper.image_filing import Accuracy, ImageCost, ImageResult
+from metarl.experiments.paper.cells import Scale
+from metarl.experiments.paper.results import DeviceCost, ImageCost, ImageResult, Score, Trial
 
 
 def trial(mean: float, ci95: float, data: str = "emoji", **other: Any) -> dict[str, Any]:
     accuracies = [{"steps": 0, "mean": 0.2, "ci95": 0.01}, {"steps": 5, "mean": mean, "ci95": ci95}]
-    return {"tasks": 5000, "accuracies": accuracies, "data": data, "queries": 7, **other}
+    tasks = {"split": "test", "ways": 5, "shots": 1, "queries": 7, "seed": 1, "images_at_once": 1}
+    return {"tasks": 5000, "accuracies": accuracies, "data": data, **tasks, **other}
 
 
 RECORD: dict[str, Any] = {
@@ -27,7 +27,7 @@ RECORD: dict[str, Any] = {
     "trials": {
         "in-domain": trial(0.6149, 0.0026),
         "cross-domain": trial(0.5, 0.003, "icons", queries=15),
-        "2 at once": trial(0.61, 0.004),
+        "2 at once": trial(0.61, 0.004, images_at_once=2),
     },
     "cost": {
         "trained": {
@@ -40,14 +40,22 @@ RECORD: dict[str, Any] = {
         "paper_macs": 251_000_000,
     },
 }
+
+
+def filed_trial(mean: float, ci95: float, data: str, queries: int, images_at_once: int = 1) -> Trial:
+    scores = (Score(0, 0.2, 0.01), Score(5, mean, ci95))
+    return Trial(5000, scores, data, "test", 5, 1, queries, 1, images_at_once)
+
+
 RESULT = ImageResult(
     "emoji",
     Scale(),
     2500,
+    9,
     {
-        "in-domain": Accuracy(0.6149, 0.0026, "emoji", 7),
-        "cross-domain": Accuracy(0.5, 0.003, "icons", 15),
-        "2 at once": Accuracy(0.61, 0.004, "emoji", 7),
+        "in-domain": filed_trial(0.6149, 0.0026, "emoji", 7),
+        "cross-domain": filed_trial(0.5, 0.003, "icons", 15),
+        "2 at once": filed_trial(0.61, 0.004, "emoji", 7, images_at_once=2),
     },
     ImageCost(
         DeviceCost(("conv3", "norm3", "conv4", "norm4", "fc"), 200_400, 30_600_000, 210_499), 1_030_000, 251_000_000

@@ -14,7 +14,7 @@ from metarl.experiments.console.sheets import check_page, page
 
 
 @dataclass(frozen=True)
-class FamilyTableCommand:
+class TableFamilies:
     """Show every task family: what is learned, what tells its tasks apart, and the sizes of its spaces."""
 
     markdown: Path | None = None
@@ -22,8 +22,8 @@ class FamilyTableCommand:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run the command; raise ValueError if the page cannot be written."""
-    command = parse(FamilyTableCommand, arguments, "metarl table families")
+    """Run the command; raise Refusal if the page cannot be written."""
+    command = parse(TableFamilies, arguments, "metarl table families")
     if command.markdown:
         check_page(command.markdown, "families")
     sheet = families_sheet()

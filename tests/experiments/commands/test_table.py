@@ -16,10 +16,12 @@ from metarl.envs.registry import FAMILIES, get_family
 from metarl.experiments.analysis import costs, sweep
 from metarl.experiments.commands import table as command
 from metarl.experiments.console import sheets
-from metarl.experiments.paper import filing, table
-from metarl.experiments.paper.filing import DeviceCost, Result
+from metarl.experiments.console.sheets import Row, Sheet, sheet
+from metarl.experiments.paper import policy_filing, policy_table
+from metarl.experiments.paper import results as filed
+from metarl.experiments.paper.policy_table import CAPTION, COLUMNS
 from metarl.experiments.paper.published import METHODS, TABLE_3
-from metarl.experiments.paper.table import CAPTION, HEADINGS, Row
+from metarl.experiments.paper.results import PolicyResult, Score
 from metarl.policies import methods
 from metarl.policies.files.pretrained import shipped
 from metarl.policies.loading import load_controller
@@ -37,7 +39,9 @@ RECORD: dict[str, Any] = {
     "adaptation_macs": 110_800_000,
     "measured_peak_adaptation_bytes": 106_499,
 }
-RESULT = Result(500, -63.96, 1.25, DeviceCost(("layer1", "layer3"), 105_500, 110_800_000, 106_499))
+RESULT = PolicyResult(
+    400, (Score(0, -90.0, 9.0), Score(1, -63.96, 1.25)), 1, 500, ("layer1", "layer3"), 105_500, 110_800_000, 106_499
+)
 
 
 @pytest.fixture
@@ -49,7 +53,8 @@ def results(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def few_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(filing, "TASKS", 3)
+    monkeypatch.setattr(policy_filing, "TASKS", 3)
+    monkeypatch.setattr(command, "TASKS", 3)
 
 
 def write(path: Path, record: object) -> None:
@@ -65,12 +70,16 @@ def test_the_papers_rows_are_families_and_methods_of_metarl() -> None:
     assert cheetah["p-meta"].megabytes < cheetah["maml"].megabytes / 2 and cheetah["p-meta"].gmac < cheetah["maml"].gmac
 
 
+def rows_of(sheet: Sheet) -> list[dict[str, str]]:
+    return [dict(zip(sheet.headings, row, strict=True)) for row in sheet.rows]
+
+
 def test_a_result_is_read_and_stands_beside_the_papers(results: Path) -> None:
-    rows = table.read_rows(results)
-    assert list(rows) == list(TABLE_3) and [row.method for row in rows["navigation-2d"]] == list(METHODS)
-    (found,) = (row for each in rows.values() for row in each if row.result)
-    assert found == Row("p-meta", TABLE_3["half-cheetah-velocity"]["p-meta"], RESULT)
-    assert dict(zip(HEADINGS, found.cells(), strict=True)) == {
+    assert filed.read_result(results / "half-cheetah-velocity" / "p-meta", PolicyResult) == RESULT
+    cheetah, navigation = policy_table.sheets(results)
+    assert [cheetah.title, navigation.title] == list(TABLE_3)
+    assert [row["method"] for row in rows_of(navigation)] == list(METHODS)
+    assert rows_of(cheetah)[-1] == {
         "method": "p-meta",
         "layers": "1 3",
         "return: paper": "-64.0",
@@ -82,26 +91,22 @@ def test_a_result_is_read_and_stands_beside_the_papers(results: Path) -> None:
         "GMAC: model": "0.111",
         "iterations": "500",
     }
-
-
-def test_without_a_result_stand_dashes() -> None:
-    row = Row("anil", TABLE_3["navigation-2d"]["anil"], None)
-    assert row.cells() == ["anil", "-", "-13.8", "-", "0.08", "-", "-", "0.04", "-", "-"]
+    assert list(navigation.rows[1]) == ["anil", "-", "-13.8", "-", "0.08", "-", "-", "0.04", "-", "-"]
 
 
 def test_no_layer_at_all() -> None:
-    result = replace(RESULT, cost=DeviceCost((), 0, 0, 0))
-    assert Row("p-meta", TABLE_3["navigation-2d"]["p-meta"], result).cells()[1] == "none"
+    assert policy_table.layers_shown(replace(RESULT, layers=())) == "none"
 
 
 def test_it_fits_80_columns() -> None:
-    result = replace(RESULT, mean_return=-135.64, ci95=13.71, cost=replace(RESULT.cost, layers=("layer1",) * 3))
-    rows = [Row(method, TABLE_3["half-cheetah-velocity"][method], result) for method in METHODS]
+    result = replace(RESULT, returns=(Score(1, -135.64, 13.71),), layers=("layer1", "layer2", "layer3"))
+    published = TABLE_3["half-cheetah-velocity"]
+    full = sheet("half-cheetah-velocity", COLUMNS, [Row(name, published[name], result) for name in METHODS], words=2)
     console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    console.print(sheets.printed(table.sheet("half-cheetah-velocity", rows)))
+    console.print(sheets.printed(full))
     lines = console.export_text().splitlines()
-    for row in rows:
-        assert sum(line.split() == " ".join(row.cells()).split() for line in lines) == 1
+    for row in full.rows:
+        assert sum(line.split() == " ".join(row).split() for line in lines) == 1
 
 
 def test_the_table_is_printed_and_written_and_written_again(results: Path, tmp_path: Path) -> None:
@@ -175,12 +180,12 @@ def test_a_run_is_evaluated_measured_and_filed(run: Path, tmp_path: Path) -> Non
 
 
 def test_the_evaluations_seed_is_not_the_trainings(run: Path) -> None:
-    opened = filing.open_run(run)
+    opened = policy_filing.open_run(run)
     seeds = [
-        filing.evaluation_record(replace(opened, settings=replace(opened.settings, seed=seed)), 1, lambda done: None)
+        policy_filing.evaluate_run(replace(opened, settings=replace(opened.settings, seed=seed)), 1, lambda done: None)
         for seed in (0, 1)
     ]
-    assert [record["seed"] for record in seeds] == [1, 2] and seeds[0]["returns"] != seeds[1]["returns"]
+    assert [record.seed for record in seeds] == [1, 2] and seeds[0].returns != seeds[1].returns
 
 
 def test_what_is_filed_is_replaced_only_when_asked_for(run: Path, tmp_path: Path) -> None:
@@ -207,7 +212,7 @@ def test_a_result_is_one_only_when_all_of_it_is_there(run: Path, tmp_path: Path)
     (folder / "timings.csv").mkdir()
     outcome = metarl("table", "rl", "--file", run, "--results", tmp_path / "results", "--replace")
     assert outcome.code == 2 and str(folder / "timings.csv") in outcome.err
-    assert not filing.is_filed(tmp_path / "results", FAMILY, "maml")
+    assert not filed.is_filed(tmp_path / "results", FAMILY, "maml")
 
 
 def test_in_a_checkout_the_controller_goes_where_it_ships(
@@ -267,7 +272,7 @@ def test_one_failure_does_not_stop_the_others(tmp_path: Path, monkeypatch: pytes
     words = ("--train", "--families", FAMILY, "--methods", "anil", "boil", "--iterations", 1, "--threads", 1)
     outcome = metarl("table", "rl", *words, "--out", tmp_path / "out", "--results", tmp_path / "results")
     assert outcome.code == 2 and f"{FAMILY}/anil failed" in outcome.err and outcome.err.count("\n") == 1
-    assert filing.is_filed(tmp_path / "results", FAMILY, "boil") and "p-meta-layers" in outcome.out
+    assert filed.is_filed(tmp_path / "results", FAMILY, "boil") and "p-meta-layers" in outcome.out
 
 
 def test_the_repositorys_results_are_whole() -> None:
@@ -284,5 +289,4 @@ def test_the_repositorys_results_are_whole() -> None:
         training = load_controller(f"{family}/{settings.method}").metadata.training
         assert (training["iterations"], training["seed"]) == (record["iterations"], settings.seed)
         assert (folder / "progress.csv").read_bytes().count(b"\n") > training["best_iteration"]
-    families = [table.sheet(family, rows) for family, rows in table.read_rows(results).items()]
-    assert (results / "TABLE.md").read_text() == sheets.page("rl", families, CAPTION)
+    assert (results / "TABLE.md").read_text() == sheets.page("rl", policy_table.sheets(results), CAPTION)

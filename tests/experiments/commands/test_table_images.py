@@ -15,7 +15,7 @@ from image_results import RECORD, table, trial, write
 from metarl.experiments.analysis import sweep
 from metarl.experiments.analysis.sweep import Job
 from metarl.experiments.paper import image_filing
-from metarl.experiments.paper.image_cells import Cell, Scale
+from metarl.experiments.paper.cells import Cell, Scale
 from metarl.experiments.paper.published import TABLE_2
 from metarl.images.evaluation import evaluate_images
 from metarl.images.run import read_image_config
@@ -151,13 +151,13 @@ def test_a_trial_takes_so_many_images_at_once(run: Path, emoji: Path) -> None:
     network = replace(classifier.network, norm="batch")
     opened = replace(opened, classifier=replace(classifier, parameters=parameters, network=network))
     with pytest.warns(UserWarning, match="4 instead of 15 queries"):
-        (trial,) = image_filing.load_trials(opened.cell, opened.settings, emoji, None)
-    method, source, means = methods.get_method("anil"), trial.source, []
+        (test,) = image_filing.load_tests(opened.cell, opened.settings, emoji, None)
+    method, source, means = methods.get_method("anil"), test.source, []
     for size in (1, 5):
         expected = evaluate_images(network, parameters, method, source.images, source.shape, 4, 5, 1, size)
-        record = image_filing.run_trial(opened, replace(trial, images_at_once=size), 1, lambda done: None)
-        means.append(record["accuracies"][-1]["mean"])
-        assert (means[-1], record["images_at_once"]) == (expected.accuracies()[-1].mean, size)
+        record = image_filing.run_test(opened, replace(test, images_at_once=size), 1, lambda done: None)
+        means.append(record.accuracies[-1].mean)
+        assert (means[-1], record.images_at_once) == (expected.accuracies()[-1].mean, size)
     assert means[0] != means[1]
 
 

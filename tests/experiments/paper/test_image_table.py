@@ -9,16 +9,14 @@ from typing import Any
 
 import pytest
 from command_line import fails
-from image_results import RECORD, RESULT, table, write
+from image_results import RECORD, RESULT, filed_trial, table, write
 from rich.console import Console
 
 from metarl.experiments.console import sheets
 from metarl.experiments.paper import image_filing, image_table
-from metarl.experiments.paper.filing import DeviceCost
-from metarl.experiments.paper.image_cells import ABLATIONS, BATCHES, CELLS, MAIN, Cell, Scale, cells_named, place_of
-from metarl.experiments.paper.image_filing import Accuracy, ImageCost, ImageResult
-from metarl.experiments.paper.published import TABLE_2
-from metarl.experiments.paper.published_ablations import TABLE_4, TABLE_5, TABLE_6, TABLE_7
+from metarl.experiments.paper.cells import ABLATIONS, BATCHES, CELLS, MAIN, Cell, Scale, cells_named, place_of
+from metarl.experiments.paper.published import TABLE_2, TABLE_4, TABLE_5, TABLE_6, TABLE_7
+from metarl.experiments.paper.results import DeviceCost, ImageCost, ImageResult
 from metarl.images.run import read_image_config
 from metarl.images.settings import ImageSettings
 from metarl.policies import methods
@@ -48,9 +46,9 @@ def test_the_papers_tables_agree_with_each_other() -> None:
         assert TABLE_4[shots]["p-meta"] == TABLE_6[shots][1] == p_meta
         assert TABLE_4[shots]["p-meta-layers"] == TABLE_7[shots]["p-meta-layers"] == layers_only
         assert list(TABLE_4[shots]) == list(TABLE_4[1]) and list(TABLE_7[shots]) == list(TABLE_7[1])
-    assert TABLE_5["max", "group"][:2] == TABLE_2["conv4"][1]["maml"][:2]
+    assert TABLE_5["max"]["group"][:2] == TABLE_2["conv4"][1]["maml"][:2]
     # By the paper's own words batch norm, and masked x or g(y), cost a large part of the accuracy.
-    assert all(TABLE_5[pooling, "batch"].mini < TABLE_5[pooling, "group"].mini - 18 for pooling in ("max", "average"))
+    assert all(norms["batch"].mini < norms["group"].mini - 18 for norms in TABLE_5.values())
     assert TABLE_7[1]["p-meta-x0.3"].mini < TABLE_7[1]["p-meta-fw0.3"].mini - 10
     assert TABLE_7[1]["p-meta-gy0.3"].mini < TABLE_7[1]["p-meta-bw0.3"].mini - 20
 
@@ -87,7 +85,7 @@ def test_other_trainings_have_no_place(other: dict[str, Any], says: str) -> None
 
 
 def test_a_result_is_read_and_stands_beside_the_papers(results: Path) -> None:
-    found = image_filing.read_image_results(results)
+    found = image_table.read_image_results(results)
     assert found == {"p-meta-1shot": RESULT}
     found["maml++-1shot"] = replace(RESULT, cost=replace(RESULT.cost, paper_bytes=2_060_000))  # type: ignore[type-var]
     assert row(found, "5-way 1-shot: accuracy", "p-meta") == {
@@ -145,12 +143,18 @@ def test_layers_have_short_names(layers: tuple[str, ...], shown: str) -> None:
     assert image_table.layers_shown(layers) == shown
 
 
+def with_shots(result: ImageResult, shots: int) -> ImageResult:
+    return replace(result, trials={name: replace(trial, shots=shots) for name, trial in result.trials.items()})
+
+
 def test_scales_are_told_apart() -> None:
     one = {"maml-1shot": RESULT, "anil-1shot": RESULT}
     text = image_table.caption(one)
     assert "\n\nTrained on emoji at 32 x 32 for 10 epochs of 1000 tasks" in text and "seed 0." in text
     assert "the split test of icons" in text and "drawings" in text
     assert "Queries of each class: emoji 7 with 1-shot; icons 15 with 1-shot." in text
+    both = image_table.caption({**one, "maml-5shot": with_shots(RESULT, 5)})
+    assert "emoji 7 with 1-shot and 7 with 5-shot; icons 15 with 1-shot and 15 with 5-shot." in both
     other = replace(RESULT, scale=replace(RESULT.scale, side=84, seed=3))
     two = {**one, "boil-1shot": other, "maml-5shot": replace(RESULT, data="icons")}
     text = image_table.caption(two)
@@ -161,8 +165,8 @@ def test_scales_are_told_apart() -> None:
 
 
 def test_other_images_are_named_where_there_are_several() -> None:
-    elsewhere = {**RESULT.accuracies, "cross-domain": Accuracy(0.4, 0.01, "photos", 15)}
-    found = {"maml-1shot": RESULT, "anil-1shot": replace(RESULT, accuracies=elsewhere)}
+    elsewhere = {**RESULT.trials, "cross-domain": filed_trial(0.4, 0.01, "photos", 15)}
+    found = {"maml-1shot": RESULT, "anil-1shot": replace(RESULT, trials=elsewhere)}
     shown = [row(found, "5-way 1-shot: accuracy", method)["cross-domain"] for method in ("maml", "anil")]
     assert shown == ["50.0 ± 0.3 icons", "40.0 ± 1.0 photos"]
 
@@ -218,7 +222,7 @@ def test_a_damaged_result_is_named(results: Path, content: str, says: str) -> No
 
 def test_the_repositorys_image_results_are_whole() -> None:
     results = ROOT / "experiments" / "results"
-    found = image_filing.read_image_results(results)
+    found = image_table.read_image_results(results)
     filed = [path.parent for path in (results / "images").glob("*/evaluation.json")]
     assert {folder.name for folder in filed} == set(found)
     for folder in filed:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pydantic import ConfigDict, with_config
+
 from metarl.core.errors import Refusal
-from metarl.experiments.paper.published import TABLE_2
-from metarl.experiments.paper.published_ablations import TABLE_4, TABLE_5, TABLE_6, TABLE_7
+from metarl.experiments.paper.published import TABLE_2, TABLE_4, TABLE_5, TABLE_6, TABLE_7
 from metarl.images.settings import ImageSettings
 from metarl.policies.networks.kinds import Norm
 from metarl.policies.networks.layers import Pooling
@@ -26,11 +27,12 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """That of its folder: METHOD-SHOTSshot, and NORM-POOLING where they are not those of the other tables."""
+        """The name of its folder: METHOD-SHOTSshot, and NORM-POOLING where they differ from the other tables'."""
         usual = (self.norm, self.pooling) == ("group", "max")
         return f"{self.method}-{self.shots}shot" + ("" if usual else f"-{self.norm}-{self.pooling}")
 
 
+@with_config(ConfigDict(extra="forbid", strict=True))
 @dataclass(frozen=True)
 class Scale:
     """How much is trained and tested, and at which size of the images; all other settings are the paper's."""
@@ -53,7 +55,7 @@ class Scale:
             raise Refusal(f"--test-tasks must be at least 2, got {self.test_tasks}")
 
     def settings(self, cell: Cell, data: Path, threads: int) -> ImageSettings:
-        """Those of a cell's training; ValueError says what is impossible."""
+        """Return the settings of a cell's training; raise Refusal saying what is impossible."""
         return ImageSettings(
             data=data,
             backbone=BACKBONE,
@@ -71,10 +73,11 @@ class Scale:
 
 
 MAIN = tuple(Cell(method, shots) for shots, methods in TABLE_2[BACKBONE].items() for method in methods)
-ABLATIONS = (
-    *(Cell(method) for method in {**TABLE_4[1], **TABLE_7[1]} if Cell(method) not in MAIN),
-    *(Cell("maml", norm=norm, pooling=pooling) for pooling, norm in TABLE_5 if (norm, pooling) != ("group", "max")),
+_OTHERS = (
+    *(Cell(method) for method in {**TABLE_4[1], **TABLE_7[1]}),
+    *(Cell("maml", 1, norm, pooling) for pooling, norms in TABLE_5.items() for norm in norms),
 )
+ABLATIONS = tuple(cell for cell in _OTHERS if cell not in MAIN)
 CELLS = {cell.name: cell for cell in (*MAIN, *ABLATIONS)}
 # The cell of Table 6, whose network is tested with several numbers of images at once; 1 is what all others have.
 BATCH_CELL = Cell("p-meta")
@@ -82,7 +85,7 @@ BATCHES = tuple(size for size in TABLE_6[1] if size != 1)
 
 
 def cells_named(names: tuple[str, ...]) -> list[Cell]:
-    """The cells of these names, all without any; ValueError names one that there is not."""
+    """Return the cells of these names, or all for no name; raise Refusal for a name that there is not."""
     for name in names:
         if name not in CELLS:
             raise Refusal(f"the table has no '{name}': --only takes {', '.join(CELLS)}")
@@ -90,7 +93,7 @@ def cells_named(names: tuple[str, ...]) -> list[Cell]:
 
 
 def place_of(settings: ImageSettings, test_tasks: int) -> tuple[Cell, Scale]:
-    """Where a training stands in the tables; ValueError says what keeps it out of them."""
+    """Return the place of a training in the tables; raise Refusal saying what keeps it out of them."""
     cell = Cell(settings.method, settings.shots, settings.norm, settings.pooling)
     if cell.name not in CELLS:
         raise Refusal(f"the table has no {cell.name}, only {', '.join(CELLS)}")

@@ -1,0 +1,101 @@
+"""File a policy's run as a result of Table 3: evaluated and measured once, in its place FAMILY/METHOD.
+
+In a checkout the controller goes to ``policies/pretrained``, where it ships; elsewhere it stands beside its result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from metarl import api
+from metarl.core.atomic import write_atomically
+from metarl.core.errors import Refusal
+from metarl.envs.family import TaskFamily
+from metarl.envs.registry import get_family
+from metarl.experiments.analysis import costs
+from metarl.experiments.analysis.filed import controller_path
+from metarl.experiments.analysis.learning_curves import plot_learning_curve
+from metarl.experiments.console.intervals import interval_records
+from metarl.experiments.paper.published import TABLE_3
+from metarl.experiments.paper.results import (
+    DeviceCost,
+    PolicyResult,
+    Score,
+    begin_filing,
+    ever_adapted,
+    read_files,
+    write_result,
+)
+from metarl.policies.controller import Controller
+from metarl.policies.loading import load_controller
+from metarl.rl.evaluation import family_of
+from metarl.rl.settings import TrainSettings, read_config
+from metarl.runs.folder import CONFIG, CONTROLLER, PROGRESS, TIMINGS
+
+TASKS = 400  # as in the paper's table
+
+
+@dataclass(frozen=True)
+class PolicyRun:
+    """A run that is to be filed, finished or not, as it was at the time of looking."""
+
+    family: TaskFamily
+    settings: TrainSettings
+    controller: Controller
+    files: dict[str, bytes]  # the configuration and the logs
+
+
+def open_run(folder: Path) -> PolicyRun:
+    """Open the run in a folder; raise Refusal if it is none, has not trained yet, or has no place in the table."""
+    name, settings = read_config(folder)
+    if settings.method not in TABLE_3.get(name, {}):
+        raise Refusal(f"{folder} holds {settings.method} on {name}, and the table is about {', '.join(TABLE_3)}")
+    controller = load_controller(folder / CONTROLLER)
+    if not controller.metadata.training["iterations"]:
+        raise Refusal(f"nothing was trained yet in {folder}")
+    return PolicyRun(get_family(name), settings, controller, read_files(folder, (CONFIG, PROGRESS, TIMINGS)))
+
+
+def evaluate_run(run: PolicyRun, threads: int, on_tasks: Callable[[int], None]) -> PolicyResult:
+    """Return the returns on unseen tasks, whose seed is the training's plus 1, and the cost of an inner step."""
+    seed = run.settings.seed + 1
+    evaluation = api.evaluate(
+        run.controller, tasks=TASKS, seed=seed, family=run.family, threads=threads, on_tasks=on_tasks
+    )
+    return PolicyResult(
+        tasks=len(evaluation.tasks),
+        returns=tuple(Score(**each) for each in interval_records(dict(enumerate(evaluation.intervals())))),
+        seed=seed,
+        iterations=run.controller.metadata.training["iterations"],
+        **asdict(device_cost(run.controller, run.family, seed)),
+    )
+
+
+def device_cost(controller: Controller, family: TaskFamily, seed: int) -> DeviceCost:
+    """Return the cost of the layers and channels that the controller chooses, and its steps measured on a few tasks."""
+    with costs.environment_episodes(controller, family_of(controller, family), seed) as record:
+        taken = costs.take_steps(controller, record)
+    model = costs.controller_cost(controller, taken)
+    return DeviceCost(
+        layers=ever_adapted(controller),
+        peak_adaptation_bytes=model.peak_adaptation_bytes,
+        adaptation_macs=model.adaptation_macs,
+        measured_peak_adaptation_bytes=max(step.peak_bytes for step in taken),
+    )
+
+
+def file_run(run: PolicyRun, result: PolicyResult, results: Path) -> None:
+    """Put the run's configuration, logs and learning curve, its controller and its evaluation in their places.
+
+    They replace what was there before. Raise Refusal saying what cannot be written; then there is no result.
+    """
+    family, method = run.family.name, run.settings.method
+    folder, controller = results / family / method, controller_path(results, family, method)
+    begin_filing(folder, controller.parent)
+    for name, content in run.files.items():
+        write_atomically(folder / name, content)
+    plot_learning_curve(folder, family, run.settings)
+    run.controller.save(controller, overwrite=True)
+    write_result(folder, result)
