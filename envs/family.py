@@ -109,7 +109,9 @@ class Simulator(Protocol):
 
 @runtime_checkable
 class DrawnSimulator(Simulator, Protocol):
-    """A simulator that can show itself."""
+    """A simulator that can show itself, in real time by so many pictures per second."""
+
+    frames_per_second: float
 
     def draw(self) -> NDArray[np.uint8]:
         """Return a picture [height, width, 3] of the first task's first episode."""

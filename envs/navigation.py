@@ -38,6 +38,8 @@ def sample_goals(count: int, generator: np.random.Generator) -> Array:
 class NavigationSimulator:
     """Every episode starts at the origin, so seeds change nothing."""
 
+    frames_per_second = 20.0  # a step has no duration
+
     def reset(self, tasks: Array, seeds: NDArray[np.int64]) -> Array:
         self.goals = np.broadcast_to(tasks[:, np.newaxis], (*seeds.shape, 2))
         self.positions = np.zeros((*seeds.shape, 2))

@@ -20,7 +20,7 @@ class TaskEnv(gymnasium.Env[NDArray[Any], NDArray[Any]]):
     from the family. ``info["task"]`` tells it by name.
     """
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012, declared so by Gymnasium
+    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012, declared so by Gymnasium
 
     def __init__(self, family: TaskFamily, render_mode: str | None = None) -> None:
         if render_mode not in (None, "rgb_array"):
@@ -28,6 +28,8 @@ class TaskEnv(gymnasium.Env[NDArray[Any], NDArray[Any]]):
         self.family, self.render_mode = family, render_mode
         self.observation_space, self.action_space = family.observation_space, family.action_space
         self.simulator = family.make_simulator(1)
+        if isinstance(self.simulator, DrawnSimulator):
+            self.metadata = self.metadata | {"render_fps": self.simulator.frames_per_second}
         self.task: Array | None = None
 
     def reset(

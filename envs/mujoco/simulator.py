@@ -11,8 +11,8 @@ from mujoco.batch import Batch, SimulationError
 from numpy.typing import NDArray
 
 from metarl.core.errors import NumericalFault, Refusal
-from metarl.envs import drawing
 from metarl.envs.family import Array, Transition
+from metarl.envs.mujoco.camera import Camera
 from metarl.envs.mujoco.interface import Interface
 from metarl.envs.mujoco.model import action_space, check_ranges, describe, load_model, model_for
 from metarl.envs.mujoco.robot import RobotTasks, Step
@@ -33,10 +33,13 @@ class RobotSimulator:
         self.model = load_model(self.robot.model, tasks.name)
         self.actions = action_space(self.model)
         check_ranges(tasks, self.model)
+        self.frames_per_second = 1 / (self.robot.frame_skip * self.model.opt.timestep)
         self.batch: Batch | None = None
+        self.camera: Camera | None = None
         self.fields: dict[str, Array] = {}
 
     def reset(self, tasks: Array, seeds: NDArray[np.int64]) -> Array:
+        self._close_camera()  # the next task may have another model
         self.shape, count = seeds.shape, seeds.size
         names = [field.name for field in self.tasks.fields]
         self.each_task = [dict(zip(names, row, strict=True)) for row in tasks.tolist()]
@@ -75,10 +78,11 @@ class RobotSimulator:
         return Transition(self._observations(), self.rewards.reshape(self.shape).copy(), ~healthy.reshape(self.shape))
 
     def draw(self) -> NDArray[np.uint8]:
-        """Draw the first task's first episode from the side."""
+        """Draw the first task's first episode."""
         model, data = self.first_episode()
-        caption = f"{describe(self.each_task[0])}   reward {self.rewards[0]:+.2f}"
-        return drawing.draw_side_view(model, data, caption)
+        if self.camera is None:
+            self.camera = Camera(model, data)
+        return self.camera.picture(data, f"{describe(self.each_task[0])}   reward {self.rewards[0]:+.2f}")
 
     def first_episode(self) -> tuple[mujoco.MjModel, mujoco.MjData]:
         """Return model and data of the first task's first episode, with all bodies in place."""
@@ -88,9 +92,15 @@ class RobotSimulator:
         return model, data
 
     def close(self) -> None:
-        """End the threads; ``reset`` starts them again."""
+        """End the threads and put the camera away; ``reset`` starts them again."""
+        self._close_camera()
         self.batch = None
         self.fields = {}
+
+    def _close_camera(self) -> None:
+        if self.camera is not None:
+            self.camera.close()
+            self.camera = None
 
     def _open(self, count: int) -> Batch:
         if self.batch is None or self.batch.nsim != count:

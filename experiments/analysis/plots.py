@@ -19,6 +19,7 @@ from metarl.experiments.analysis.style import LIGHT, SERIES, STYLE, draw_curve, 
 
 LEARNING_CURVE = "learning_curve.png"  # in a run folder
 DOTS_PER_INCH = 120
+NOTHING = line(np.array([]), np.array([]))  # the curve of a column without numbers
 
 Paths = tuple[Array, Array]
 
@@ -36,9 +37,9 @@ def learning_curve(progress: dict[str, Array], title: str, max_kl: float) -> Fig
     with rc_context(STYLE):
         figure = Figure(figsize=(8, 5), dpi=DOTS_PER_INCH)
         returns, divergence = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-        _draw(returns, curve([progress], "return_0"), "before", "before adaptation")
-        _draw(returns, curve([progress], f"return_{last}"), "after", f"after {steps}")
-        _draw(divergence, curve([progress], "kl"), "after", "KL divergence")
+        draw_curve(returns, curve([progress], "return_0") or NOTHING, "before", "before adaptation")
+        draw_curve(returns, curve([progress], f"return_{last}") or NOTHING, "after", f"after {steps}")
+        draw_curve(divergence, curve([progress], "kl") or NOTHING, "after", "KL divergence")
         divergence.axhline(max_kl, color=LIGHT["ink"], linewidth=1, linestyle="--", label="limit")
         returns.set(title=title, ylabel="return")
         divergence.set(xlabel="meta-iteration", ylabel="KL", ylim=(0, 1.25 * max_kl))
@@ -62,8 +63,10 @@ def image_learning_curve(progress: dict[str, Array], title: str) -> Figure:
     with rc_context(STYLE):
         figure = Figure(figsize=(8, 4), dpi=DOTS_PER_INCH)
         axes = figure.subplots()
-        _draw(axes, line(epochs, 100 * np.array(means)), "before", "training tasks, mean over the epoch")
-        _draw(axes, Curve(epoch, 100 * mean, 100 * (mean - half), 100 * (mean + half)), "after", "validation tasks")
+        draw_curve(axes, line(epochs, 100 * np.array(means)), "before", "training tasks, mean over the epoch")
+        draw_curve(
+            axes, Curve(epoch, 100 * mean, 100 * (mean - half), 100 * (mean + half)), "after", "validation tasks"
+        )
         axes.set(title=title, xlabel="epoch", ylabel="accuracy after adaptation (%)")
         axes.set_ylim(top=min(100.0, axes.get_ylim()[1]))
         axes.xaxis.set_major_locator(round_ticks(integer=True))
@@ -106,11 +109,6 @@ def write(figure: Figure, path: Path) -> None:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     write_atomically(path, buffer.getvalue())
-
-
-def _draw(axes: Axes, found: Curve | None, color: str, label: str) -> None:
-    if found is not None:
-        draw_curve(axes, found, color, label)
 
 
 def _draw_paths(axes: Axes, paths: Paths, color: str) -> None:

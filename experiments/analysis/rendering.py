@@ -1,23 +1,29 @@
-"""Playing single episodes in a family's Gymnasium environment, and animations of them."""
+"""Playing single episodes in a family's Gymnasium environment, with pictures of them."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+import math
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from ctypes.util import find_library
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from gymnasium import Env
 from numpy.typing import NDArray
-from PIL import Image
 
-from metarl.core.atomic import write_atomically
+from metarl.core.errors import Refusal
+from metarl.core.user_code import sentence, user_code
+from metarl.envs.family import TaskFamily
 from metarl.policies.controller import Controller
 
-MAX_FRAMES = 100
-GIF_TICKS_PER_SECOND = 100
-MIN_TICKS = 2  # viewers slow down what changes faster
+Frame = NDArray[np.uint8]  # [height, width, 3]
+
+FRAMES_PER_SECOND = 20.0  # of an environment that does not say
+OPENGL = ("opengl", "egl", "osmesa", "glfw", "mujoco")  # in errors of MuJoCo's renderer
+BACKENDS = {"egl": "EGL", "osmesa": "OSMesa"}  # of MuJoCo without a display, and their libraries
 
 
 class Moment(NamedTuple):
@@ -25,7 +31,15 @@ class Moment(NamedTuple):
 
     observation: NDArray[Any]  # before the step
     reward: float
-    frame: NDArray[np.uint8] | None  # after the step, [height, width, 3]
+
+
+@dataclass(frozen=True)
+class Film:
+    """The pictures of an episode and its rewards."""
+
+    frames: list[Frame]
+    frames_per_second: float
+    rewards: list[float]  # of every step
 
 
 def play(
@@ -36,37 +50,88 @@ def play(
     horizon: int,
     noise: np.random.Generator | None = None,
 ) -> Iterator[Moment]:
-    """One episode, with exploration noise if there is a generator for it.
+    """Play one episode, which ends at the horizon or where the environment ends it.
 
-    It ends at the horizon or where the environment ends it.
+    Args:
+        controller: the policy.
+        env: an environment of its family.
+        task: the value of each field by name.
+        seed: of the episode.
+        horizon: most steps.
+        noise: draws the exploration noise; without it the mean actions are taken.
+
+    Yields:
+        Each step, as soon as it is done.
     """
     observation, _ = env.reset(seed=seed, options={"task": dict(task)})
     for _ in range(horizon):
         action, _ = controller.predict(observation, deterministic=noise is None, generator=noise)
         following, reward, terminated, truncated, _ = env.step(action)
-        frame = env.render() if env.render_mode == "rgb_array" else None
-        yield Moment(observation, float(reward), frame)  # type: ignore[arg-type]
+        yield Moment(observation, float(reward))
         observation = following
         if terminated or truncated:
             return
 
 
-def write_gif(frames: Sequence[NDArray[np.uint8]], frames_per_second: float, path: Path) -> None:
-    """Writes an endless animation in real time, with frames left out so that it stays small."""
-    stride = max(1, -(-len(frames) // MAX_FRAMES), round(frames_per_second * MIN_TICKS / GIF_TICKS_PER_SECOND))
-    ticks = max(MIN_TICKS, round(stride * GIF_TICKS_PER_SECOND / frames_per_second))
-    # One palette for all frames: a frame then differs from the one before only where something moved.
-    first, *others = (Image.fromarray(frame) for frame in frames[::stride])
-    palette = first.quantize(64)
-    images = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in (first, *others)]
-    buffer = io.BytesIO()
-    images[0].save(
-        buffer,
-        format="GIF",
-        save_all=True,
-        append_images=images[1:],
-        duration=ticks * 1000 // GIF_TICKS_PER_SECOND,
-        loop=0,
-        optimize=True,
-    )
-    write_atomically(path, buffer.getvalue())
+def film(
+    controller: Controller,
+    family: TaskFamily,
+    task: Mapping[str, float],
+    seed: int,
+    most_frames: int | None = None,
+    most_per_second: float = math.inf,
+) -> Film:
+    """Film an episode without exploration noise.
+
+    Args:
+        controller: the policy.
+        family: its family; the episode takes up to the family's horizon.
+        task: the value of each field by name.
+        seed: of the episode.
+        most_frames: most pictures; steps between them are left out.
+        most_per_second: most pictures of a second.
+
+    Returns:
+        The film, which runs in real time. Raise Refusal if the family's environment cannot be rendered.
+    """
+    with user_code(f"make_env of {family.name}"):
+        env = family.make_env(render_mode="rgb_array")
+    frames, rewards = [], []
+    frames_per_second = float(env.metadata.get("render_fps") or FRAMES_PER_SECOND)
+    sparse = math.ceil(family.horizon / most_frames) if most_frames else 1
+    stride = max(sparse, round(frames_per_second / most_per_second))
+    try:
+        for step, moment in enumerate(play(controller, env, task, seed, family.horizon)):
+            rewards.append(moment.reward)
+            if step % stride == 0:
+                frames.append(picture(env, family.name))
+    finally:
+        env.close()
+    return Film(frames, frames_per_second / stride, rewards)
+
+
+def picture(env: Env[Any, Any], name: str) -> Frame:
+    """Return a picture; raise Refusal if ``name``'s environment makes none, with what to try if it lacks OpenGL."""
+    try:
+        frame: Any = env.render()
+    except Exception as error:  # each renderer has errors of its own
+        told = sentence(f"{name} cannot be rendered here: its render", error)
+        lacks_opengl = any(word in f"{type(error).__module__} {told}".lower() for word in OPENGL)
+        hint = "; without a display, try MUJOCO_GL=egl or MUJOCO_GL=osmesa before the command" if lacks_opengl else ""
+        raise Refusal(told + hint) from error
+    if not isinstance(frame, np.ndarray) or frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
+        raise Refusal(f"{name} cannot be rendered: its render returns no picture [height, width, 3] of uint8")
+    return frame
+
+
+def use_opengl_without_display() -> None:
+    """Let MuJoCo draw by EGL or OSMesa, whichever there is, if there is no display and the user has not chosen.
+
+    MuJoCo reads this choice from the environment variable ``MUJOCO_GL`` when it is imported.
+    """
+    has_display = "DISPLAY" in os.environ or "WAYLAND_DISPLAY" in os.environ
+    if sys.platform != "linux" or has_display or "MUJOCO_GL" in os.environ or "mujoco" in sys.modules:
+        return
+    found = [backend for backend, library in BACKENDS.items() if find_library(library)]
+    if found:
+        os.environ["MUJOCO_GL"] = found[0]

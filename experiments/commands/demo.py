@@ -22,14 +22,14 @@ from metarl.core.randomness import Purpose, generator
 from metarl.envs.family import Array, TaskFamily
 from metarl.envs.registry import get_family
 from metarl.experiments.analysis import plots
+from metarl.experiments.analysis.animation import animation_limits, write_animation
 from metarl.experiments.analysis.evaluation import returns_table
-from metarl.experiments.analysis.rendering import play, write_gif
-from metarl.experiments.commands.render import filmed, values
+from metarl.experiments.analysis.rendering import film, play, use_opengl_without_display
 from metarl.experiments.commands.train import train_into
 from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import parse, require_at_least
 from metarl.experiments.console.progress import live_progress, number
-from metarl.experiments.console.suggestions import command_line, example_task
+from metarl.experiments.console.suggestions import command_line, example_task, task_words
 from metarl.policies.controller import Controller
 from metarl.policies.device.meter import Meter
 from metarl.policies.files.pretrained import shipped
@@ -81,6 +81,7 @@ class Demo:
 def main(arguments: Sequence[str]) -> None:
     """Runs the command; ValueError says what is wrong with its arguments."""
     command = parse(Demo, arguments, "metarl demo")
+    use_opengl_without_display()
     console = Terminal()
     family = get_family(FAMILY)
     folder = next_run(command.out)
@@ -110,7 +111,10 @@ def show_robot(animation: Path, console: Console) -> None:
     name = next(name for name in (f"{ROBOT}/{method}" for method in ROBOT_METHODS) if name in shipped())
     controller = load_controller(name)
     family = family_of(controller, get_family(ROBOT))
-    console.print(f"\nAdapting {name}, which ships with metarl, on a robot: {values(ROBOT_TASK)}.", soft_wrap=True)
+    console.print(
+        f"\nAdapting {name}, which ships with metarl, on a robot: {' '.join(task_words(family, ROBOT_TASK))}.",
+        soft_wrap=True,
+    )
     run = adapt_on_robot(controller, family, ROBOT_TASK)
     episodes = controller.metadata.episodes_per_step
     console.print(
@@ -119,8 +123,7 @@ def show_robot(animation: Path, console: Console) -> None:
         f"{run.peak_bytes / 1000:.1f} kB of memory at its peak.",
         soft_wrap=True,
     )
-    moments, frames_per_second = filmed(run.adapted, family, ROBOT_TASK, seed=0)
-    write_gif([moment.frame for moment in moments if moment.frame is not None], frames_per_second, animation)
+    write_animation(film(run.adapted, family, ROBOT_TASK, 0, *animation_limits(animation)), animation)
     console.print(f"Animation: {animation}", soft_wrap=True)
 
 

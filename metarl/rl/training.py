@@ -8,8 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import torch
+from gymnasium import Env
+from gymnasium.wrappers import TimeLimit
 
 from metarl.adam import initial_moments
 from metarl.core.clock import Clock
@@ -197,5 +200,13 @@ def selection_scores(returns: Sequence[float]) -> list[float]:
 
 
 def with_horizon(family: TaskFamily, horizon: int | None) -> TaskFamily:
-    """Return the family with another horizon, or unchanged if that is None."""
-    return family if horizon is None else replace(family, horizon=horizon)
+    """Return the family with another horizon, also of its environments, or unchanged if that is None."""
+    if horizon is None or horizon == family.horizon:
+        return family
+
+    def make_env(**kwargs: Any) -> Env[Any, Any]:
+        env = family.make_env(**kwargs)
+        # The outermost limit is the family's; one that the environment has itself stays.
+        return TimeLimit(env.env if isinstance(env, TimeLimit) else env, horizon)
+
+    return replace(family, horizon=horizon, make_env=make_env)

@@ -11,7 +11,13 @@ from PIL import ImageColor
 from stable_baselines3.common.env_checker import check_env as check_for_stable_baselines
 
 from metarl.envs import drawing
+from metarl.envs.family import TaskField
+from metarl.envs.from_gymnasium import task_family
+from metarl.envs.mujoco import camera
 from metarl.envs.registry import FAMILIES, get_family
+from metarl.rl.training import with_horizon
+
+STEPS_PER_SECOND = {"hopper": 125, "walker2d": 125, "humanoid": 200 / 3, "swimmer": 25, "cartpole": 25}
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -62,6 +68,20 @@ def test_an_episode_ends_at_the_horizon() -> None:
     ends = [env.step(env.action_space.sample())[2:4] for _ in range(200)]
     assert ends[-1] == (False, True) and not any(any(end) for end in ends[:-1])
     env.close()
+
+
+@pytest.mark.parametrize("horizon", [3, 300])
+def test_an_episode_ends_at_a_controllers_horizon(horizon: int) -> None:
+    own = task_family(
+        "own", lambda **kwargs: gymnasium.make("Pendulum-v1", **kwargs), (TaskField("x", 0, 1),), 200, lambda *_: None
+    )
+    # Pendulum-v1 ends by itself after 200 steps.
+    for family, steps in ((get_family("navigation-2d"), horizon), (own, min(horizon, 200))):
+        env = with_horizon(with_horizon(family, 250), horizon).make_env()
+        env.reset(seed=0)
+        ends = [env.step(env.action_space.high)[3] for _ in range(steps)]
+        assert ends[-1] and not any(ends[:-1])
+        env.close()
 
 
 def test_tasks_are_drawn_by_the_seed_when_none_is_given() -> None:
@@ -135,7 +155,7 @@ def test_pictures_change_as_the_episode_goes_on(name: str) -> None:
     env.reset(seed=0)
     first = env.render()
     assert first.shape == ((320, 320, 3) if name == "navigation-2d" else (240, 480, 3))
-    assert env.metadata["render_fps"] == 20
+    assert env.metadata["render_fps"] == pytest.approx(STEPS_PER_SECOND.get(name.partition("-")[0], 20))
     for _ in range(10):
         env.step(env.action_space.high)
     second = env.render()
@@ -162,7 +182,8 @@ def test_pictures_show_the_goal_and_the_point_where_they_are() -> None:
     assert colours(picture, drawing.BODY)[0] < 160
 
 
-def test_the_camera_follows_the_cheetah_over_the_ground() -> None:
+def test_the_camera_follows_the_cheetah_over_the_ground(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(camera, "open_renderer", lambda model: None)
     simulator = get_family("half-cheetah-velocity").make_simulator(1)
     simulator.reset(np.array([[1.0]]), np.array([[0]]))
     pictures = []

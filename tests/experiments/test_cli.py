@@ -125,6 +125,11 @@ def test_render_adapts_only_where_it_should(controller: Path, tmp_path: Path) ->
         out = succeeds("render", *words, "--out", tmp_path / f"{name}.gif")
         returns[name] = out.partition("return ")[2].split()[0]
     assert returns["first"] == returns["already"] != returns["not"]
+    out = succeeds("render", controller, "--task", *TASK, "--compare", "--out", tmp_path / "both.gif")
+    assert f"return {returns['not']} before and {returns['first']} after adaptation" in out
+    with Image.open(tmp_path / "both.gif") as both, Image.open(tmp_path / "first.gif") as one:
+        assert both.width == 2 * one.width and both.n_frames == one.n_frames
+    assert "not adapted yet" in fails("render", adapted, "--compare", "--out", tmp_path / "c.gif")
 
 
 @pytest.mark.parametrize("family", ["navigation-2d", "half-cheetah-velocity"])

@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from metarl.experiments.analysis import plots
@@ -36,6 +37,12 @@ def test_learning_curve_shows_the_first_and_the_last_return_and_the_divergence()
     assert all(axes.get_xlabel() or axes.get_ylabel() for axes in (returns, divergence))
     np.testing.assert_array_equal(divergence.lines[0].get_ydata(), PROGRESS["kl"])
     assert list(divergence.lines[1].get_ydata()) == [0.01, 0.01]
+
+
+def test_a_run_without_a_finite_number_has_a_plot(recwarn: pytest.WarningsRecorder) -> None:
+    progress = {name: np.full_like(values, np.nan) for name, values in PROGRESS.items()}
+    plots.learning_curve(progress | {"iteration": PROGRESS["iteration"]}, "title", max_kl=0.01)
+    assert not list(recwarn)
 
 
 def test_a_single_iteration_is_visible() -> None:

@@ -44,7 +44,8 @@ from metarl.rl import training as meta_training
         ("adapt {controller} --task goal_x=nan goal_y=0", "got nan", "[-0.5, 0.5]"),
         ("render {controller} --out x.gif --task goal_x=9 goal_y=0", "got 9", "[-0.5, 0.5]"),
         ("render {controller} --out x.gif", "goal_x", "goal_x, goal_y"),
-        ("render {controller} --out x.mp4 --task goal_x=0 goal_y=0", "x.mp4", ".gif"),
+        ("render {controller} --out x.avi --task goal_x=0 goal_y=0", "x.avi", ".gif or .mp4"),
+        ("render {controller} --out x.gif --task goal_x=0 goal_y=0 --compare --no-adapt", "--compare", "--no-adapt"),
     ],
 )
 def test_one_sentence(
