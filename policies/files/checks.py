@@ -8,15 +8,17 @@ from torch import Tensor
 from metarl.core.errors import Refusal
 from metarl.policies.attention import attention_shapes
 from metarl.policies.gate import GATE, GATE_STATISTICS, gate_shapes
-from metarl.policies.methods import STEP_SIZES, Method, channel_step_size_shapes, check_on_device
+from metarl.policies.methods import STEP_SIZES, Method, channel_step_size_shapes, check_on_device, meta_parameter_shapes
 from metarl.policies.networks.network import Network, Parameters
+from metarl.policies.networks.sizes import check_size
 
 
 def check_parameters(parameters: Parameters, network: Network, inner_steps: int) -> None:
-    """ValueError unless these are all of the network's parameters, and others none but those of the inner loop.
+    """Raise Refusal unless these are all of the network's parameters, and no others but those of the inner loop.
 
-    Their shapes must be right, and their numbers finite float32.
+    Their shapes and types must be right, and their numbers finite; the network must not be too large to be run.
     """
+    check_size(network)
     required = network.parameter_shapes
     optional = {
         STEP_SIZES: (inner_steps, len(network.layer_names)),
@@ -32,22 +34,19 @@ def check_parameters(parameters: Parameters, network: Network, inner_steps: int)
                 f"unknown parameter '{name}': known are those of the layers {first} to {last}, {STEP_SIZES}, "
                 f"{GATE} and attention"
             )
+    dtypes = {name: layer.dtype for layer in network.layers for name in layer.parameter_shapes}
     for name, shape in known.items():
         if name in parameters:
-            _check_parameter(name, parameters[name], shape)
+            _check_parameter(name, parameters[name], shape, dtypes.get(name, torch.float32))
         elif name in required:
             raise Refusal(f"the parameter '{name}' is missing")
 
 
 def check_adaptable(parameters: Parameters, network: Network, method: Method, on_device: bool) -> None:
-    """ValueError if the inner loop lacks what the method needs, or ``on_device`` if that cannot take its steps."""
+    """Raise Refusal if the inner loop lacks a parameter of the method, or if a device cannot run it ``on_device``."""
     if on_device:
         check_on_device(method)
-    attended = network.layers[:-1]
-    sides = method.attention.clips() if method.attention else {}
-    needed = [STEP_SIZES, *(name for name in attention_shapes(attended) if name.split(".")[-3] in sides)]
-    if method.channel_step_sizes:
-        needed += channel_step_size_shapes(attended, 1)
+    needed = [*meta_parameter_shapes(method, network.layers, inner_steps=1)]
     if GATE in parameters:
         needed.append(GATE_STATISTICS)
     for name in needed:
@@ -55,10 +54,12 @@ def check_adaptable(parameters: Parameters, network: Network, method: Method, on
             raise Refusal(f"the controller cannot be adapted: {method.name} needs its '{name}'")
 
 
-def _check_parameter(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
+def _check_parameter(name: str, tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    """Raise Refusal unless a parameter has that shape and type, and its numbers are finite."""
     if tuple(tensor.shape) != shape:
         raise Refusal(f"the parameter '{name}' must have the shape {list(shape)}, got {list(tensor.shape)}")
-    if tensor.dtype != torch.float32:
-        raise Refusal(f"the parameter '{name}' must be float32, got {str(tensor.dtype).removeprefix('torch.')}")
+    if tensor.dtype != dtype:
+        wanted, found = (str(each).removeprefix("torch.") for each in (dtype, tensor.dtype))
+        raise Refusal(f"the parameter '{name}' must be {wanted}, got {found}")
     if not torch.isfinite(tensor).all():
         raise Refusal(f"the parameter '{name}' holds a NaN or an infinite number")

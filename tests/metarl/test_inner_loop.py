@@ -74,14 +74,6 @@ def test_a_network_of_one_layer_has_no_body() -> None:
     assert all(torch.equal(adapted[name], tensor) for name, tensor in parameters.items())
 
 
-def test_a_method_updates_only_its_layers() -> None:
-    layers = NETWORK.layers
-    assert get_method("maml").updated_layers(layers) == ("layer1", "layer2", "layer3")
-    assert get_method("anil").updated_layers(layers) == ("layer3",)
-    assert get_method("boil").updated_layers(layers) == ("layer1", "layer2")
-    assert get_method("maml++").updated_layers(layers) == ("layer1", "layer2", "layer3")
-
-
 def test_each_step_takes_its_own_step_size() -> None:
     parameters = small_parameters(inner_steps=2)
     parameters[STEP_SIZES][1] = torch.tensor([0.0, 0.25, 0.0])

@@ -3,10 +3,9 @@
 import resource
 
 import pytest
-import torch
 
 from metarl.core.errors import Refusal
-from metarl.policies.methods import METHODS, get_method, initial_meta_parameters, meta_parameter_shapes
+from metarl.policies.methods import METHODS, get_method, meta_parameter_shapes
 from metarl.policies.networks.conv4 import Conv4
 from metarl.policies.networks.mlp import GaussianMLP
 from metarl.policies.networks.network import Network
@@ -54,15 +53,6 @@ def test_attention_and_step_sizes_count() -> None:
         check_size(network, meta_parameter_shapes(get_method("p-meta"), network.layers, 5))
     with pytest.raises(Refusal, match="the parameters of the network would take"):
         check_size(network, meta_parameter_shapes(get_method("maml"), network.layers, 10**9))
-
-
-@pytest.mark.parametrize("method", [*METHODS, "p-meta-fw0.3", "p-meta-alpha-ch"])
-def test_meta_parameter_shapes_are_those_of_the_initial_ones(method: str) -> None:
-    layers = GaussianMLP(3, (5, 4), 2).layers
-    initial = initial_meta_parameters(get_method(method), layers, 2, 0.1, torch.Generator())
-    assert {name: tuple(tensor.shape) for name, tensor in initial.items()} == meta_parameter_shapes(
-        get_method(method), layers, 2
-    )
 
 
 def test_the_limit_itself_is_allowed() -> None:

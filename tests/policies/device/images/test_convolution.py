@@ -125,9 +125,9 @@ def test_a_norm_and_its_gradients(size) -> None:
     normalized = feature_maps_of(inputs.detach())
     statistics = normalize(normalized)
     assert_equals(scale_and_shift(normalized, scales, bias.detach().numpy(), in_place=False), output.detach())
-    by_planes, by_parts = feature_maps_of(at_output), feature_maps_of(at_output)
-    sums = position_sums(by_planes.array, meter)
-    products = position_products(normalized.array, by_planes.array, None, meter)
+    by_maps, by_parts = feature_maps_of(at_output), feature_maps_of(at_output)
+    sums = position_sums(by_maps.array, meter)
+    products = position_products(normalized.array, by_maps.array, None, meter)
     torch.testing.assert_close(torch.from_numpy(products.sum(axis=1)), at_weight, rtol=1e-4, atol=1e-3)
     torch.testing.assert_close(torch.from_numpy(sums.sum(axis=1)), at_bias, rtol=1e-4, atol=1e-3)
 
@@ -135,9 +135,9 @@ def test_a_norm_and_its_gradients(size) -> None:
     again = part_products(normalized_parts(source, kernel.numpy(), statistics), by_parts)
     np.testing.assert_allclose(again, products, rtol=1e-4, atol=1e-3)
     means = group_means(scales, sums, products, height * width)
-    norm_backward(by_planes, scales, statistics, means, normalized)
+    norm_backward(by_maps, scales, statistics, means, normalized)
     norm_backward_by_parts(by_parts, scales, statistics, means, normalized_parts(source, kernel.numpy(), statistics))
-    for gradient in (by_planes, by_parts):
+    for gradient in (by_maps, by_parts):
         assert_equals(gradient, at_inputs)
 
 
