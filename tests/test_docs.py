@@ -97,6 +97,13 @@ def test_the_environment_of_ones_own_works(tmp_path: Path, monkeypatch: pytest.M
     succeeds("evaluate", "run/controller.safetensors", "--tasks", 2, "--family", "mine:pendulum")
 
 
+def test_the_environment_of_the_page_on_ones_own_is_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.py").write_text(example("docs/own-environments.md", "task_family("))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    assert "mine:slope can be trained on.\n" in succeeds("check", "mine:slope")
+
+
 def test_the_python_example_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = "iterations=1, meta_batch_size=2, episodes_per_task=2, horizon=5"
     monkeypatch.chdir(tmp_path)
