@@ -1,7 +1,9 @@
 """A backbone of one class and one row of the table goes the whole way: train, save, load, inspect, cost, adapt."""
 
 import json
+import re
 import shlex
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from metarl.images.tasks import adapt
 from metarl.policies.classifier import Classifier
 from metarl.policies.loading import load_classifier
 from metarl.policies.methods import METHODS, get_method
+from metarl.policies.networks.layers import Layer
 from metarl.policies.networks.registry import NETWORKS
 
 NETWORK = ToyBackbone(side=16, ways=3, width=8)
@@ -57,6 +60,22 @@ def test_it_is_inspected_and_costed(tmp_path: Path) -> None:
     assert "toy on images of 20 x 20, maml" in succeeds(*shlex.split("cost --backbone toy --side 20 --method maml"))
 
 
+def test_the_page_on_own_networks_says_it_right(tmp_path: Path) -> None:
+    page = (Path(__file__).resolve().parents[1] / "docs" / "own-network.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    try:
+        exec(compile(code, "own-network.md", "exec", dont_inherit=True), {"__name__": "own_network"})
+        data, out = write_images(tmp_path / "images"), tmp_path / "run"
+        succeeds("train", "images", "--data", data, "--backbone", "two-convolutions", "--out", out, *SMALL)
+        classifier = load_classifier(out / "controller.safetensors")
+        images, labels = random_images(16, 3, 3)
+        assert classifier.adapt(np.tanh(images), labels).predict(np.tanh(images)).shape == (3,)
+    finally:
+        del NETWORKS["two-convolutions"]
+    stated = {line.split("|")[1].strip(" `") for line in page.splitlines() if line.startswith("| `")}
+    assert {name for names in stated for name in re.split("`, `", names)} == {field.name for field in fields(Layer)}
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_it_adapts_on_a_device_as_in_training(method: str, tmp_path: Path) -> None:
     _, classifier = trained(tmp_path, method)
@@ -65,7 +84,7 @@ def test_it_adapts_on_a_device_as_in_training(method: str, tmp_path: Path) -> No
     adapted = classifier.adapt(images, labels, images_at_once=6)
     support = ImageBatch(torch.from_numpy(images), torch.from_numpy(labels))
     leaves = {name: tensor.clone().requires_grad_() for name, tensor in classifier.parameters.items()}
-    expected = adapt(NETWORK, leaves, get_method(method), support, second_order=False)
+    expected, _ = adapt(NETWORK, leaves, get_method(method), support, second_order=False)
     for name, tensor in expected.items():
         torch.testing.assert_close(adapted.parameters[name], tensor.detach(), rtol=1e-4, atol=1e-6)
     moved = [name for name in NETWORK.parameter_shapes if not torch.equal(adapted.parameters[name], leaves[name])]
