@@ -14,9 +14,10 @@ from torch import Tensor
 
 from metarl.core.errors import Refusal
 from metarl.core.text import facts_as_html, facts_as_text
-from metarl.policies.device.episodes import Episode, advantages_per_episode, checked_episodes
+from metarl.policies.device.episodes import Episode, checked_episodes, columns
 from metarl.policies.device.meter import Meter
-from metarl.policies.device.step import CHUNK, device_step
+from metarl.policies.device.step import CHUNK, recorded_step
+from metarl.policies.device.workload import Estimator
 from metarl.policies.files.checks import check_adaptable, check_parameters
 from metarl.policies.files.controller_format import KIND, place_for
 from metarl.policies.files.metadata import ControllerMetadata, to_json
@@ -139,9 +140,11 @@ class Controller:
         method = get_method(self.metadata.method)
         check_adaptable(self.parameters, self.network, method, on_device=True)
         checked = checked_episodes(episodes, self.network.observation_size, self.network.action_size)
-        samples = advantages_per_episode(checked, self.metadata.discount, self.metadata.gae_lambda)
+        estimator = Estimator(self.metadata.discount, self.metadata.gae_lambda)
         with np.errstate(over="ignore", invalid="ignore"):  # the check below says it in a sentence
-            adapted = device_step(self.network, self._gated(step, checked), method, step, samples, chunk, meter)
+            adapted = recorded_step(
+                self.network, self._gated(step, checked), method, step, columns(checked), estimator, chunk, meter
+            )
             adapted[STEP_SIZES] = self.parameters[STEP_SIZES]
         if not all(bool(torch.isfinite(tensor).all()) for tensor in adapted.values()):
             raise Refusal("the adapted parameters are not finite: the episodes' numbers are too large")

@@ -93,6 +93,7 @@ class Costing:
     attended: bool
     measured: int | None = None  # bytes
     sizes: Mapping[str, int] = field(default_factory=dict)  # what the JSON has beside the workload
+    device: Mapping[str, int] = field(default_factory=dict)  # bytes, of a policy
 
 
 def chosen_layers(text: str, names: Sequence[str]) -> list[str]:
@@ -174,4 +175,5 @@ def caption(costing: Costing) -> str:
 
 def record(costing: Costing) -> dict[str, Any]:
     """What ``--json`` writes."""
-    return cost_record(costing.result, costing.work, costing.measured) | dict(costing.sizes)
+    device = {"device": dict(costing.device)} if costing.device else {}
+    return cost_record(costing.result, costing.work, costing.measured) | dict(costing.sizes) | device

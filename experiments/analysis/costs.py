@@ -22,9 +22,12 @@ from metarl.envs.family import TaskFamily
 from metarl.policies.attention import SIDES
 from metarl.policies.controller import Controller
 from metarl.policies.device.episodes import Episode, advantages_per_episode, checked_episodes
+from metarl.policies.device.memory import device_memory
 from metarl.policies.device.meter import Meter
-from metarl.policies.device.network import device_network
+from metarl.policies.device.network import device_layers
 from metarl.policies.device.scores import episode_scores
+from metarl.policies.device.workload import Estimator
+from metarl.policies.device.workload import Workload as DeviceWorkload
 from metarl.policies.methods import STEP_SIZES, get_method
 from metarl.policies.networks.network import Network, Parameters
 from metarl.policies.networks.sizes import WORD_BYTES, check_bytes
@@ -161,15 +164,15 @@ def kept_shares(controller: Controller, step: int, episodes: Sequence[Episode]) 
     metadata, network = controller.metadata, controller.network
     checked = checked_episodes(episodes, network.observation_size, network.action_size)
     samples = advantages_per_episode(checked, metadata.discount, metadata.gae_lambda)
-    device = device_network(network, controller.parameters, get_method(metadata.method), step, Meter())
-    scores = [episode_scores(device, [each]) for each in samples]
+    layers = device_layers(network, controller.parameters, get_method(metadata.method), step)
+    scores = [episode_scores(layers, controller.parameters, each) for each in samples]
     kept = {key: np.array([each[key] > 0 for each in scores]) for key in scores[0]}  # [episode, channel]
     return {
         layer.name: KeptShares(
-            **{side: float(kept[index, side].mean()) for side in layer.clips},
-            summed=float(kept[index, "forward"].any(axis=0).mean()) if layer.chooses_inputs else 1.0,
+            **{side: float(kept[layer.name, side].mean()) for side in layer.clips},
+            summed=float(kept[layer.name, "forward"].any(axis=0).mean()) if layer.chooses_inputs else 1.0,
         )
-        for index, layer in enumerate(device.layers)
+        for layer in layers
         if layer.updated and layer.clips
     }
 
@@ -204,6 +207,44 @@ def random_episodes(controller: Controller, seed: int) -> Record:
         }
 
     return lambda adapted: [[episode() for _ in range(controller.metadata.episodes_per_step)] for _ in adapted]
+
+
+def device_record(controller: Controller, taken: Sequence[TakenStep], chunk: int | None) -> dict[str, int]:
+    """Return the bytes that a device needs to adapt a controller: working memory, recordings, weights and attention.
+
+    The working memory is the largest that the steps in ``taken`` took, if there are any; beside it stands that of a
+    step in which attention keeps every channel.
+    """
+    metadata = controller.metadata
+    work = DeviceWorkload(metadata.horizon, chunk or metadata.horizon)
+    estimator = Estimator(metadata.discount, metadata.gae_lambda)
+    memory = device_memory(
+        controller.network,
+        controller.parameters,
+        get_method(metadata.method),
+        work,
+        metadata.episodes_per_step,
+        estimator,
+    )
+    return {
+        "working_bytes": max((step.peak_bytes for step in taken), default=memory.working),
+        "largest_working_bytes": memory.working,
+        "recordings_bytes": memory.recordings,
+        "packed_recordings_bytes": memory.packed_recordings,
+        "weights_bytes": memory.weights,
+        "attention_bytes": memory.attention,
+    }
+
+
+def device_sentence(device: Mapping[str, int]) -> str:
+    """Say what a device needs to adapt a policy, from the bytes of ``device_record``."""
+    working, largest, raw, packed, weights, attention = (megabytes(count) for count in device.values())
+    most = f", at most {largest} MB if attention keeps every channel" if device["attention_bytes"] else ""
+    modules = f" and {attention} MB of attention" if device["attention_bytes"] else ""
+    return (
+        f"{working} MB of working memory at its peak, the baseline included{most}; beside it {raw} MB of "
+        f"recorded episodes ({packed} MB packed), {weights} MB of weights{modules}."
+    )
 
 
 def cost_record(result: Cost, work: Workload, measured: int | None) -> dict[str, Any]:

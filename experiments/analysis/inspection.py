@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rich.table import Table
@@ -49,15 +49,24 @@ class Report:
     layers: tuple[LayerReport, ...]
     cost: Cost | None
     notes: Notes
+    device: Mapping[str, int] = field(default_factory=dict)  # bytes, of a policy
 
 
 def inspected(
-    adaptable: costs.Adaptable, take: Callable[[], Taken] | None, why_not: str, cost_of: Callable[[Taken], Cost]
+    adaptable: costs.Adaptable,
+    take: Callable[[], Taken] | None,
+    why_not: str,
+    cost_of: Callable[[Taken], Cost],
+    device_of: Callable[[Taken], Mapping[str, int]] = lambda taken: {},
 ) -> Report:
-    """Finds out what an adaptation does.
+    """Find out what an adaptation does.
 
-    ``take`` takes the inner steps on a few tasks, for attention judges their data; where it is None, ``why_not`` says
-    why. ``cost_of`` gives the cost of such steps.
+    Args:
+        adaptable: A controller or a classifier.
+        take: Takes the inner steps on a few tasks, whose data attention judges; None if there are none.
+        why_not: Why there are none.
+        cost_of: Returns the cost of such steps.
+        device_of: Returns the bytes that a device needs for them, of a policy.
     """
     parameters = adaptable.parameters
     taken, notes = judged(adaptable, take, why_not)
@@ -69,6 +78,7 @@ def inspected(
         layers=tuple(layer_reports(adaptable, taken, known=not notes)),
         cost=cost_of(taken) if STEP_SIZES in parameters else None,
         notes=notes,
+        device=device_of(taken) if STEP_SIZES in parameters else {},
     )
 
 
@@ -118,6 +128,8 @@ def facts_table(facts: Mapping[str, str], training: Mapping[str, Any], report: R
     """What a controller is, a line for each fact that there is; then its parameters, training and cost."""
     modules = f" and {report.attention_parameters} of attention" if report.attention_parameters else ""
     cost = [("cost", cost_line(report.cost))] if report.cost else []
+    if report.device:
+        cost.append(("on a device", costs.device_sentence(report.device)))
     table = Table.grid(padding=(0, 2, 0, 0))
     parameters = ("parameters", f"{report.parameters}{modules}")
     for label, fact in (*facts.items(), parameters, *training_facts(training), *cost):

@@ -46,6 +46,8 @@ def main(arguments: Sequence[str]) -> None:
     if costing.measured is not None:
         measured = costs.megabytes(costing.measured)
         console.print(Text(f"The step really takes {measured} MB at its peak, on {costing.data}."))
+    if costing.device:
+        console.print(Text(f"On a device: {costs.device_sentence(costing.device)}"))
     if command.json:
         write_atomically(command.json, (json.dumps(record(costing), indent=2) + "\n").encode())
 
@@ -76,6 +78,7 @@ def policy_costing(command: CostCommand) -> Costing:
         data=f"{costs.TASKS} tasks of {family.name}" if family else "random episodes",
         attended=attended,
         measured=max(step.peak_bytes for step in taken) if command.measure else None,
+        device=costs.device_record(controller, taken, command.chunk) if work.batch <= work.horizon else {},
     )
 
 

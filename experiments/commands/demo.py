@@ -21,7 +21,7 @@ from metarl.core.errors import Refusal
 from metarl.core.randomness import Purpose, generator
 from metarl.envs.family import Array, TaskFamily
 from metarl.envs.registry import get_family
-from metarl.experiments.analysis import plots
+from metarl.experiments.analysis import costs, plots
 from metarl.experiments.analysis.animation import animation_limits, write_animation
 from metarl.experiments.analysis.evaluation import returns_table
 from metarl.experiments.analysis.rendering import film, play, use_opengl_without_display
@@ -32,6 +32,7 @@ from metarl.experiments.console.progress import live_progress, number
 from metarl.experiments.console.suggestions import command_line, example_task, task_words
 from metarl.policies.controller import Controller
 from metarl.policies.device.meter import Meter
+from metarl.policies.device.step import CHUNK
 from metarl.policies.files.pretrained import shipped
 from metarl.policies.loading import load_controller
 from metarl.policies.recorder import Recorder
@@ -46,7 +47,6 @@ TASKS = 100
 ROBOT = "half-cheetah-velocity"
 ROBOT_METHODS = ("p-meta", "maml")  # the first whose controller ships
 ROBOT_TASK = {"target_velocity": 1.5}
-CHUNK = 20  # observations
 
 
 @dataclass(frozen=True)
@@ -117,10 +117,11 @@ def show_robot(animation: Path, console: Console) -> None:
     )
     run = adapt_on_robot(controller, family, ROBOT_TASK)
     episodes = controller.metadata.episodes_per_step
+    device = costs.device_record(controller, (), CHUNK) | {"working_bytes": run.peak_bytes}
     console.print(
         f"Return over {episodes} episodes: {number(run.returns[0])} before, {number(run.returns[-1])} after. The "
-        f"adaptation took {run.seconds:.2f} s and, with {CHUNK} observations in work at a time, "
-        f"{run.peak_bytes / 1000:.1f} kB of memory at its peak.",
+        f"adaptation took {run.seconds:.2f} s. With {CHUNK} observations in work at a time, a device needs "
+        f"{costs.device_sentence(device)}",
         soft_wrap=True,
     )
     write_animation(film(run.adapted, family, ROBOT_TASK, 0, *animation_limits(animation)), animation)

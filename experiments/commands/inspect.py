@@ -41,6 +41,7 @@ from metarl.experiments.console.parsing import check_new_file, parse, refuse, re
 from metarl.experiments.console.progress import decoding_line
 from metarl.policies.classifier import Classifier
 from metarl.policies.controller import Controller
+from metarl.policies.device.step import CHUNK
 from metarl.policies.files.metadata import FieldRecord, to_json
 from metarl.policies.loading import load
 from metarl.rl.evaluation import family_of
@@ -113,12 +114,16 @@ def inspected_policy(controller: Controller, family: TaskFamily | None, seed: in
     def take() -> Taken:
         assert family is not None
         with costs.environment_episodes(controller, family, seed) as record:
-            return costs.take_steps(controller, record)
+            return costs.take_steps(controller, record, chunk=CHUNK)
 
     name = shown(controller.metadata.family)
     unknown = f"'{name}' is no family of metarl (if that code is yours, say --family {name})"
     return inspected(
-        controller, take if family else None, unknown, lambda taken: costs.controller_cost(controller, taken)
+        controller,
+        take if family else None,
+        unknown,
+        lambda taken: costs.controller_cost(controller, taken),
+        lambda taken: costs.device_record(controller, taken, CHUNK),
     )
 
 

@@ -10,10 +10,14 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from metarl.policies.device.advantages import device_advantages
+from metarl.core.errors import Refusal
+from metarl.policies.device.adaptation import advantages_program
 from metarl.policies.device.in_place import FloatArray
+from metarl.policies.device.kernels import Run
 from metarl.policies.device.meter import Meter
 from metarl.policies.device.network import Samples
+from metarl.policies.device.runner import Runner
+from metarl.policies.device.workload import Estimator, Workload
 
 
 class Episode(TypedDict):
@@ -31,43 +35,71 @@ class Episode(TypedDict):
 def checked_episodes(episodes: Sequence[Episode], observation_size: int, action_size: int) -> list[dict[str, Tensor]]:
     """The episodes as float32 tensors; ValueError says which of them has what wrong with it."""
     if not isinstance(episodes, Sequence) or isinstance(episodes, str | bytes):
-        raise ValueError(f"the episodes must be a list with one entry per episode, got {_kind(episodes)}")
+        raise Refusal(f"the episodes must be a list with one entry per episode, got {_kind(episodes)}")
     if not episodes:
-        raise ValueError("there is no episode to adapt to: record at least one")
+        raise Refusal("there is no episode to adapt to: record at least one")
     widths = {"observations": observation_size, "actions": action_size, "rewards": None}
     return [_checked(f"episode {number}", episode, widths) for number, episode in enumerate(episodes, start=1)]
+
+
+def columns(episodes: Sequence[Mapping[str, Tensor]]) -> dict[str, list[FloatArray]]:
+    """Return checked episodes as a device stores them: the arrays of all episodes by column."""
+    return {part: [episode[part].numpy() for episode in episodes] for part in ("observations", "actions", "rewards")}
 
 
 def advantages_per_episode(
     episodes: Sequence[Mapping[str, Tensor]], discount: float, gae_lambda: float
 ) -> list[Samples]:
-    """The episodes' samples, with advantages on a linear baseline that is fitted to them.
+    """Return the samples of checked episodes, with the advantages on a linear baseline that is fitted to them.
 
-    ValueError if they are not finite, because rewards or observations are too large to compute with.
+    Raise ValueError if they are not finite, because rewards or observations are too large to compute with.
     """
-    observations, actions, rewards = (
-        [episode[part].numpy() for episode in episodes] for part in ("observations", "actions", "rewards")
-    )
-    with np.errstate(over="ignore", invalid="ignore"):  # the check below says it in a sentence
-        advantages = device_advantages(observations, rewards, discount, gae_lambda, Meter())
-    if not all(np.isfinite(each).all() for each in advantages):
-        raise ValueError("the advantages are not finite: the rewards or observations are too large")
-    return [Samples(*parts) for parts in zip(observations, actions, advantages, strict=True)]
+    storage = columns(episodes)
+    with np.errstate(over="ignore", invalid="ignore"):  # the runner says it in a sentence
+        advantages = device_advantages(storage, Estimator(discount, gae_lambda), Meter())
+    return [Samples(*parts) for parts in zip(storage["observations"], storage["actions"], advantages, strict=True)]
+
+
+def device_advantages(
+    storage: Mapping[str, Sequence[FloatArray]], estimator: Estimator, meter: Meter
+) -> list[FloatArray]:
+    """Return the normalized advantages [time] of each of one task's episodes.
+
+    Args:
+        storage: The observations [time, observation] and rewards [time] of the episodes, by column.
+        estimator: gamma and lambda.
+        meter: Measures the memory that it takes.
+
+    Raises:
+        ValueError: If they are not finite, because rewards or observations are too large to compute with.
+    """
+    lengths = [len(rewards) for rewards in storage["rewards"]]
+    work = Workload(max(lengths), max(lengths))
+    program = advantages_program(storage["observations"][0].shape[1], work, estimator)
+    runner = Runner(lambda kept: program, {}, Run(storage, sum(lengths)), meter)
+    *baseline, last = program.phases
+    for phase in baseline:
+        runner.run_phase(phase)
+    advantages = []
+    for episode, length in enumerate(lengths):
+        runner.run_stages(last, episode)
+        advantages.append(runner.view("advantages")[:length].copy())
+    return advantages
 
 
 def _checked(name: str, episode: Any, widths: Mapping[str, int | None]) -> dict[str, Tensor]:
     if not isinstance(episode, Mapping):
-        raise ValueError(f"{name} must be a mapping with {', '.join(widths)}, got {_kind(episode)}")
+        raise Refusal(f"{name} must be a mapping with {', '.join(widths)}, got {_kind(episode)}")
     for part in widths:
         if part not in episode:
-            raise ValueError(f"{name} lacks its {part}: it must hold {', '.join(widths)}")
+            raise Refusal(f"{name} lacks its {part}: it must hold {', '.join(widths)}")
     arrays = {part: _array(f"{name}: the {part}", episode[part], width) for part, width in widths.items()}
     lengths = {part: len(array) for part, array in arrays.items()}
     if len(set(lengths.values())) > 1:
         counts = ", ".join(f"{length} {part}" for part, length in lengths.items())
-        raise ValueError(f"{name} must have as many of each per time step, got {counts}")
+        raise Refusal(f"{name} must have as many of each per time step, got {counts}")
     if not lengths["rewards"]:
-        raise ValueError(f"{name} is empty: it must have at least one time step")
+        raise Refusal(f"{name} is empty: it must have at least one time step")
     return {part: torch.from_numpy(array) for part, array in arrays.items()}
 
 
@@ -78,11 +110,11 @@ def _array(name: str, value: Any, width: int | None) -> FloatArray:
         with np.errstate(over="ignore"):
             array = np.require(value, np.float32, ["C", "W", "E"])  # no copy if it is all that already
     except (TypeError, ValueError):
-        raise ValueError(f"{name} must be an array of numbers {shape}") from None
+        raise Refusal(f"{name} must be an array of numbers {shape}") from None
     if array.ndim != (1 if width is None else 2) or (width is not None and array.shape[1] != width):
-        raise ValueError(f"{name} must have the shape {shape}, got {list(array.shape)}")
+        raise Refusal(f"{name} must have the shape {shape}, got {list(array.shape)}")
     if not np.isfinite(array).all():
-        raise ValueError(f"{name} hold a NaN or an infinite number")
+        raise Refusal(f"{name} hold a NaN or an infinite number")
     return array
 
 

@@ -143,7 +143,7 @@ def _activation_backward(device: DeviceImageNetwork, index: int, gradient: Featu
     layer = device.stated[index]
     if layer.activation:
         slope = layer.slope if layer.activation == "leaky_relu" else 0.0
-        pass_activation(gradient.buffer, trace.bits.pop(index), device.row, slope)
+        pass_activation(gradient.words, trace.bits.pop(index), device.row, slope)
 
 
 def _unit_backward(

@@ -12,7 +12,7 @@ from metarl.policies.device.accumulators import Channels
 from metarl.policies.device.images.convolution import convolve
 from metarl.policies.device.images.feature_maps import FeatureMaps, empty_feature_maps, pool
 from metarl.policies.device.images.norm import Statistics, normalize, position_sums, scale_and_shift
-from metarl.policies.device.in_place import ActivationBuffer, Bits, FloatArray, blocked_bits, leak, rectify
+from metarl.policies.device.in_place import Bits, FloatArray, block_bits, bytes_of_bits, leak, rectify
 from metarl.policies.device.meter import Meter
 from metarl.policies.device.network import DeviceLayer, device_layers
 from metarl.policies.device.scores import score_channels
@@ -174,14 +174,14 @@ def _forward_block(device: DeviceImageNetwork, block: Block, maps: FeatureMaps, 
         maps = convolve(maps, device.layers[unit.conv].weight, in_place=not stays)
         maps = _forward_norm(device, unit.norm, maps, trace)
         if unit.norm != block.last:
-            activate(device, maps.buffer, unit.norm, trace)
+            activate(device, maps.words, unit.norm, trace)
     if block.shortcut:
         stays = _keep(device, block.shortcut.conv, source, trace) or trace.whole(block.first) is source
         other = convolve(source, device.layers[block.shortcut.conv].weight, in_place=not stays)
         other = _forward_norm(device, block.shortcut.norm, other, trace)
         add(maps, other)
         other.free()
-    activate(device, maps.buffer, block.last, trace)
+    activate(device, maps.words, block.last, trace)
     pooling = device.stated[block.last].pooling
     if pooling:
         trace.sides[block.last] = maps.shape[2:]
@@ -235,12 +235,12 @@ def batch_scores(device: DeviceImageNetwork, index: int, side: str, summary: Flo
     return device.meter.count(by_image[0].copy())
 
 
-def activate(device: DeviceImageNetwork, buffer: ActivationBuffer, index: int, trace: ImageTrace | None = None) -> None:
+def activate(device: DeviceImageNetwork, words: FloatArray, index: int, trace: ImageTrace | None = None) -> None:
     """Apply the activation after a norm in place; with a ``trace``, keep its bits from the first updated layer on.
 
     Args:
         device: the network.
-        buffer: the norm's output.
+        words: the norm's output as one row.
         index: the norm's index.
         trace: what the backward pass needs; None in a recomputation, which keeps nothing.
     """
@@ -248,13 +248,15 @@ def activate(device: DeviceImageNetwork, buffer: ActivationBuffer, index: int, t
     if layer.activation is None:
         return
     if trace is not None and index >= device.first:
-        trace.bits[index] = blocked_bits(buffer, device.row, device.meter)
+        bits = device.meter.count(np.empty(bytes_of_bits(len(words)), np.uint8))
+        block_bits(words, bits, device.row)
+        trace.bits[index] = bits
     if layer.activation == "leaky_relu":
-        leak(buffer, layer.slope, device.row)
+        leak(words, layer.slope, device.row)
     else:
-        rectify(buffer)
+        rectify(words)
 
 
 def add(maps: FeatureMaps, other: FeatureMaps) -> None:
     """Add the second tensor to the first, in place."""
-    np.add(maps.buffer.words, other.buffer.words, out=maps.buffer.words)
+    np.add(maps.words, other.words, out=maps.words)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from metarl.policies.device.in_place import ActivationBuffer, Bits, FloatArray
+from metarl.policies.device.in_place import Bits, FloatArray
 from metarl.policies.device.meter import Meter
 from metarl.policies.networks.layers import Pooling
 
@@ -36,9 +36,9 @@ class FeatureMaps:
         return self.memory[: math.prod(self.shape)].reshape(self.shape)
 
     @property
-    def buffer(self) -> ActivationBuffer:
-        """The tensor as one row."""
-        return ActivationBuffer(self.memory, 1, math.prod(self.shape))
+    def words(self) -> FloatArray:
+        """A view of the tensor as one row."""
+        return self.memory[: math.prod(self.shape)]
 
     @property
     def positions(self) -> int:
@@ -65,7 +65,7 @@ class FeatureMaps:
     def copy(self) -> FeatureMaps:
         """Return the same tensor in a buffer of its own."""
         copied = empty_feature_maps(self.meter, self.shape)
-        copied.memory[:] = self.buffer.words
+        copied.memory[:] = self.words
         return copied
 
 

@@ -14,7 +14,6 @@ from metarl.policies.device.images.blocks import Block, DeviceImageNetwork, Imag
 from metarl.policies.device.images.convolution import convolve
 from metarl.policies.device.images.feature_maps import FeatureMaps, empty_feature_maps, pool, pool_row
 from metarl.policies.device.images.norm import NormalizedPart, normalize, normalized_parts, scale_and_shift
-from metarl.policies.device.in_place import ActivationBuffer
 from metarl.policies.networks.layers import Pooling
 
 
@@ -42,7 +41,7 @@ def conv_input(
         maps = block_input or _block_input(device, block, trace)
     for number, each in enumerate(chain[start:-1]):
         maps = _unit_output(device, each, maps, in_place=number > 0)
-        activate(device, maps.buffer, each.norm)
+        activate(device, maps.words, each.norm)
     return maps
 
 
@@ -65,13 +64,13 @@ def _block_output(device: DeviceImageNetwork, block: Block, trace: ImageTrace) -
     stays = trace.whole(last.conv) is not None or (maps is source and block.shortcut is not None)
     maps = _unit_output(device, last, maps, in_place=not stays)
     if block.shortcut:
-        activate(device, maps.buffer, last.norm)
+        activate(device, maps.words, last.norm)
         array = maps.array
         for place, values in _affine_parts(device, block.shortcut, source, trace):
             part = place.of(array)
             np.add(part, values, out=part)
         del array, part
-    activate(device, maps.buffer, block.last)
+    activate(device, maps.words, block.last)
     if pooling:
         pool(maps, pooling, keep=False)
     return maps
@@ -85,7 +84,7 @@ def _pooled(
     channels = len(device.layers[unit.norm].weight)
     output = empty_feature_maps(device.meter, (channels, images, height // 2, width // 2))
     for place, values in _affine_parts(device, unit, source, trace):
-        activate(device, ActivationBuffer(values.reshape(-1), 1, values.size), unit.norm)
+        activate(device, values.reshape(-1), unit.norm)
         rows = range(place.rows.start, place.rows.stop)
         for row, of_row in zip(rows, values.reshape(channels, len(rows), -1).swapaxes(0, 1), strict=True):
             pool_row(of_row, row, place.columns.start, output.array[:, place.image], pooling)

@@ -23,7 +23,7 @@ from metarl.rl.training import with_horizon
 def test_the_demo_trains_adapts_and_draws_and_can_be_run_again(tmp_path: Path) -> None:
     out = succeeds("demo", "--iterations", 1, "--out", tmp_path / "demo")
     assert "100 unseen goals" in out and "1/1 meta-iterations" in out
-    assert "target_velocity=1.5" in out and "before" in out and "kB of memory" in out
+    assert "target_velocity=1.5" in out and "before" in out and "MB of working memory" in out
     for picture in ("trajectories.png", "run-1/learning_curve.png", "half_cheetah.gif"):
         assert str(tmp_path / "demo" / picture) in out
         with Image.open(tmp_path / "demo" / picture) as image:

@@ -15,8 +15,8 @@ from metarl.cost.memory import LayerUpdate, Workload
 from metarl.cost.operations import Cost, cost, plan_updates, sample_bytes
 from metarl.experiments.paper.published import TABLE_1, TABLE_2, TABLE_3
 from metarl.policies.attention import SIDES, Side
-from metarl.policies.device import network as device_network
-from metarl.policies.device.in_place import ActivationBuffer
+from metarl.policies.device.kernels import KERNELS, Run
+from metarl.policies.device.network import DeviceLayer
 from metarl.policies.device.step import device_step
 from metarl.policies.methods import get_method
 from metarl.policies.networks.conv4 import Conv4
@@ -361,18 +361,16 @@ def test_products_are_those_that_the_step_runs(
     network, lengths = GaussianMLP(3, (5, 4), 2), [7, 7]
     counted = 0
 
-    def counting(multiply: Callable[..., ActivationBuffer]) -> Callable[..., ActivationBuffer]:
-        def multiply_and_count(*arguments: Any) -> ActivationBuffer:
+    def counting(multiply: Callable[..., None]) -> Callable[..., None]:
+        def multiply_and_count(run: Run, layer: DeviceLayer, *tensors: Any) -> None:
             nonlocal counted
-            product = multiply(*arguments)
-            matrix = next(each for each in arguments if getattr(each, "ndim", 1) == 2)
-            counted += product.rows * matrix.size
-            return product
+            multiply(run, layer, *tensors)
+            counted += len(tensors[0]) * layer.weight.size
 
         return multiply_and_count
 
-    for name in ("multiply_into", "multiply_in_place"):
-        monkeypatch.setattr(device_network, name, counting(getattr(device_network, name)))
+    for name in ("linear", "linear_in_place", "input_gradient", "input_gradient_in_place"):
+        monkeypatch.setitem(KERNELS, name, counting(KERNELS[name]))
     parameters = device_parameters(network, method, frozen=frozen)
     device_step(network, parameters, get_method(method), 0, random_samples(network, lengths), chunk)
 

@@ -7,14 +7,22 @@ import pytest
 import torch
 
 from metarl.policies.advantages import MIN_SPREAD, estimate_advantages
-from metarl.policies.device.advantages import BLOCK, device_advantages
+from metarl.policies.device.episodes import device_advantages
 from metarl.policies.device.meter import Meter
+from metarl.policies.device.workload import FEATURE_ROWS, Estimator
 
 
 def random_episodes(lengths: Sequence[int], width: int, seed: int = 0) -> tuple[list, list]:
     random = np.random.default_rng(seed)
     observations = [random.standard_normal((length, width)).astype(np.float32) for length in lengths]
     return observations, [random.standard_normal(len(each)).astype(np.float32) + each.sum(1) for each in observations]
+
+
+def on_device(
+    observations: list, rewards: list, discount: float, gae_lambda: float, meter: Meter | None = None
+) -> list[np.ndarray]:
+    storage = {"observations": observations, "rewards": rewards}
+    return device_advantages(storage, Estimator(discount, gae_lambda), meter or Meter())
 
 
 def of_training(observations: list, rewards: list, discount: float, gae_lambda: float) -> list[np.ndarray]:
@@ -28,11 +36,11 @@ def of_training(observations: list, rewards: list, discount: float, gae_lambda: 
     return [row[:length].numpy() for row, length in zip(advantages, lengths.tolist(), strict=True)]
 
 
-@pytest.mark.parametrize("lengths", [[30], [9, 4, 40], [BLOCK, BLOCK + 1, 1], [200] * 3])
+@pytest.mark.parametrize("lengths", [[30], [9, 4, 40], [FEATURE_ROWS, FEATURE_ROWS + 1, 1], [200] * 3])
 @pytest.mark.parametrize(("discount", "gae_lambda"), [(0.99, 1.0), (0.9, 0.8), (0.5, 0.0)])
 def test_they_are_those_of_the_training(lengths: list[int], discount: float, gae_lambda: float) -> None:
     observations, rewards = random_episodes(lengths, width=3)
-    found = device_advantages(observations, rewards, discount, gae_lambda, Meter())
+    found = on_device(observations, rewards, discount, gae_lambda)
     for mine, expected in zip(found, of_training(observations, rewards, discount, gae_lambda), strict=True):
         np.testing.assert_allclose(mine, expected, atol=2e-4)
 
@@ -41,20 +49,20 @@ def test_features_that_depend_on_each_other_are_no_problem() -> None:
     """Constant observations of very different sizes: the Gram matrix is singular but for the ridge."""
     observations = [np.tile(np.array([1.0, 1.0, 1e3], np.float32), (50, 1)) for _ in range(3)]
     rewards = [np.linspace(0, 1 + number, 50, dtype=np.float32) for number in range(3)]
-    found = np.concatenate(device_advantages(observations, rewards, 0.99, 1.0, Meter()))
+    found = np.concatenate(on_device(observations, rewards, 0.99, 1.0))
     expected = np.concatenate(of_training(observations, rewards, 0.99, 1.0))
     np.testing.assert_allclose(found, expected, atol=0.02)
 
 
-def test_the_memory_is_that_of_one_gram_matrix() -> None:
-    """The matrix, three rows (target, diagonal, work) and a block of features, in double precision; then all is free.
+def test_the_memory_is_that_of_half_a_gram_matrix() -> None:
+    """The triangle, two rows (target, trace) and a block of features, in double precision; then all is free.
 
-    It does not grow with the number or the length of the episodes.
+    It does not grow with the number of episodes, and with their length only when their advantages take more.
     """
     for lengths in ([200], [200] * 20):
         meter = Meter()
-        device_advantages(*random_episodes(lengths, width=20), 0.99, 1.0, meter)
-        assert meter.peak == 8 * (44 * 44 + 3 * 44 + BLOCK * 44)
+        on_device(*random_episodes(lengths, width=20), 0.99, 1.0, meter)
+        assert meter.peak == 8 * (44 * 45 // 2 + 2 * 44 + FEATURE_ROWS * 44)
         assert meter.alive == 0
 
 
@@ -63,7 +71,7 @@ def test_the_memory_is_that_of_one_gram_matrix() -> None:
 def test_rewards_that_tell_nothing_move_nothing(lengths: list[int], spread: float) -> None:
     observations, differing = random_episodes(lengths, width=3)
     rewards = [1 + np.float32(spread) * each for each in differing]
-    found = device_advantages(observations, rewards, 0.99, 1.0, Meter())
+    found = on_device(observations, rewards, 0.99, 1.0)
     expected = of_training(observations, rewards, 0.99, 1.0)
     for mine, theirs in zip(found, expected, strict=True):
         assert mine.any() == theirs.any() == (spread > MIN_SPREAD)
@@ -71,5 +79,5 @@ def test_rewards_that_tell_nothing_move_nothing(lengths: list[int], spread: floa
 
 def test_a_reward_for_staying_alive_is_none_that_tells_nothing() -> None:
     observations, _ = random_episodes([20, 5], width=1)
-    longer, shorter = device_advantages(observations, [np.ones(20, np.float32), np.ones(5, np.float32)], 1, 1, Meter())
+    longer, shorter = on_device(observations, [np.ones(20, np.float32), np.ones(5, np.float32)], 1, 1)
     assert longer[0] > 0 > shorter[0]

@@ -9,78 +9,95 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metarl.policies.device.in_place import (
-    ActivationBuffer,
+    FloatArray,
     add_to_rows,
     block,
-    blocked_bits,
+    block_bits,
+    bytes_of_bits,
+    leak,
     multiply_in_place,
-    multiply_into,
     rectify,
+    scale_columns,
+    scale_rows,
 )
-from metarl.policies.device.meter import Meter
 
 
-def activations(rows: int, width: int, room: int, seed: int = 0) -> ActivationBuffer:
-    words = np.random.default_rng(seed).standard_normal(rows * max(width, room), dtype=np.float32)
-    return ActivationBuffer(words, rows, width)
+def normal(*shape: int, seed: int = 0) -> FloatArray:
+    return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
 
 
-@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 9), st.integers(0, 2**31 - 1))
-def test_products(rows: int, inputs: int, outputs: int, seed: int) -> None:
-    tensor = activations(rows, inputs, outputs, seed)
-    matrix = np.random.default_rng(seed + 1).standard_normal((inputs, outputs), dtype=np.float32)
-    expected = tensor.matrix @ matrix
-    beside = multiply_into(np.empty(rows * outputs, np.float32), tensor, matrix)
-    within = multiply_in_place(tensor, matrix, np.empty(9, np.float32))
-    assert within.memory is tensor.memory
-    np.testing.assert_allclose(beside.matrix, expected, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(within.matrix, expected, rtol=1e-5, atol=1e-6)
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 9), st.integers(1, 4), st.integers(0, 2**31 - 1))
+def test_products(rows: int, inputs: int, outputs: int, at_once: int, seed: int) -> None:
+    memory = np.empty(rows * max(inputs, outputs), np.float32)
+    tensor, product = (memory[: rows * width].reshape(rows, width) for width in (inputs, outputs))
+    tensor[:] = normal(rows, inputs, seed=seed)
+    matrix = normal(outputs, inputs, seed=seed + 1)
+    expected = tensor @ matrix.T
+    multiply_in_place(tensor, matrix, product, np.empty(at_once * outputs, np.float32))
+    np.testing.assert_allclose(product, expected, rtol=1e-5, atol=1e-6)
 
 
-@given(st.integers(1, 9), st.integers(1, 9), st.integers(2, 20), st.integers(0, 2**31 - 1))
-def test_a_gradient_passes_where_the_relu_did(rows: int, width: int, room: int, seed: int) -> None:
-    row, meter = np.empty(room, np.float32), Meter()
-    output = activations(rows, width, width, seed)
-    output.matrix[0, 0] = 0  # counts as blocked
-    before = output.matrix.copy()
-    bits = blocked_bits(output, row, meter)
-    assert bits.nbytes == meter.alive == -(-rows * width // 8)
+@given(st.integers(1, 81), st.integers(2, 20), st.integers(0, 2**31 - 1))
+def test_a_gradient_passes_where_the_relu_did(size: int, room: int, seed: int) -> None:
+    row, output = np.empty(room, np.float32), normal(size, seed=seed)
+    output[0] = 0  # counts as blocked
+    before = output.copy()
+    bits = np.full(bytes_of_bits(size), 255, np.uint8)
+    assert bits.nbytes == -(-size // 8)
+    block_bits(output, bits, row)
     rectify(output)
-    np.testing.assert_array_equal(output.matrix, np.maximum(before, 0))
-    gradient = activations(rows, width, width, seed + 1)
-    expected = np.where(before > 0, gradient.matrix, 0)
+    np.testing.assert_array_equal(output, np.maximum(before, 0))
+    gradient = normal(size, seed=seed + 1)
+    expected = np.where(before > 0, gradient, 0)
+    leaky = np.where(before > 0, gradient, np.float32(0.1) * gradient)
+    other = gradient.copy()
     block(gradient, bits, row)
-    np.testing.assert_array_equal(gradient.matrix, expected)
+    np.testing.assert_array_equal(gradient, expected)
+    block(other, bits, row, slope=0.1)
+    np.testing.assert_array_equal(other, leaky)
 
 
-def test_add_to_rows_by_hand() -> None:
-    tensor = ActivationBuffer(np.array([1, 2, 3, 4, 5, 6, 99], np.float32), rows=3, width=2)
+def test_a_vector_meets_every_row_by_hand() -> None:
+    tensor = np.array([[1, 2], [3, 4], [5, 6]], np.float32)
     add_to_rows(tensor, np.array([10, 20], np.float32))
-    assert tensor.memory.tolist() == [11, 22, 13, 24, 15, 26, 99]
+    assert tensor.tolist() == [[11, 22], [13, 24], [15, 26]]
+    scale_columns(tensor, np.array([2, 0], np.float32))
+    assert tensor.tolist() == [[22, 0], [26, 0], [30, 0]]
+    scale_rows(tensor, np.array([1, 0, -1], np.float32))
+    assert tensor.tolist() == [[22, 0], [0, 0], [-30, 0]]
 
 
-ROW, TENSOR, MATRIX = np.ones(512, np.float32), activations(400, 512, 512), np.eye(512, dtype=np.float32)
-BITS = blocked_bits(TENSOR, ROW, Meter())
+ROW, TENSOR, MATRIX = np.ones(512, np.float32), normal(400, 512), np.eye(512, dtype=np.float32)
+BITS = np.empty(bytes_of_bits(TENSOR.size), np.uint8)
 
 
 @pytest.mark.parametrize(
     "operation",
     [
-        lambda: multiply_in_place(TENSOR, MATRIX, ROW),
-        lambda: multiply_into(TENSOR.memory.copy(), TENSOR, MATRIX),
+        lambda: multiply_in_place(TENSOR, MATRIX, TENSOR, ROW),
         lambda: add_to_rows(TENSOR, ROW),
-        lambda: rectify(TENSOR),
-        lambda: blocked_bits(TENSOR, ROW, Meter()),
-        lambda: block(TENSOR, BITS, ROW),
+        lambda: scale_columns(TENSOR, ROW),
+        lambda: scale_rows(TENSOR, ROW[: len(TENSOR)]),
+        lambda: rectify(TENSOR.reshape(-1)),
+        lambda: leak(TENSOR.reshape(-1), 0.1, ROW),
+        lambda: block_bits(TENSOR.reshape(-1), BITS, ROW),
+        lambda: block(TENSOR.reshape(-1), BITS, ROW),
     ],
-    ids=["multiply_in_place", "multiply_into", "add_to_rows", "rectify", "blocked_bits", "block"],
+    ids=[
+        "multiply_in_place",
+        "add_to_rows",
+        "scale_columns",
+        "scale_rows",
+        "rectify",
+        "leak",
+        "block_bits",
+        "block",
+    ],
 )
 def test_no_memory_beside_a_row(operation: Callable[[], object]) -> None:
-    """NumPy's allocator is watched; what an operation shall allocate (a result) is taken off."""
     operation()
     tracemalloc.start()
-    kept = operation()
-    current, peak = tracemalloc.get_traced_memory()
+    operation()
+    _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    del kept
-    assert peak - current < ROW.nbytes + 2_000
+    assert peak < ROW.nbytes + 2_000
