@@ -29,7 +29,7 @@ COMMANDS = {
     "report": "Write one HTML page about one or several runs.",
     "table": "Show the paper's results beside those of metarl, and train what is missing.",
     "bench": "Measure the speed of sampling and of a meta-iteration.",
-    "data": "Build a few-shot image data set from drawings.",
+    "data": "Build a few-shot image data set from drawings, npz archives or CUB-200-2011.",
     "demo": "Meta-train on 2D navigation, adapt a HalfCheetah, in about two minutes.",
 }
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from metarl.core.atomic import CannotWrite, remove_stale, write_atomically
 from metarl.core.errors import Refusal
 from metarl.envs.images.decoding import Pixels, decode
 from metarl.envs.images.layouts import Classes, find_images
@@ -122,12 +123,12 @@ def _build(folders: list[Path], root: Path, plan: _Plan, older: str, side: int, 
             folder.mkdir(parents=True, exist_ok=True)
             # A cache is nothing for a user's version control.
             (folder / ".gitignore").write_text("*\n")
-            blocks = _decoded(root, plan.files, side, progress)
-            _write(folder / f"{plan.stem}.npy", _npy(len(plan.files), side, blocks))
-            _write(folder / f"{plan.stem}.json", iter([plan.index]))
+            remove_stale(folder)
+            write_atomically(folder / f"{plan.stem}.npy", _npy(root, plan.files, side, progress))
+            write_atomically(folder / f"{plan.stem}.json", plan.index)
             _remove_others(folder, older, plan.stem)
-        except OSError as error:
-            failures.append(f"{folder} ({error.strerror or error})")
+        except (OSError, CannotWrite) as error:
+            failures.append(f"{folder} ({getattr(error, 'strerror', None) or error})")
             continue
         pixels = _open(folder, plan, side)
         if pixels is not None:
@@ -136,39 +137,22 @@ def _build(folders: list[Path], root: Path, plan: _Plan, older: str, side: int, 
     raise Refusal(f"the decoded images cannot be kept in {' nor in '.join(failures)}: name another cache folder")
 
 
-def _decoded(root: Path, files: tuple[Path, ...], side: int, progress: Progress | None) -> Iterator[Pixels]:
-    """Blocks of images in the order of ``files``, decoded on all cores: Pillow lets go of the interpreter's lock."""
+def _npy(root: Path, files: tuple[Path, ...], side: int, progress: Progress | None) -> Iterator[bytes]:
+    """Yield the bytes of an .npy file with the images in the order of ``files``.
+
+    They are decoded block by block on all cores: Pillow releases the interpreter's lock.
+    """
+    header = BytesIO()
+    shape = (len(files), side, side, 3)
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    yield header.getvalue()
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(files), BLOCK):
             block = [root / path for path in files[start : start + BLOCK]]
-            yield np.stack(list(pool.map(partial(decode, side=side), block)))
+            for pixels in pool.map(partial(decode, side=side), block):
+                yield pixels.tobytes()
             if progress:
                 progress(start + len(block), len(files))
-
-
-def _npy(count: int, side: int, blocks: Iterator[Pixels]) -> Iterator[bytes]:
-    """The bytes of an .npy file, one block after the other."""
-    header = {"descr": "|u1", "fortran_order": False, "shape": (count, side, side, 3)}
-    text = repr(header).encode()
-    # NumPy's format 1.0: magic, version, length of the header, which ends in a newline at a multiple of 64 bytes.
-    text += b" " * (-(len(text) + 11) % 64) + b"\n"
-    yield b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
-    for block in blocks:
-        yield block.tobytes()
-
-
-def _write(path: Path, parts: Iterator[bytes]) -> None:
-    """Puts a file in place at once. Written piece by piece and not through a map: a full disk is then an OSError."""
-    temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
-    try:
-        with open(temporary, "xb") as file:
-            for part in parts:
-                file.write(part)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _remove_others(folder: Path, older: str, stem: str) -> None:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
+from typing import TextIO
 
 from metarl.core.errors import Refusal
 
@@ -63,12 +64,15 @@ def by_table(root: Path, split: str) -> Classes:
     table = root / f"{split}.csv"
     present = set(_image_names(root / "images"))
     classes: dict[str, list[Path]] = {}
-    # Names of files need not be Unicode.
-    with open(table, newline="", encoding="utf-8", errors="surrogateescape") as file:
-        rows = csv.DictReader(file)
+    # Excel writes a byte order mark and, in some countries, semicolons. Names of files need not be Unicode.
+    with open(table, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+        rows = csv.DictReader(file, delimiter=_delimiter(file))
         try:
-            if not {"filename", "label"} <= set(rows.fieldnames or ()):
-                raise Refusal(f"{table} must have the columns filename and label")
+            columns = rows.fieldnames or ()
+            if not {"filename", "label"} <= set(columns):
+                raise Refusal(
+                    f"{table} must have the columns filename and label, it has {', '.join(columns) or 'none'}"
+                )
             for row in rows:
                 name, label = row["filename"], row["label"]
                 # Some tables name the class's folder, too.
@@ -78,6 +82,13 @@ def by_table(root: Path, split: str) -> Classes:
         except csv.Error as error:
             raise Refusal(f"{table} is no table: {error}") from None
     return {label: tuple(sorted(set(classes[label]))) for label in sorted(classes)}
+
+
+def _delimiter(file: TextIO) -> str:
+    """Return what parts the columns of a table: a comma unless the first line has none."""
+    head = file.readline()
+    file.seek(0)
+    return next((delimiter for delimiter in ",;\t" if delimiter in head), ",")
 
 
 def cub_split(classes: Classes) -> dict[str, Classes]:

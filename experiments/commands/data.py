@@ -1,10 +1,11 @@
-"""``metarl data``: builds a few-shot image data set from drawings."""
+"""``metarl data``: build a few-shot image data set from drawings, npz archives or CUB-200-2011."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,13 +13,16 @@ import tyro
 from rich.table import Table
 
 from metarl.core.errors import Refusal
+from metarl.envs.images.layouts import SPLITS
 from metarl.experiments.console.interrupts import interruptible
 from metarl.experiments.console.output import Terminal
-from metarl.experiments.console.parsing import check_new_file, parse, require_at_least
+from metarl.experiments.console.parsing import parse, require_at_least
 from metarl.experiments.console.progress import live_progress
-from metarl.experiments.datasets.build import choose, pictures, write
+from metarl.experiments.datasets import cub, npz
+from metarl.experiments.datasets.build import choose, files, pictures
+from metarl.experiments.datasets.folder import check_new_folder, write_folder
 from metarl.experiments.datasets.notice import notice
-from metarl.experiments.datasets.package import PACKAGE, Drawing
+from metarl.experiments.datasets.package import PACKAGE
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,10 @@ class DataCommand:
     """Build a few-shot image data set from the drawings of the npm package @iconify/json.
 
     emoji: the same emoji by ten styles, split by category into train, val and test. icons: concepts by many icon sets,
-    all for testing. Both are drawings: accuracies on them do not compare with those on photographs.
+    all for testing. Both are drawings: accuracies on them do not compare with those on photographs. The package is
+    fetched with npm, or given with --tarball.
+
+    metarl data npz --help and metarl data cub --help tell how to convert npz archives and CUB-200-2011.
     """
 
     name: Annotated[Literal["emoji", "icons"], tyro.conf.Positional]
@@ -48,10 +55,68 @@ class DataCommand:
             require_at_least(1, classes=self.classes)
 
 
+@dataclass(frozen=True)
+class NpzCommand:
+    """Turn npz archives of few-shot images into a folder that metarl train images takes.
+
+    An archive has one split, arrays named images and labels and the split in its own name, or several, with arrays such
+    as train_images and train_labels. Pickles are not read.
+    """
+
+    archives: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="ARCHIVE")]
+    """The archives."""
+    out: Path
+    """Folder to write, which must be new."""
+
+
+@dataclass(frozen=True)
+class CubCommand:
+    """Cut the images of CUB-200-2011 to its bounding boxes, for metarl train images."""
+
+    source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")]
+    """CUB-200-2011 as it is distributed."""
+    out: Path
+    """Folder to write, which must be new."""
+    side: int = 84
+    """Pixels of an image's side."""
+
+    def __post_init__(self) -> None:
+        require_at_least(8, side=self.side)
+
+
 def main(arguments: Sequence[str]) -> None:
-    """Runs the command; ValueError says what is wrong with its arguments, the package or the machine."""
-    command = parse(DataCommand, arguments, "metarl data")
-    check_new_file(command.out)
+    """Run the command; ValueError says what is wrong with its arguments, the package or the machine."""
+    if arguments[:1] == ["npz"]:
+        archives = parse(NpzCommand, arguments[1:], "metarl data npz")
+        convert(archives.out, lambda: chain.from_iterable(map(npz.files, npz.parts(archives.archives))))
+    elif arguments[:1] == ["cub"]:
+        birds = parse(CubCommand, arguments[1:], "metarl data cub")
+        convert(birds.out, lambda: cub.files(birds.source, birds.side))
+    else:
+        draw(parse(DataCommand, arguments, "metarl data"))
+
+
+def convert(out: Path, files: Callable[[], Iterable[tuple[Path, bytes]]]) -> None:
+    """Write the files of a data set to a new folder and tell what is in it."""
+    check_new_folder(out)
+    written: list[Path] = []
+    with interruptible() as check:
+
+        def noted() -> Iterator[tuple[Path, bytes]]:
+            for path, content in files():
+                check()
+                written.append(path)
+                yield path, content
+
+        write_folder(out, noted())
+    console = Terminal()
+    console.print(counts_table(written))
+    console.print(f"Written: {out}", soft_wrap=True)
+
+
+def draw(command: DataCommand) -> None:
+    """Render drawings into a new folder and tell what is in it."""
+    check_new_folder(command.out)
     console = Terminal()
     with interruptible() as check:
         console.print(f"Reading {command.tarball or PACKAGE + ', fetched by npm'}", soft_wrap=True)
@@ -72,25 +137,26 @@ def main(arguments: Sequence[str]) -> None:
                 raise
         check()
         drawings = [picture.drawing for picture in made]
-        write(made, command.out, notice(drawings, choice.collections, command.side))
-    console.print(counts_table(drawings))
+        write_folder(command.out, files(made, notice(drawings, choice.collections, command.side)))
+    console.print(counts_table([drawing.path for drawing in drawings]))
     console.print(
         f"Written: {command.out}; whose drawings they are, and their licenses: {command.out}/NOTICE", soft_wrap=True
     )
 
 
-def counts_table(drawings: Sequence[Drawing]) -> Table:
-    """Classes and images of each split."""
-    by_class: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    for drawing in drawings:
-        by_class[drawing.split][drawing.concept] += 1
+def counts_table(images: Sequence[Path]) -> Table:
+    """Return a table of the classes and images of each split, from paths SPLIT/CLASS/NAME."""
+    by_class: dict[str, Counter[str]] = defaultdict(Counter)
+    for path in images:
+        split, name, _ = path.parts
+        by_class[split][name] += 1
     table = Table("split", "classes", "images", "images a class")
-    for split in sorted(by_class, key=["train", "val", "test"].index):
+    for split in sorted(by_class, key=SPLITS.index):
         counts = by_class[split].values()
         table.add_row(split, str(len(counts)), str(sum(counts)), spread(min(counts), max(counts)))
     return table
 
 
 def spread(least: int, most: int) -> str:
-    """``8 to 10``, or ``5``."""
+    """Return ``8 to 10``, or ``5``."""
     return str(least) if least == most else f"{least} to {most}"

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,18 +94,7 @@ def pictures(choice: Choice, side: int, progress: Progress) -> list[Picture]:
     return [picture for picture in kept if counts[picture.drawing.concept] >= choice.least]
 
 
-def write(pictures: Iterable[Picture], out: Path, text: str) -> None:
-    """Writes SPLIT/CLASS/STYLE.png and NOTICE into the new folder ``out``, which appears at once or not at all."""
-    temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    try:
-        for picture in pictures:
-            path = temporary / picture.drawing.path
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(picture.png)
-        (temporary / "NOTICE").write_text(text, encoding="utf-8")
-        temporary.chmod(0o755)
-        temporary.rename(out)
-    except OSError as error:
-        raise Refusal(f"cannot write {out}: {error.strerror or error}") from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+def files(pictures: Iterable[Picture], text: str) -> Iterator[tuple[Path, bytes]]:
+    """Yield the pictures as SPLIT/CLASS/STYLE.png, and the text as NOTICE."""
+    yield from ((picture.drawing.path, picture.png) for picture in pictures)
+    yield Path("NOTICE"), text.encode()

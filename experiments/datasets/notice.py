@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from metarl.experiments.datasets.package import INTEGRITY, PACKAGE, Drawing, Json
+from metarl.experiments.datasets import package
+from metarl.experiments.datasets.package import Drawing, Json
 
 
 def notice(drawings: Iterable[Drawing], collections: Json, side: int) -> str:
     """The text of the file NOTICE: of each style its author, its license and how many images are from it."""
     counts = Counter(drawing.style for drawing in drawings)
     head = (
-        f"The images are renderings, {side} x {side} pixels on white, of drawings from the npm package {PACKAGE}\n"
-        f"({INTEGRITY}).\n"
+        f"The images are renderings, {side} x {side} pixels on white, of drawings from the npm package\n"
+        f"{package.PACKAGE} ({package.INTEGRITY}).\n"
         "They were not changed otherwise. Each file is named after the style that it is from; its license is that of\n"
         "the style, as the package's collections.json states it.\n"
     )

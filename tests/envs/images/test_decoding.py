@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from metarl.envs.images.decoding import decode
+from metarl.envs.images.decoding import Crop, decode
 
 
 def saved(tmp_path, image, name="image.png", **options):
@@ -55,6 +55,57 @@ def test_any_size_becomes_a_square(tmp_path):
     pixels = decode(saved(tmp_path, image), 10)
     assert pixels.shape == (10, 10, 3)
     assert (pixels[:, :3] < 10).all() and (pixels[:, 7:] > 245).all()
+
+
+# What a camera stores for an image whose left column is red, by the EXIF orientation: which side of it is red.
+@pytest.mark.parametrize(
+    ("orientation", "stored"),
+    [
+        (1, "left"),
+        (2, "right"),
+        (3, "right"),
+        (4, "left"),
+        (5, "top"),
+        (6, "bottom"),
+        (7, "bottom"),
+        (8, "top"),
+    ],
+)
+@pytest.mark.parametrize("name", ["image.png", "image.jpg"])
+def test_images_are_turned_as_their_exif_data_say(tmp_path, orientation, stored, name):
+    pixels = np.zeros((16, 16, 3), np.uint8)
+    side = {"left": np.s_[:, :8], "right": np.s_[:, 8:], "top": np.s_[:8], "bottom": np.s_[8:]}[stored]
+    pixels[side] = 255, 0, 0
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    seen = decode(saved(tmp_path, Image.fromarray(pixels), name, exif=exif, quality=95), 16)
+    assert (seen[:, :7, 0] > 200).all() and (seen[:, 9:, 0] < 60).all()
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+def test_damaged_exif_data_turn_nothing(tmp_path):
+    path = saved(
+        tmp_path, Image.new("RGB", (8, 8), "red"), "image.jpg", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff nonsense"
+    )
+    assert decode(path, 8)[0, 0, 0] > 200
+
+
+def test_images_that_are_too_large_are_told_so(tmp_path, monkeypatch):
+    path = saved(tmp_path, Image.new("1", (20000, 1000)))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5_000_000)
+    sentence = r"image.png cannot be read: it is too large \(20 million pixels\): at most 10 million pixels are allowed"
+    with pytest.raises(ValueError, match=sentence):
+        decode(path, 8)
+
+
+def test_crops(tmp_path):
+    pixels = np.zeros((20, 30, 3), np.uint8)
+    pixels[5:15, 20:28] = 255
+    path = saved(tmp_path, Image.fromarray(pixels))
+    assert (decode(path, 8, Crop(20.2, 4.9, 7.9, 10.3)) == 255).all()
+    assert decode(path, 8, Crop(20, 5, 100, 100)).mean() < 255, "a box beyond the border is cut to the image"
+    with pytest.raises(ValueError, match=r"the bounding box \(40, 5, 10, 10\) lies outside the image .* of 30 x 20 pi"):
+        decode(path, 8, Crop(40, 5, 10, 10))
 
 
 @pytest.mark.parametrize("name", ["image.png", "image.jpg"])

@@ -44,6 +44,15 @@ def test_tables_of_images(tmp_path):
     }
 
 
+@pytest.mark.parametrize(
+    "table", ["\ufefffilename,label\r\na.png,x\r\n", "filename;label\na.png;x\n", "label\tfilename\nx\ta.png\n"]
+)
+def test_tables_as_excel_writes_them(tmp_path, table):
+    put(tmp_path / "images/a.png")
+    (tmp_path / "train.csv").write_bytes(table.encode("utf-8"))
+    assert find_images(tmp_path) == {"train": {"x": (Path("images/a.png"),)}}
+
+
 @pytest.mark.parametrize("parent", ["", "CUB_200_2011"])
 def test_birds(tmp_path, parent):
     folder = tmp_path / parent
@@ -78,7 +87,7 @@ def test_a_class_in_two_splits_is_refused(tmp_path):
         ({}, "holds no few-shot images: expected folders train, val and test"),
         ({"train/dog/a.txt": ""}, "the split train of .* holds no png or jpg image"),
         ({"train_images_png.pkl": ""}, "holds pickles, which could run foreign code"),
-        ({"train.csv": "file,label\n", "images/a.png": ""}, "train.csv must have the columns filename and label"),
+        ({"train.csv": "file,label\n", "images/a.png": ""}, "csv must have .*filename and label, it has file, label"),
         ({"train.csv": "filename,label\na.png,x\nb.png,x\n", "images/a.png": ""}, "line 3 of .*'b.png'"),
         ({"train.csv": "filename,label\na.png\n", "images/a.png": ""}, "line 2 of .*train.csv names no image"),
         ({"train.csv": "filename,label\n" + "a" * 200_000, "images/a.png": ""}, "train.csv is no table: field larger"),

@@ -227,7 +227,7 @@ def test_what_cannot_be_built(tmp_path, tarball, options, message):
         (["photos", "--out", "x"], "photos"),
         (["emoji", "--out", "x", "--side", "7"], "--side must be at least 8, got 7"),
         (["emoji", "--out", "x", "--classes", "0"], "--classes must be at least 1, got 0"),
-        (["emoji", "--out", "nowhere/x"], "there is no folder nowhere"),
+        (["emoji", "--out", __file__ + "/x"], "test_data.py is no folder"),
         (["emoji", "--out", "."], "exists already and is not overwritten"),
     ],
 )
