@@ -21,11 +21,13 @@ class Episodes:
     actions: Tensor  # [task, episode, time, action]
     rewards: Tensor  # [task, episode, time]
     valid: Tensor  # [task, episode, time], bool
+    successes: Tensor  # [task, episode]: 1 if the goal was reached, else 0; NaN if the environment does not tell
 
     def __post_init__(self) -> None:
         shape = self.rewards.shape
         assert len(shape) == 3 and self.valid.shape == shape, (shape, self.valid.shape)
         assert self.observations.shape[:3] == shape and self.actions.shape[:3] == shape
+        assert self.successes.shape == shape[:2], (shape, self.successes.shape)
 
     def returns(self) -> Tensor:
         """The undiscounted sum of an episode's rewards [task, episode]."""
@@ -49,4 +51,10 @@ class Episodes:
 
     def of(self, tasks: slice) -> Episodes:
         """Return the episodes of some tasks; they share their memory with these."""
-        return Episodes(self.observations[tasks], self.actions[tasks], self.rewards[tasks], self.valid[tasks])
+        return Episodes(
+            self.observations[tasks],
+            self.actions[tasks],
+            self.rewards[tasks],
+            self.valid[tasks],
+            self.successes[tasks],
+        )

@@ -66,6 +66,7 @@ class Sampler:
             actions=torch.zeros(count, episodes, horizon, self.network.action_size),
             rewards=torch.zeros(count, episodes, horizon),
             valid=torch.zeros(count, episodes, horizon, dtype=torch.bool),
+            successes=torch.full((count, episodes), torch.nan),
         )
         stop = Event()
 
@@ -150,6 +151,8 @@ def _roll_out(
         out.actions[:, :, time] = actions
         out.rewards[:, :, time] = torch.from_numpy(transition.rewards)
         out.valid[:, :, time] = alive
+        if transition.successes is not None:
+            out.successes[:] = torch.from_numpy(transition.successes)
         alive = alive & ~torch.from_numpy(transition.terminated)
         observations = transition.observations
 

@@ -60,6 +60,20 @@ def test_steps_after_an_end_are_neither_taken_nor_counted() -> None:
     assert not episodes.rewards[..., 4:].any()
 
 
+def test_success_is_kept_and_nan_where_nobody_tells() -> None:
+    def answer(env, step):
+        reached = env.goal == 1.0 and env.time == 3
+        return (*step[:4], {"success": reached})
+
+    network = GaussianMLP(2, (4,), 1, 0.5)
+    parameters = network.initial_parameters(torch.Generator().manual_seed(0))
+    for answers, expected in ((answer, [[0, 0], [1, 1]]), (lambda env, step: step, [[np.nan] * 2] * 2)):
+        with Sampler(point_with(answers, horizon=6, processes=False), network, 1.0, 1) as sampler:
+            tasks = np.array([[-1.0], [1.0]])
+            episodes = sampler.sample(for_each_task(parameters, 2), tasks, 2, np.random.default_rng(0))
+        np.testing.assert_array_equal(episodes.successes, expected)
+
+
 class FailingSimulator(PointSimulator):
     """Group 1 fails at its third step, group 0 waits until it has."""
 
