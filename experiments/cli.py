@@ -33,6 +33,9 @@ COMMANDS = {
     "demo": "Meta-train on 2D navigation, adapt a HalfCheetah, in about two minutes.",
 }
 
+# Packages that some commands need, and the extra that installs them.
+EXTRAS = {"jinja2": "report", "matplotlib": "report", "PIL": "report"}
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code: 0, 2 for bad input, 130 or 143 after an interruption.
@@ -55,6 +58,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 128 + signal.SIGPIPE
     except (Refusal, NumericalFault) as error:
         tell(str(error))
+        return 2
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRAS:
+            raise
+        tell(f"{package} is not installed: pip install 'metarl[{EXTRAS[package]}]'")
         return 2
     except MemoryError as error:
         tell(f"there is not enough memory: {error}" if str(error) else "there is not enough memory")

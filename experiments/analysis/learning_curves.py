@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from metarl.experiments.analysis import plots
 from metarl.experiments.analysis.logs import read_log
 from metarl.images.settings import ImageSettings
 from metarl.rl.settings import TrainSettings
@@ -12,14 +14,30 @@ from metarl.runs.folder import PROGRESS
 
 
 def plot_learning_curve(folder: Path, family: str, settings: TrainSettings) -> None:
-    """Draw returns and KL divergence from the run's ``progress.csv``."""
-    progress = read_log(folder / PROGRESS).columns
-    figure = plots.learning_curve(progress, f"{family}, {settings.method}", settings.max_kl)
-    plots.write(figure, folder / plots.LEARNING_CURVE)
+    """Draw returns and KL divergence from the run's ``progress.csv``; warn if matplotlib is not installed."""
+    with _matplotlib_is_optional():
+        from metarl.experiments.analysis import plots
+
+        progress = read_log(folder / PROGRESS).columns
+        figure = plots.learning_curve(progress, f"{family}, {settings.method}", settings.max_kl)
+        plots.write(figure, folder / plots.LEARNING_CURVE)
 
 
 def plot_image_learning_curve(folder: Path, settings: ImageSettings) -> None:
-    """Draw accuracies from the run's ``progress.csv``."""
-    title = f"{settings.data.name}, {settings.backbone}, {settings.method}"
-    figure = plots.image_learning_curve(read_log(folder / PROGRESS).columns, title)
-    plots.write(figure, folder / plots.LEARNING_CURVE)
+    """Draw accuracies from the run's ``progress.csv``; warn if matplotlib is not installed."""
+    with _matplotlib_is_optional():
+        from metarl.experiments.analysis import plots
+
+        title = f"{settings.data.name}, {settings.backbone}, {settings.method}"
+        figure = plots.image_learning_curve(read_log(folder / PROGRESS).columns, title)
+        plots.write(figure, folder / plots.LEARNING_CURVE)
+
+
+@contextmanager
+def _matplotlib_is_optional() -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name != "matplotlib":
+            raise
+        warnings.warn("no learning curve is drawn: it needs pip install 'metarl[report]'", stacklevel=3)

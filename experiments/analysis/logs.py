@@ -1,4 +1,4 @@
-"""Reading the logs of runs, also of those that are being written or were damaged."""
+"""Read the logs of runs, also of runs in progress and damaged ones."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ Array = NDArray[np.float64]
 
 
 class Log(NamedTuple):
-    """The columns of a CSV file by name, each [row]; an empty cell is nan. ``damage`` says what could not be read."""
+    """The columns of a CSV file by name, each [row], with nan for an empty cell.
+
+    ``damage`` says what could not be read, in words that follow the file's name; it is empty otherwise.
+    """
 
     columns: dict[str, Array]
     damage: str
 
 
 def read_log(path: Path) -> Log:
-    """All rows up to the first that is damaged; never raises: ``damage`` tells, in words that follow the file's name.
+    """Read all rows up to the first damaged one, without raising: ``damage`` says what is wrong with the file.
 
     A file that is missing, or whose last row is being written, is not damaged.
     """
@@ -50,6 +53,6 @@ def read_log(path: Path) -> Log:
 
 
 def rows_with(log: dict[str, Array], *names: str) -> dict[str, Array]:
-    """The rows that have a finite number in any of these columns; those that the log lacks have none."""
+    """Return the rows with a finite number in any of these columns; no columns if there is none of them."""
     found = [np.isfinite(log[name]) for name in names if name in log]
     return {name: values[np.logical_or.reduce(found)] for name, values in log.items()} if found else {}

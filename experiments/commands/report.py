@@ -22,18 +22,18 @@ NAME = "report.html"
 
 @dataclass(frozen=True)
 class Report:
-    """Write one HTML page about one or several runs, finished or not; it needs no network.
+    """Write one self-contained HTML page about one or several runs, finished or not.
 
-    Policies and image networks may stand in one report. Runs that differ in nothing but the seed are shown as their
-    mean and range.
+    A report may show policies and image networks. Runs that differ in nothing but the seed are shown by their mean and
+    range.
     """
 
     folders: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DIR [DIR ...]")]
-    """Run folders, or folders that hold some, as a sweep's or that of filed results."""
+    """Run folders, or folders that hold some, e.g. of a sweep."""
     out: Path | None = None
     """File to write; only an older report is replaced. DIR/report.html for one DIR, else report.html, if left out."""
     tasks: int = 400
-    """Unseen tasks that each policy is evaluated on, once: the returns are kept in its folder. 0 leaves it out."""
+    """Unseen tasks that each policy is evaluated on; its folder keeps the returns. 0 leaves the evaluation out."""
     seed: int = 1
     """Seed of the unseen tasks and their episodes."""
     family: str | None = None
@@ -49,11 +49,11 @@ class Report:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Runs the command; ValueError says what is wrong with its arguments."""
+    """Run the command; raise Refusal if its arguments cannot be used."""
     command = parse(Report, arguments, "metarl report")
     out = command.out or (command.folders[0] / NAME if len(command.folders) == 1 else Path(NAME))
     runs = read_runs(command.folders)
-    policies = sum(not run.is_about_images for run in runs)
+    policies = sum(not run.is_on_images for run in runs)
     console = Terminal()
     if command.tasks and policies:
         with live_progress(console, command.tasks * policies, "unseen tasks") as show:

@@ -45,7 +45,7 @@ class Column:
 
 def comparison(groups: Sequence[Group], evaluated: Mapping[str, TaskReturns]) -> tuple[list[str], list[Row]]:
     """Return the headings of the numbers, and the rows; ``evaluated`` has the evaluations of runs by their names."""
-    columns = image_columns() if groups[0].runs[0].is_about_images else policy_columns(evaluated)
+    columns = image_columns() if groups[0].runs[0].is_on_images else policy_columns(evaluated)
     lines = [row for index, group in enumerate(groups) for row in rows(group, index, columns)]
     return [each.heading for each in columns], lines
 

@@ -1,4 +1,4 @@
-"""From run folders to one HTML page that needs nothing but itself."""
+"""Write the HTML page, which needs no other file and no network."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from metarl.core.atomic import write_atomically
+from metarl.core.errors import Refusal
 from metarl.experiments.analysis.style import PALETTE
 from metarl.experiments.report.chart import inline_svg
 from metarl.experiments.report.runs import Run
 from metarl.experiments.report.section import Section, section
 from metarl.experiments.report.task_returns import TaskReturns, task_returns
 
-# What tells a report from other files, so that only reports are replaced.
+# In every report: files without it are not replaced.
 MARK = '<meta name="generator" content="metarl report">'
 
 
@@ -30,17 +31,26 @@ def write_report(
     family: str | None = None,
     on_tasks: Callable[[int], None] = lambda done: None,
 ) -> Path:
-    """Writes a page about the runs, and returns its path.
+    """Write a page about runs.
 
-    Each policy is evaluated on ``tasks`` unseen tasks drawn with ``seed``, once: its ``evaluation.csv`` keeps
-    the returns. ``tasks`` = 0 leaves that out. ``family`` must name the family of runs on one of your own
-    (module:attribute) for them to be evaluated. ``on_tasks`` is told how many tasks of all runs are done.
-    ValueError says why the page cannot be written; what is missing or damaged in a run is told on the page.
+    What is missing or damaged in a run is told on the page.
+
+    Args:
+        runs: the runs.
+        out: file to write; only an older report is replaced.
+        tasks: unseen tasks that each policy is evaluated on, none for 0. Its ``evaluation.csv`` keeps the returns.
+        seed: of the unseen tasks.
+        threads: of the evaluation.
+        family: the family of runs on one of the user's own (module:attribute), which are not evaluated without it.
+        on_tasks: called with the number of tasks that are done, of all runs.
+
+    Returns:
+        ``out``. Raise Refusal if the page cannot be written.
     """
     check_out(out)
     evaluated: dict[Path, TaskReturns] = {}
     remarks: dict[Path, str] = {}
-    for index, run in enumerate(run for run in runs if tasks and not run.is_about_images):
+    for index, run in enumerate(run for run in runs if tasks and not run.is_on_images):
         try:
             evaluated[run.folder] = task_returns(
                 run, tasks, seed, threads, family, partial(tell, on_tasks, index * tasks)
@@ -65,16 +75,16 @@ def write_report(
 
 
 def tell(on_tasks: Callable[[int], None], before: int, done: int) -> None:
-    """Passes on how many tasks of all runs are done."""
+    """Tell how many tasks of all runs are done."""
     on_tasks(before + done)
 
 
 def check_out(out: Path) -> None:
-    """ValueError unless the page can be written there; only an older report is replaced."""
+    """Raise Refusal unless the page can be written there; only an older report is replaced."""
     if out.is_dir() or (out.exists() and MARK not in out.read_text(errors="replace")[:1000]):
-        raise ValueError(f"{out} is there already and is no report: choose another name with --out")
+        raise Refusal(f"{out} is there already and is no report: choose another name with --out")
     if not out.parent.is_dir():
-        raise ValueError(f"cannot write {out}: there is no folder {out.parent}")
+        raise Refusal(f"cannot write {out}: there is no folder {out.parent}")
 
 
 def render(sections: Sequence[Section]) -> str:

@@ -5,22 +5,55 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
+from metarl.core.errors import Refusal
 from metarl.experiments.analysis.logs import Array, Log, read_log, rows_with
 from metarl.images.logs import VALIDATION
 from metarl.images.training import FAMILY as IMAGES
 from metarl.runs import folder as run_folder
 
-# What makes no other kind of run: the seed, and how many threads did the work.
-INDIFFERENT = ("seed", "threads")
+SAME_KIND = ("seed", "threads")  # settings in which runs of one kind may differ
+
+
+@dataclass(frozen=True)
+class Config:
+    """The part of ``config.json`` that a report reads; another version of metarl may have written it."""
+
+    family: str
+    settings: dict[str, Any]
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PolicyKeys:
+    """The settings that a report needs of a run of reinforcement learning."""
+
+    method: str
+    seed: int
+    inner_steps: int
+    iterations: int
+
+
+@dataclass(frozen=True)
+class ImageKeys:
+    """The settings that a report needs of a run on images."""
+
+    method: str
+    seed: int
+    inner_steps: int
+    epochs: int
+    data: str
+    backbone: str
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run as its folder tells it. ``settings`` are those of ``config.json``, also of another version of metarl."""
+    """A run as its folder tells it."""
 
     folder: Path
     name: str
@@ -40,29 +73,29 @@ class Run:
         return int(self.settings["seed"])
 
     @property
-    def is_about_images(self) -> bool:
+    def is_on_images(self) -> bool:
         return self.family == IMAGES
 
     @property
     def topic(self) -> str:
-        """What runs must share to be compared: the task family; of images the data and the network."""
-        return f"{self.settings['data']} ({self.settings['backbone']})" if self.is_about_images else self.family
+        """What runs must share to be compared: the task family, or the data and the network of images."""
+        return f"{self.settings['data']} ({self.settings['backbone']})" if self.is_on_images else self.family
 
     @property
     def length(self) -> int:
-        """Iterations that were asked for; of images epochs."""
-        return int(self.settings["epochs" if self.is_about_images else "iterations"])
+        """Iterations that were asked for, or epochs on images."""
+        return int(self.settings["epochs" if self.is_on_images else "iterations"])
 
     @property
     def done(self) -> int:
-        """Iterations in the log; of images the last epoch that has been validated."""
-        if self.is_about_images:
+        """Iterations in the log, or the last validated epoch on images."""
+        if self.is_on_images:
             return int(max(rows_with(self.epochs, "epoch").get("epoch", ()), default=0))
         return len(self.progress.get("iteration", ()))
 
     @property
     def epochs(self) -> dict[str, Array]:
-        """Of images the rows of the log that have a validation, each the last of an epoch."""
+        """The rows of the log with a validation, each the last of an epoch on images."""
         return rows_with(self.progress, VALIDATION)
 
     @property
@@ -91,44 +124,41 @@ class Group:
 
 
 def find_folders(folders: Sequence[Path]) -> list[Path]:
-    """The run folders among ``folders`` and, where one is no run, directly in it; each once, in order.
+    """Return run folders, each once, in order.
 
-    Where none is directly in it, those are found that are one level further down, as filed results are.
-    ValueError if there is none.
+    A folder that is no run stands for the runs in it, or for those one level further down, as filed results are. Raise
+    Refusal if there are none.
     """
     found: dict[Path, Path] = {}
     for folder in folders:
         if not folder.is_dir():
-            raise ValueError(f"there is no folder {folder}")
-        inside = [folder]
-        if not (folder / run_folder.CONFIG).exists():
-            inside = sorted(path.parent for path in folder.glob(f"*/{run_folder.CONFIG}"))
+            raise Refusal(f"there is no folder {folder}")
+        patterns = (run_folder.CONFIG, f"*/{run_folder.CONFIG}", f"*/*/{run_folder.CONFIG}")
+        inside = next((configs for pattern in patterns if (configs := sorted(folder.glob(pattern)))), [])
         if not inside:
-            inside = sorted(path.parent for path in folder.glob(f"*/*/{run_folder.CONFIG}"))
-        if not inside:
-            raise ValueError(f"{folder} is not the folder of a run, and holds none: there is no {run_folder.CONFIG}")
-        for path in inside:
-            found.setdefault(path.resolve(), path)
+            raise Refusal(f"{folder} is not the folder of a run, and holds none: there is no {run_folder.CONFIG}")
+        for config in inside:
+            found.setdefault(config.parent.resolve(), config.parent)
     return list(found.values())
 
 
 def read_runs(folders: Sequence[Path]) -> list[Run]:
-    """Reads the runs; ValueError names the folder whose configuration is damaged. Damaged logs become notes."""
+    """Read the runs; raise Refusal naming a damaged configuration. Damaged logs become notes."""
     runs = [read_run(folder) for folder in find_folders(folders)]
     shared = Counter((run.topic, run.name) for run in runs)
     return [replace(run, name=str(run.folder)) if shared[run.topic, run.name] > 1 else run for run in runs]
 
 
 def read_run(folder: Path) -> Run:
-    """Reads one run, finished or not."""
-    family, settings, versions = read_config(folder / run_folder.CONFIG)
+    """Read one run, finished or not."""
+    config = read_config(folder / run_folder.CONFIG)
     progress, timings = (read_log(folder / name) for name in (run_folder.PROGRESS, run_folder.TIMINGS))
     return Run(
         folder=folder,
         name=folder.resolve().name,
-        family=family,
-        settings=settings,
-        versions=versions,
+        family=config.family,
+        settings=config.settings,
+        versions=config.versions,
         progress=rows_with(progress.columns, "iteration"),
         timings=rows_with(timings.columns, "iteration"),
         notes=(*remarks(folder / run_folder.PROGRESS, progress), *remarks(folder / run_folder.TIMINGS, timings)),
@@ -136,7 +166,7 @@ def read_run(folder: Path) -> Run:
 
 
 def remarks(path: Path, log: Log) -> list[str]:
-    """What the reader of a report should know about a log."""
+    """Return what the reader of a report should know about a log."""
     if log.damage:
         return [f"{path.name} {log.damage}."]
     if len(log.columns.get("iteration", ())):
@@ -144,36 +174,27 @@ def remarks(path: Path, log: Log) -> list[str]:
     return [f"{path.name} holds no iterations." if path.exists() else f"there is no {path.name}."]
 
 
-def read_config(path: Path) -> tuple[str, dict[str, Any], dict[str, str]]:
-    """Family, settings and versions. Looser than what resuming needs: another version of metarl may have written it."""
+def read_config(path: Path) -> Config:
+    """Read ``config.json``; raise Refusal naming the file and what is wrong with it."""
     try:
-        content = json.loads(path.read_bytes())
-        family, settings = content["family"], dict(content["settings"])
-        versions = {str(name): str(version) for name, version in dict(content.get("versions", {})).items()}
+        config = TypeAdapter(Config).validate_json(path.read_bytes(), strict=True)
+        needed = TypeAdapter(ImageKeys if config.family == IMAGES else PolicyKeys)
+        needed.validate_python(config.settings)
     except OSError as error:
-        raise ValueError(f"cannot read {path}: {error.strerror or error}") from None
-    except KeyError as error:
-        raise ValueError(f"{path} is not the configuration of a run: {error} is missing") from None
-    except (ValueError, TypeError, RecursionError) as error:
-        raise ValueError(f"{path} is not the configuration of a run: {error}") from None
-    is_about_images = family == IMAGES
-    texts = ["method", *(["data", "backbone"] if is_about_images else [])]
-    numbers = ["seed", "inner_steps", "epochs" if is_about_images else "iterations"]
-    kinds: dict[str, tuple[object, type]] = {"family": (family, str)}
-    kinds |= {name: (settings.get(name), str) for name in texts} | {name: (settings.get(name), int) for name in numbers}
-    for name, (value, kind) in kinds.items():
-        if not isinstance(value, kind):
-            raise ValueError(f"{path} is not the configuration of a run: {name} is {value!r}")
-    if is_about_images:
-        # The same data lie elsewhere on another machine.
-        settings["data"] = PurePath(settings["data"]).name
-    return family, settings, versions
+        raise Refusal(f"cannot read {path}: {error.strerror or error}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        told = ": ".join([*map(str, first["loc"]), first["msg"]])
+        raise Refusal(f"{path} is not the configuration of a run: {told}") from None
+    if config.family == IMAGES:
+        config.settings["data"] = PurePath(config.settings["data"]).name  # its folder is another on each machine
+    return config
 
 
 def group_runs(runs: Sequence[Run]) -> list[Group]:
-    """The runs of one family by kind, each kind's by seed.
+    """Return the runs of one topic by kind, and those of a kind by seed.
 
-    Runs of one kind and the same seed are no sample of seeds: then each run of that kind stands alone.
+    Runs of one kind with the same seed are no sample of seeds: then each run of that kind is a group.
     """
     kinds: dict[str, list[Run]] = {}
     for run in runs:
@@ -193,18 +214,18 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
 
 
 def kind(run: Run) -> dict[str, Any]:
-    """What runs of one group have in common."""
-    return {name: value for name, value in run.settings.items() if name not in INDIFFERENT}
+    """Return the settings that runs of one group have in common."""
+    return {name: value for name, value in run.settings.items() if name not in SAME_KIND}
 
 
 def differences(runs: Sequence[Run]) -> list[str]:
-    """The names of the settings in which the runs differ, but for seeds and threads."""
+    """Return the names of the settings in which runs of several kinds differ."""
     names = dict.fromkeys(name for run in runs for name in kind(run))
     return [name for name in names if len({json.dumps(run.settings.get(name)) for run in runs}) > 1]
 
 
 def shown(value: object) -> str:
-    """A setting as one types it."""
+    """Return a setting as one types it."""
     if value is None:
         return "default"
     if isinstance(value, list):

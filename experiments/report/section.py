@@ -61,14 +61,14 @@ def section(runs: Sequence[Run], evaluated: Mapping[str, TaskReturns], remarks: 
     groups = group_runs(runs)
     headings, rows = comparison(groups, evaluated)
     with rc_context(SVG_STYLE):
-        parts = image_parts(groups) if runs[0].is_about_images else policy_parts(groups, evaluated)
+        parts = image_parts(groups) if runs[0].is_on_images else policy_parts(groups, evaluated)
     differing = differences([group.runs[0] for group in groups])
     return Section(
         topic=runs[0].topic,
         groups=tuple((group.label, series_color(index), len(group.runs)) for index, group in enumerate(groups)),
         headings=tuple(headings),
         rows=tuple(rows),
-        legend=IMAGE_LEGEND if runs[0].is_about_images else legend(evaluated),
+        legend=IMAGE_LEGEND if runs[0].is_on_images else legend(evaluated),
         parts=tuple(part for part in parts if part.charts or part.sentences),
         shared=tuple((name, shown(value)) for name, value in kind(runs[0]).items() if name not in differing),
         differing=tuple(

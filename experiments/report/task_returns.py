@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from metarl import api
-from metarl.core.atomic import write_atomically
+from metarl.core.atomic import CannotWrite, write_atomically
+from metarl.core.errors import Refusal
 from metarl.experiments.analysis.filed import controller_path
 from metarl.experiments.analysis.logs import Array
 from metarl.experiments.console.families import family_for
@@ -24,8 +25,7 @@ from metarl.policies.loading import load_controller
 from metarl.runs import folder as run_folder
 
 EVALUATION = "evaluation.csv"
-# What the tasks of a row were drawn with, and whose returns they are.
-NOTED = ("evaluation_seed", "controller_sha256")
+KEYS = ("evaluation_seed", "controller_sha256")  # columns that tell what a row was evaluated with
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,19 @@ class TaskReturns:
 def task_returns(
     run: Run, tasks: int, seed: int, threads: int, family: str | None, on_tasks: Callable[[int], None]
 ) -> TaskReturns:
-    """From the run's ``evaluation.csv`` if that holds these very tasks and this very controller, else computed.
+    """Return the returns of a run's controller, which ``evaluation.csv`` in its folder keeps.
 
-    ValueError says why there are none: no controller, or a damaged one, or a family of somebody's own that was not
-    named by ``family``; also if ``evaluation.csv`` is a file of another kind.
+    Args:
+        run: the run, of reinforcement learning.
+        tasks: number of unseen tasks.
+        seed: of the tasks and their episodes.
+        threads: of the evaluation.
+        family: the run's family if it is one of the user's own (module:attribute).
+        on_tasks: called with the number of tasks that are done.
+
+    Returns:
+        The returns, evaluated anew unless the file is about these tasks and this controller. Raise Refusal if there is
+        no such controller, its family is not named, or the file is none of metarl's.
     """
     path = run.folder / EVALUATION
     controller_file = controller_of(run)
@@ -51,7 +60,7 @@ def task_returns(
     digest = hashlib.sha256(controller_file.read_bytes()).hexdigest()
     columns = header(controller)
     rows = read_rows(path, columns)
-    if len(rows) != tasks or any(row[: len(NOTED)] != [str(seed), digest] for row in rows):
+    if len(rows) != tasks or any(row[: len(KEYS)] != [str(seed), digest] for row in rows):
         named = family if family == controller.metadata.family else None
         evaluation = api.evaluate(
             controller,
@@ -64,13 +73,13 @@ def task_returns(
         numbers = np.hstack([evaluation.tasks, evaluation.returns.numpy().T]).tolist()
         rows = [[str(seed), digest, *map(repr, row)] for row in numbers]
         keep(path, columns, rows)
-    table = np.array([[float(cell) for cell in row[len(NOTED) :]] for row in rows])
+    table = np.array([[float(cell) for cell in row[len(KEYS) :]] for row in rows])
     fields = controller.metadata.task_fields
     return TaskReturns(fields, table[:, : len(fields)], table[:, len(fields) :].T)
 
 
 def controller_of(run: Run) -> Path:
-    """Beside the run's logs; that of a filed result may stand among those that ship."""
+    """Return the path of a run's controller: in its folder, or among the pretrained ones if it is a filed result."""
     beside = run.folder / run_folder.CONTROLLER
     place = run.folder.resolve()
     if beside.exists() or (place.parent.name, place.name) != (run.family, run.method):
@@ -79,42 +88,42 @@ def controller_of(run: Run) -> Path:
 
 
 def header(controller: Controller) -> list[str]:
-    """The columns of ``evaluation.csv``: what was noted, the task's values, the return after each inner step."""
+    """Return the columns of ``evaluation.csv``: the keys, the task's fields, the return after each inner step."""
     fields = [field.name for field in controller.metadata.task_fields]
-    return [*NOTED, *fields, *(f"return_{steps}" for steps in range(controller.metadata.inner_steps + 1))]
+    return [*KEYS, *fields, *(f"return_{steps}" for steps in range(controller.metadata.inner_steps + 1))]
 
 
 def read_rows(path: Path, columns: list[str]) -> list[list[str]]:
-    """The rows of an evaluation; none if there is no file or it has other columns. ValueError if it is no such file."""
+    """Return the rows of an evaluation, none without a file of these columns; raise Refusal for any other file."""
     try:
         text = path.read_text()
-        found, *rows = csv.reader(text.splitlines()) if text else [list(NOTED)]
+        found, *rows = csv.reader(text.splitlines()) if text else [list(KEYS)]
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise ValueError(f"{path.name} cannot be read: {error.strerror or error}") from None
+        raise Refusal(f"{path.name} cannot be read: {error.strerror or error}") from None
     except (UnicodeDecodeError, csv.Error):
         found, rows = [], []
-    if tuple(found[: len(NOTED)]) != NOTED:
-        raise ValueError(f"{path.name} was not written by metarl report and is not overwritten: move it away")
+    if tuple(found[: len(KEYS)]) != KEYS:
+        raise Refusal(f"{path.name} was not written by metarl report and is not overwritten: move it away")
     whole = found == columns and all(len(row) == len(columns) for row in rows) and all(map(are_numbers, rows))
     return rows if whole else []
 
 
 def are_numbers(row: list[str]) -> bool:
-    """Whether the task and the returns of a row can be read."""
+    """Return whether the task and the returns of a row are numbers."""
     try:
-        [float(cell) for cell in row[len(NOTED) :]]
+        [float(cell) for cell in row[len(KEYS) :]]
     except ValueError:
         return False
     return True
 
 
 def keep(path: Path, columns: list[str], rows: list[list[str]]) -> None:
-    """Writes the file in one stroke; one that cannot be written is worth a warning only."""
+    """Write ``evaluation.csv``, or warn if that fails."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([columns, *rows])
     try:
         write_atomically(path, text.getvalue().encode())
-    except ValueError as error:
+    except CannotWrite as error:
         warnings.warn(f"{error}; the next report evaluates again", stacklevel=2)

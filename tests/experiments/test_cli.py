@@ -36,6 +36,28 @@ def test_train_leaves_a_run_folder_and_says_what_to_type_next(tmp_path: Path) ->
         assert min(picture.size) >= 400 and len(set(picture.convert("RGB").get_flattened_data())) > 50
 
 
+@pytest.mark.parametrize(("command", "package"), [("report", "jinja2"), ("report", "matplotlib"), ("render", "PIL")])
+def test_a_missing_package_is_named_with_what_installs_it(command: str, package: str) -> None:
+    code = (
+        f"import sys; sys.modules[{package!r}] = None; from metarl.experiments.cli import main; "
+        f"sys.exit(main([{command!r}, '--help']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (2, f"metarl: {package} is not installed: pip install 'metarl[report]'\n")
+
+
+def test_training_needs_no_matplotlib(tmp_path: Path) -> None:
+    words = ["train", FAMILY, *map(str, TINY), "--out", str(tmp_path / "run")]
+    code = (
+        "import sys; sys.modules['matplotlib'] = None; from metarl.experiments.cli import main; "
+        f"sys.exit(main({words!r}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "warning: no learning curve is drawn: it needs pip install 'metarl[report]'" in done.stderr
+    assert not (tmp_path / "run" / "learning_curve.png").exists()
+
+
 def test_the_commands_that_training_recommends_work(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     out = succeeds("train", FAMILY, *TINY)

@@ -260,7 +260,12 @@ def test_rows_without_numbers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("setting", "says"), [({"epochs": None}, "epochs is None"), ({"data": 3}, "data is 3"), ({"backbone": 1}, "is 1")]
+    ("setting", "says"),
+    [
+        ({"epochs": None}, "epochs: Input should be a valid integer"),
+        ({"data": 3}, "data: Input should be a valid string"),
+        ({"backbone": 1}, "backbone: Input should be a valid string"),
+    ],
 )
 def test_a_damaged_configuration_is_named(setting: dict[str, object], says: str, tmp_path: Path) -> None:
     folder = write_image_run(tmp_path / "run")

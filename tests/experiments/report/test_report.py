@@ -14,6 +14,7 @@ from report_pages import Page, band, charts, curve, drawings, report
 from run_folders import COLUMNS, progress_line, write_run
 
 from metarl import api
+from metarl.core.atomic import CannotWrite
 from metarl.experiments.analysis.style import PALETTE
 from metarl.experiments.commands import report as command
 from metarl.experiments.report import task_returns
@@ -236,10 +237,10 @@ def test_a_log_that_is_no_text(tmp_path: Path) -> None:
         ("", "is not the configuration of a run"),
         ("[]", "is not the configuration of a run"),
         ("{", "is not the configuration of a run"),
-        ('{"family": "x"}', "'settings' is missing"),
+        ('{"family": "x"}', "settings: Field required"),
         ('{"family": "x", "settings": 3}', "is not the configuration of a run"),
-        ('{"family": 1, "settings": {}}', "family is 1"),
-        ('{"family": "x", "settings": {"method": "maml", "seed": "?"}}', "seed is '?'"),
+        ('{"family": 1, "settings": {}}', "family: Input should be a valid string"),
+        ('{"family": "x", "settings": {"method": "maml", "seed": "?"}}', "seed: Input should be a valid integer"),
     ],
 )
 def test_a_damaged_configuration_is_named(content: str, says: str, tmp_path: Path) -> None:
@@ -342,7 +343,7 @@ def test_an_evaluation_that_cannot_be_kept_is_shown_all_the_same(
     trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(path: Path, content: bytes) -> None:
-        raise ValueError(f"cannot write {path}: the disk is full")
+        raise CannotWrite(f"cannot write {path}: the disk is full")
 
     monkeypatch.setattr(task_returns, "write_atomically", full)
     with pytest.warns(UserWarning, match="the disk is full; the next report evaluates again"):
