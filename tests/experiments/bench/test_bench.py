@@ -126,6 +126,10 @@ def test_replay_is_the_physics(threads, falling):
             np.testing.assert_array_equal(replay.batch.qpos[episode], data.qpos)
 
 
+def test_the_replay_of_episodes_that_end_is_the_samplers(falling):
+    assert sampling.measure(falling, threads=1, repetitions=1)["simulated"] < 1
+
+
 def test_segments_by_hand():
     running = [np.array(row, dtype=bool) for row in ([1, 1, 1], [1, 1, 1], [1, 0, 1], [0, 0, 0])]
     controls = [np.full((3, 1), float(time)) for time in range(4)]
