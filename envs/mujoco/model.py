@@ -12,6 +12,7 @@ import numpy as np
 from gymnasium.spaces import Box
 
 from metarl.core.errors import Refusal
+from metarl.core.user_code import UserCodeError, user_code
 from metarl.envs.mujoco.robot import RobotTasks, Source
 
 # Fields that a changed model may not have below zero, and those that must stay above it.
@@ -65,15 +66,16 @@ def action_space(model: mujoco.MjModel) -> Box:
 def model_for(tasks: RobotTasks, base: mujoco.MjModel, task: Mapping[str, float]) -> mujoco.MjModel:
     """Return the model of one task, with all constants that follow from its values recomputed.
 
-    Raise Refusal if the change names what the model lacks, or makes values that no robot can have.
+    Raise UserCodeError if the change fails, e.g. at a name that the model lacks, and Refusal if it makes values that no
+    robot can have.
     """
     if tasks.vary is None:
         return base
     meant = f"{tasks.name} ({describe(task)})"
-    try:
+    with user_code(f"vary of {meant}"):
         model = tasks.vary(copy.copy(base), task)
-    except KeyError as error:
-        raise Refusal(f"the model of {meant} has no such element: {error.args[0]}") from None
+    if not isinstance(model, mujoco.MjModel):
+        raise UserCodeError(f"vary of {meant} must return the model, got {model!r}")
     _check_values(model, base, meant)
     keep_divergence(model)
     mujoco.mj_setConst(model, mujoco.MjData(model))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -11,6 +12,7 @@ from mujoco.batch import Batch, SimulationError
 from numpy.typing import NDArray
 
 from metarl.core.errors import NumericalFault, Refusal
+from metarl.core.user_code import UserCodeError, user_code
 from metarl.envs.family import Array, Transition
 from metarl.envs.mujoco.camera import Camera
 from metarl.envs.mujoco.interface import Interface
@@ -51,9 +53,9 @@ class RobotSimulator:
         if self.tasks.vary is not None:
             batch.set_models([model for model in models for _ in range(seeds.shape[1])])
         batch.reset(stage=mujoco.mjtStage.mjSTAGE_NONE)
-        starts = [self._start(model, seed) for model, row in zip(models, seeds, strict=True) for seed in row]
-        positions, velocities = zip(*starts, strict=True)
-        batch.qpos, batch.qvel = np.array(positions), np.array(velocities)
+        positions, velocities = batch.qpos, batch.qvel
+        for index, seed in enumerate(seeds.flat):
+            positions[index], velocities[index] = self._start(models[index // seeds.shape[1]], int(seed))
         batch.forward()
         self.alive = np.ones(count, dtype=bool)
         self.rewards = np.zeros(count)
@@ -71,9 +73,11 @@ class RobotSimulator:
         before = {name: values.copy() for name, values in self.fields.items()}
         self.batch.ctrl = applied
         self._advance(self.batch)
-        healthy = self.alive if self.robot.healthy is None else self.alive & self.robot.healthy(self.fields)
+        healthy = self.alive
+        if self.robot.healthy is not None:
+            healthy = healthy & self._ask("healthy", self.robot.healthy, self.fields).astype(bool)
         step = Step(before, self.fields, applied, self.values, self.seconds, healthy)
-        self.rewards = np.where(self.alive, self.tasks.reward(step), 0.0)
+        self.rewards = np.where(self.alive, self._ask("reward", self.tasks.reward, step), 0.0)
         self.alive = healthy
         return Transition(self._observations(), self.rewards.reshape(self.shape).copy(), ~healthy.reshape(self.shape))
 
@@ -116,7 +120,28 @@ class RobotSimulator:
         return values
 
     def _start(self, model: mujoco.MjModel, seed: int) -> tuple[Array, Array]:
-        return self.robot.start(model, np.random.Generator(np.random.PCG64(int(seed))))
+        generator = np.random.Generator(np.random.PCG64(seed))
+        with user_code(f"start of {self.tasks.name}"):
+            positions, velocities = map(np.asarray, self.robot.start(model, generator))
+        self._check_shape("start", positions, (model.nq,))
+        self._check_shape("start", velocities, (model.nv,))
+        return positions, velocities
+
+    def _ask(self, part: str, function: Callable[[Any], Any], argument: object, *shape: int | None) -> Any:
+        """Return what a function of the robot's says of all episodes; a length of None is any length."""
+        with user_code(f"{part} of {self.tasks.name}"):
+            answer = np.asarray(function(argument))
+        self._check_shape(part, answer, (len(self.alive), *shape))
+        return answer
+
+    def _check_shape(self, part: str, answer: Array, shape: tuple[int | None, ...]) -> None:
+        if len(answer.shape) != len(shape) or any(
+            length not in (None, found) for length, found in zip(shape, answer.shape, strict=True)
+        ):
+            expected = ", ".join("any" if length is None else str(length) for length in shape)
+            raise UserCodeError(
+                f"{part} of {self.tasks.name} must return an array of the shape [{expected}], got {list(answer.shape)}"
+            )
 
     def _advance(self, batch: Batch) -> None:
         """Step the physics of all episodes that have not ended."""
@@ -142,8 +167,9 @@ class RobotSimulator:
             raise NumericalFault(f"{otherwise} in episode {episode} of task {task} ({meant}) after {time:.3g} s")
 
     def _observations(self) -> Array:
-        observations = self.interface.sense(self.robot.observe(self.fields))
-        return observations.reshape(*self.shape, -1)
+        size = None if self.robot.spaces is None else self.robot.spaces[0].shape[0]
+        observations = self._ask("observe", self.robot.observe, self.fields, size)
+        return self.interface.sense(observations).reshape(*self.shape, -1)
 
 
 def read_spaces(tasks: RobotTasks) -> tuple[Box, Box]:

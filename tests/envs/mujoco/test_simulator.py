@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 import metarl
 from metarl.core.errors import NumericalFault, Refusal
+from metarl.core.user_code import UserCodeError
 from metarl.envs.family import TaskField
 from metarl.envs.mujoco import rewards
 from metarl.envs.mujoco.families import robot_family
@@ -268,7 +269,8 @@ def test_constants_that_follow_from_a_model_are_recomputed() -> None:
     [
         (vary_mass, (-1.0, 2.0), r"the model of slider \(value=-1\) has body_mass -2 in row 1: it must be above 0"),
         (vary_mass, (0.0, 2.0), r"the model of slider \(value=0\) has body_mass 0 in row 1: it must be above 0"),
-        ("wheel", (1.0, 2.0), r"slider \(value=1\) has no such element: .*Invalid name 'wheel'.*cart"),
+        ("wheel", (1.0, 2.0), r"vary of slider \(value=1\) failed in .*KeyError: .*Invalid name 'wheel'.*cart"),
+        ("nothing", (1.0, 2.0), r"vary of slider \(value=1\) must return the model, got None"),
         ("damping", (-3.0, 2.0), r"slider \(value=-3\) has dof_damping -3 in row 0: it must be at least 0"),
     ],
 )
@@ -276,6 +278,8 @@ def test_impossible_models_are_refused_at_the_ends_of_a_range(vary, fields, sent
     def change(model, task):
         if vary == "wheel":
             model.body("wheel").mass *= task["value"]
+        elif vary == "nothing":
+            return None
         elif vary == "damping":
             model.dof_damping[:] = task["value"]
         else:
@@ -339,6 +343,25 @@ def test_observations_are_noisy_and_the_physics_is_not() -> None:
 def test_impossible_interfaces(options, sentence) -> None:
     with pytest.raises(Refusal, match=sentence):
         slider(**options)
+
+
+# --- bad functions
+
+
+@pytest.mark.parametrize(
+    ("robot", "options", "sentence"),
+    [
+        ({}, {"reward": lambda step: 1.0}, r"reward of slider must return an array of the shape \[1\], got \[\]"),
+        ({}, {"reward": lambda step: step.tasks["goal"]}, "reward of slider failed in .*test_simulator.py, .*'goal'"),
+        ({"healthy": lambda fields: fields["qpos"] > 0}, {}, r"healthy of slider .* shape \[1\], got \[1, 1\]"),
+        ({"start": lambda model, random: (np.zeros(2), np.zeros(1))}, {}, r"start of slider .* \[1\], got \[2\]"),
+        ({"observe": lambda fields: fields["qpos"][:, 0]}, {}, r"observe of slider .* \[1, any\], got \[1\]"),
+    ],
+)
+def test_bad_functions_are_told(robot, options, sentence) -> None:
+    reward = options.get("reward", lambda step: step.rate("qpos", 0))
+    with pytest.raises(UserCodeError, match=sentence):
+        roll_out(robot_family("slider", replace(Robot(SLIDER, 2, observe), **robot), (TARGET,), reward), [0.0])
 
 
 # --- bad models
