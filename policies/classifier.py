@@ -16,9 +16,8 @@ from metarl.core.text import facts_as_html, facts_as_text, plural
 from metarl.policies.device.images.step import device_image_step
 from metarl.policies.device.meter import Meter
 from metarl.policies.files.checks import check_adaptable, check_parameters
-from metarl.policies.files.classifier_metadata import ClassifierMetadata, to_json
-from metarl.policies.files.controller_format import KIND, place_for
-from metarl.policies.files.tensor_file import write_tensors
+from metarl.policies.files.controller_file import write_controller
+from metarl.policies.files.metadata import ClassifierMetadata
 from metarl.policies.methods import get_method
 from metarl.policies.networks.network import ImageNetwork, Parameters
 from metarl.policies.networks.registry import kind_of
@@ -104,8 +103,7 @@ class Classifier:
 
     def save(self, path: str | Path, overwrite: bool = False) -> None:
         """Write the classifier's file in one stroke; raise ValueError as ``Controller.save`` does."""
-        content = to_json(self.metadata, self.network)
-        write_tensors(place_for(path, overwrite), KIND, content, self.parameters)
+        write_controller(path, self.metadata, self.network, self.parameters, overwrite)
 
     def _images(self, images: ArrayLike) -> Tensor:
         """Return the images [image, 3, side, side] as float32, checked."""

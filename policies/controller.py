@@ -19,9 +19,8 @@ from metarl.policies.device.meter import Meter
 from metarl.policies.device.step import CHUNK, recorded_step
 from metarl.policies.device.workload import Estimator
 from metarl.policies.files.checks import check_adaptable, check_parameters
-from metarl.policies.files.controller_format import KIND, place_for
-from metarl.policies.files.metadata import ControllerMetadata, to_json
-from metarl.policies.files.tensor_file import write_tensors
+from metarl.policies.files.controller_file import write_controller
+from metarl.policies.files.metadata import ControllerMetadata
 from metarl.policies.gate import gate_factor
 from metarl.policies.methods import STEP_SIZES, get_method
 from metarl.policies.networks.mlp import GaussianMLP
@@ -163,8 +162,7 @@ class Controller:
         Raise ValueError if there is a file already and ``overwrite`` is not set, if it cannot be written, or if the
         training record is not plain JSON.
         """
-        content = to_json(self.metadata, self.network)
-        write_tensors(place_for(path, overwrite), KIND, content, self.parameters)
+        write_controller(path, self.metadata, self.network, self.parameters, overwrite)
 
     def _observation(self, observation: ArrayLike) -> Tensor:
         """Return the observations [..., observation] as float32, checked."""

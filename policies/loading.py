@@ -7,11 +7,10 @@ from pathlib import Path
 from metarl.core.errors import Refusal
 from metarl.policies.classifier import Classifier
 from metarl.policies.controller import Controller
-from metarl.policies.files import classifier_metadata, json_fields, metadata
-from metarl.policies.files.controller_format import KIND, network_kind
-from metarl.policies.files.pretrained import controller_file
-from metarl.policies.files.tensor_file import read_tensors
-from metarl.policies.networks.registry import NETWORKS, kind_of
+from metarl.policies.files.controller_file import read_controller
+from metarl.policies.files.metadata import ClassifierMetadata
+from metarl.policies.files.pretrained import find_controller
+from metarl.policies.networks.registry import kind_of
 
 
 def load(path: str | Path) -> Controller | Classifier:
@@ -22,14 +21,10 @@ def load(path: str | Path) -> Controller | Classifier:
     missing, damaged, altered, another program's, or of a newer version of the format.
     """
     try:
-        content, parameters = read_tensors(controller_file(path), KIND)
-        kind = network_kind(json_fields.from_text(content))
-        json_fields.one_of(*NETWORKS)("network kind", kind)
-        if NETWORKS[kind].takes == "images":
-            about_images, image_network = classifier_metadata.from_json(content)
-            return Classifier(parameters, image_network, about_images)
-        about, network = metadata.from_json(content)
-        return Controller(parameters, network, about)
+        metadata, network, parameters = read_controller(find_controller(path))
+        if isinstance(metadata, ClassifierMetadata):
+            return Classifier(parameters, network, metadata)
+        return Controller(parameters, network, metadata)
     except ValueError as error:
         raise Refusal(f"{path}: {error}") from None
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from metarl.policies.classifier import Classifier
-from metarl.policies.files.classifier_metadata import ClassifierMetadata
+from metarl.policies.files.metadata import ClassifierMetadata
 from metarl.policies.methods import get_method, initial_meta_parameters
 from metarl.policies.networks.conv4 import Conv4
 from metarl.policies.networks.network import ImageNetwork, Parameters

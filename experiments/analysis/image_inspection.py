@@ -26,7 +26,7 @@ from metarl.experiments.analysis.inspection import (
 )
 from metarl.policies.classifier import Classifier
 from metarl.policies.files.checks import check_adaptable
-from metarl.policies.files.classifier_metadata import to_json
+from metarl.policies.files.controller_file import to_json
 from metarl.policies.methods import get_method
 from metarl.policies.networks.network import ImageNetwork
 from metarl.policies.networks.registry import kind_of

@@ -42,7 +42,8 @@ from metarl.experiments.console.progress import decoding_line
 from metarl.policies.classifier import Classifier
 from metarl.policies.controller import Controller
 from metarl.policies.device.step import CHUNK
-from metarl.policies.files.metadata import FieldRecord, to_json
+from metarl.policies.files.controller_file import to_json
+from metarl.policies.files.metadata import FieldRecord
 from metarl.policies.loading import load
 from metarl.rl.evaluation import family_of
 

@@ -33,7 +33,7 @@ from metarl.inner_loop import Scores, as_leaves
 from metarl.kept_channels import kept_channels
 from metarl.losses import cross_entropy
 from metarl.policies.classifier import Classifier
-from metarl.policies.files.classifier_metadata import ClassifierMetadata
+from metarl.policies.files.metadata import ClassifierMetadata
 from metarl.policies.methods import (
     STEP_SIZES,
     Method,

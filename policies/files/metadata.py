@@ -1,28 +1,62 @@
-"""What a controller file says beside its tensors, as plain JSON that carries no code."""
+"""What a controller's file says beside its tensors: facts that are checked, and records that carry no code."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Annotated, Any
 
-from metarl.policies.files import json_fields as fields
-from metarl.policies.files.controller_format import POLICY
-from metarl.policies.files.json_fields import Reader, require
-from metarl.policies.networks.mlp import GaussianMLP
+import numpy as np
+from pydantic import Field, with_config
+
+from metarl.core.errors import Refusal
+from metarl.core.validation import STRICT, Finite, Name, Number, Text, Whole, validate_fields
+
+# Every limit is far above what anybody uses, and far below what exhausts a computer that believes the file.
+Horizon = Annotated[Whole, Field(ge=1, le=10**7)]
+InnerSteps = Annotated[Whole, Field(ge=1, le=1000)]
+Count = Annotated[Whole, Field(ge=1, le=10**6)]
+Fraction = Annotated[Number, Field(ge=0, le=1)]
+Bounds = tuple[Number, ...]
 
 
+@with_config({"extra": "ignore"})
+@dataclass(frozen=True)
+class Compression:
+    """How the parameters are compressed: the kind, and the version of its layout. What else a kind adds is not read."""
+
+    kind: Name
+    version: Whole
+
+    def __post_init__(self) -> None:
+        raise Refusal(
+            f"the compression '{self.kind}' of version {self.version} is none that this metarl reads: upgrade it"
+        )
+
+
+@with_config(STRICT)
 @dataclass(frozen=True)
 class FieldRecord:
-    """One number that tells tasks apart, and the interval it is drawn from; ``choices`` restricts it to some values."""
+    """A number that differs between tasks, and the interval of its values; with ``choices`` it takes these only."""
 
-    name: str
-    low: float
-    high: float
-    unit: str = ""
-    choices: tuple[float, ...] = ()
+    name: Name
+    low: Finite
+    high: Finite
+    unit: Name = ""
+    choices: tuple[Finite, ...] = ()
+
+    def __post_init__(self) -> None:
+        validate_fields(self)
+        if self.low > self.high:
+            raise Refusal(f"the task field '{self.name}' must have low <= high, got {self.low:g} and {self.high:g}")
+        for choice in self.choices:
+            if not self.low <= choice <= self.high:
+                raise Refusal(
+                    f"the choices of the task field '{self.name}' must lie in [{self.low:g}, {self.high:g}], "
+                    f"got {choice:g}"
+                )
 
 
+@with_config(STRICT)
 @dataclass(frozen=True)
 class ControllerMetadata:
     """What a controller was trained for, and what its inner step needs to know on a device.
@@ -31,96 +65,60 @@ class ControllerMetadata:
     infinite). ``adapted_to`` holds the named values of the task that the controller has been adapted to, which are none
     if nobody has named them; it is None for a meta-trained controller. ``training`` is a record for the reader (seed,
     iterations, returns) of anything that JSON can hold; numbers in it that are not finite come back from a file as the
-    strings "inf", "-inf" and "nan".
-    ValueError names a value that makes no sense.
+    strings "inf", "-inf" and "nan". Raise ValueError for a value that is not allowed.
     """
 
-    method: str
-    family: str
+    method: Name
+    family: Name
     task_fields: tuple[FieldRecord, ...]
-    horizon: int
-    observation_low: tuple[float, ...]
-    observation_high: tuple[float, ...]
-    action_low: tuple[float, ...]
-    action_high: tuple[float, ...]
-    action_scale: float
-    inner_steps: int
-    episodes_per_step: int
-    discount: float
-    gae_lambda: float
-    adapted_to: dict[str, float] | None = None
-    training: dict[str, Any] = field(default_factory=dict)
+    horizon: Horizon
+    observation_low: Bounds
+    observation_high: Bounds
+    action_low: Bounds
+    action_high: Bounds
+    action_scale: Annotated[Number, Field(ge=1e-9, le=1e9)]
+    inner_steps: InnerSteps
+    episodes_per_step: Count
+    discount: Fraction
+    gae_lambda: Fraction
+    adapted_to: dict[Name, Finite] | None = None
+    compression: Compression | None = None
+    training: dict[Text, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("horizon", "inner_steps", "episodes_per_step"):
-            require(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
-        for name in ("discount", "gae_lambda"):
-            require(name, getattr(self, name), 0 <= getattr(self, name) <= 1, "between 0 and 1")
-        require("action_scale", self.action_scale, 0 < self.action_scale < math.inf, "a finite number above 0")
+        validate_fields(self)
+        names = [each.name for each in self.task_fields]
+        for name in names:
+            if names.count(name) > 1:
+                raise Refusal(f"task_fields has two fields named '{name}': each needs a name of its own")
         for space in ("observation", "action"):
             lows, highs = getattr(self, f"{space}_low"), getattr(self, f"{space}_high")
-            ordered = len(lows) == len(highs) and all(low <= high for low, high in zip(lows, highs, strict=True))
-            require(f"{space}_low", lows, ordered, f"as long as {space}_high and nowhere above it")
+            if len(lows) != len(highs) or not all(low <= high for low, high in zip(lows, highs, strict=True)):
+                raise Refusal(f"{space}_low must be as long as {space}_high and nowhere above it")
+        # As a controller clips: a bound of 1e300 is infinite in float32, and as a lower one it lets no action pass.
+        with np.errstate(over="ignore"):
+            lows, highs = np.array(self.action_low, np.float32), np.array(self.action_high, np.float32)
+        if not ((lows < np.inf) & (highs > -np.inf)).all():
+            raise Refusal("action_low and action_high must have finite float32 numbers between them")
 
 
-def to_json(metadata: ControllerMetadata, network: GaussianMLP) -> str:
-    """Both as ASCII JSON; ValueError if the training record holds what JSON cannot."""
-    return fields.to_text(metadata, {"kind": POLICY, **asdict(network)})
+@with_config(STRICT)
+@dataclass(frozen=True)
+class ClassifierMetadata:
+    """What an image network was trained for.
 
+    A task had ``shots`` images of each class to learn from, in ``inner_steps`` steps on all of them, and ``queries``
+    others; they came from the folder ``data``. ``training`` is a record for the reader, as in ``ControllerMetadata``.
+    Raise ValueError for a value that is not allowed.
+    """
 
-def from_json(text: str) -> tuple[ControllerMetadata, GaussianMLP]:
-    """The inverse of ``to_json``; ValueError names what is missing, unknown, of a wrong type or senseless."""
-    content = fields.from_text(text)
-    values = fields.record("the metadata", content, {**_METADATA, "network": _network})
-    network: GaussianMLP = values.pop("network")
-    return ControllerMetadata(**values), network
+    method: Name
+    inner_steps: InnerSteps
+    shots: Count
+    queries: Count
+    data: Annotated[Text, Field(max_length=4096)]
+    training: dict[Text, Any] = field(default_factory=dict)
+    compression: Compression | None = None
 
-
-def _task(name: str, value: Any) -> dict[str, float] | None:
-    if value is None:
-        return None
-    return {key: fields.number(f"{name}.{key}", item) for key, item in fields.json_object(name, value).items()}
-
-
-def _field_record(name: str, value: Any) -> FieldRecord:
-    return FieldRecord(**fields.record(name, value, _FIELD))
-
-
-def _network(name: str, value: Any) -> GaussianMLP:
-    values = fields.record(name, value, _NETWORK)
-    kind = values.pop("kind")
-    require("network kind", kind, kind == POLICY, f"'{POLICY}'")
-    return GaussianMLP(**values)
-
-
-_FIELD: dict[str, Reader] = {
-    "name": fields.text,
-    "low": fields.number,
-    "high": fields.number,
-    "unit": fields.text,
-    "choices": fields.list_of(fields.number),
-}
-_NETWORK: dict[str, Reader] = {
-    "kind": fields.text,
-    "observation_size": fields.size,
-    "hidden_sizes": fields.list_of(fields.size),
-    "action_size": fields.size,
-    "initial_std": fields.positive,
-}
-_METADATA: dict[str, Reader] = {
-    "method": fields.text,
-    "family": fields.text,
-    "task_fields": fields.list_of(_field_record),
-    "horizon": fields.integer,
-    "observation_low": fields.list_of(fields.number),
-    "observation_high": fields.list_of(fields.number),
-    "action_low": fields.list_of(fields.number),
-    "action_high": fields.list_of(fields.number),
-    "action_scale": fields.number,
-    "inner_steps": fields.integer,
-    "episodes_per_step": fields.integer,
-    "discount": fields.number,
-    "gae_lambda": fields.number,
-    "adapted_to": _task,
-    "training": fields.json_object,
-}
+    def __post_init__(self) -> None:
+        validate_fields(self)

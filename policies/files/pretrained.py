@@ -17,7 +17,7 @@ def shipped(folder: Path = TRAINED) -> dict[str, Path]:
     return {file.relative_to(folder).as_posix().removesuffix(SUFFIX): file for file in files}
 
 
-def controller_file(path_or_name: str | Path) -> Path:
+def find_controller(path_or_name: str | Path) -> Path:
     """Return the file of a controller: at this path, in this folder, or shipped under this name.
 
     A path with a controller file's ending is returned as it is. Raise ValueError if the folder holds no controller, or

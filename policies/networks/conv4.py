@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from metarl.core.errors import Refusal
-from metarl.policies.networks.image_checks import check_images, divides_into_groups
-from metarl.policies.networks.kinds import GROUPS, Norm
+from pydantic import with_config
+
+from metarl.core.validation import STRICT, Positive, validate_fields
+from metarl.policies.networks.kinds import Channels, Norm, Side
 from metarl.policies.networks.layers import Layer, Pooling
 from metarl.policies.networks.network import Network
 
 
+@with_config(STRICT)
 @dataclass(frozen=True)
 class Conv4(Network):
     """4 x [3x3 convolution, norm, ReLU, 2x2 pooling], then a linear layer, on ``side`` x ``side`` RGB images.
@@ -21,16 +23,14 @@ class Conv4(Network):
 
     takes = "images"
 
-    side: int = 84
-    ways: int = 5
-    width: int = 32
+    side: Side = 84
+    ways: Positive = 5
+    width: Channels = 32
     norm: Norm = "group"
     pooling: Pooling = "max"
 
     def __post_init__(self) -> None:
-        check_images(self.side, self.ways)
-        if not divides_into_groups(self.width):
-            raise Refusal(f"the convolutions' width must be a multiple of {GROUPS}, got {self.width}")
+        validate_fields(self)
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:

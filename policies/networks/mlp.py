@@ -6,27 +6,34 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from typing import Annotated
 
+from pydantic import Field, with_config
 from torch import Tensor
 
+from metarl.core.validation import STRICT, Finite, Positive, validate_fields
 from metarl.policies.networks.layers import ExtraParameter, Layer
 from metarl.policies.networks.network import Network, Parameters
 
 
+@with_config(STRICT)
 @dataclass(frozen=True)
 class GaussianMLP(Network):
     """Linear layers with ReLU between them; the output [..., sample, action] is the mean action of a diagonal Gaussian.
 
     The log standard deviation does not depend on the observation. It is a parameter of the last layer, so whatever
-    updates that layer updates it too.
+    updates that layer updates it too. Raise ValueError for a size that is not allowed.
     """
 
     takes = "observations"
 
-    observation_size: int
-    hidden_sizes: tuple[int, ...]
-    action_size: int
-    initial_std: float = 1.0
+    observation_size: Positive
+    hidden_sizes: tuple[Positive, ...]
+    action_size: Positive
+    initial_std: Annotated[Finite, Field(gt=0)] = 1.0
+
+    def __post_init__(self) -> None:
+        validate_fields(self)
 
     @property
     def sizes(self) -> tuple[int, ...]:

@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from metarl.core.errors import Refusal
-from metarl.policies.networks.image_checks import check_images, divides_into_groups
-from metarl.policies.networks.kinds import GROUPS, Norm
+from pydantic import with_config
+
+from metarl.core.validation import STRICT, Positive, validate_fields
+from metarl.policies.networks.kinds import Channels, Norm, Side
 from metarl.policies.networks.layers import Layer
 from metarl.policies.networks.network import Network
 
 SLOPE = 0.1  # of LeakyReLU below zero
 
 
+@with_config(STRICT)
 @dataclass(frozen=True)
 class ResNet12(Network):
     """Four residual blocks, the mean over the positions, then a linear layer, on ``side`` x ``side`` RGB images.
@@ -25,15 +27,13 @@ class ResNet12(Network):
 
     takes = "images"
 
-    side: int = 84
-    ways: int = 5
-    widths: tuple[int, int, int, int] = (64, 128, 256, 512)
+    side: Side = 84
+    ways: Positive = 5
+    widths: tuple[Channels, Channels, Channels, Channels] = (64, 128, 256, 512)
     norm: Norm = "group"
 
     def __post_init__(self) -> None:
-        check_images(self.side, self.ways)
-        if len(self.widths) != 4 or not all(map(divides_into_groups, self.widths)):
-            raise Refusal(f"the blocks' widths must be four multiples of {GROUPS}, got {self.widths}")
+        validate_fields(self)
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:

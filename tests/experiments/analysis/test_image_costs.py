@@ -24,7 +24,7 @@ from metarl.inner_loop import as_leaves, inner_step
 from metarl.kept_channels import kept_shares
 from metarl.policies.attention import SIDES
 from metarl.policies.classifier import Classifier
-from metarl.policies.files.classifier_metadata import ClassifierMetadata
+from metarl.policies.files.metadata import ClassifierMetadata
 from metarl.policies.methods import STEP_SIZES, get_method
 from metarl.policies.networks.conv4 import Conv4
 from metarl.policies.networks.network import ImageNetwork, Parameters

@@ -84,6 +84,7 @@ def test_views_with_gradients_are_saved(path):
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 number = st.floats(allow_nan=False)
+single = st.floats(-(2.0**100), 2.0**100)
 plain = st.recursive(
     st.none() | st.booleans() | st.integers() | finite | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
@@ -92,9 +93,14 @@ plain = st.recursive(
 
 
 @st.composite
-def bounds(draw, size: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def bounds(draw, size: int, number=number) -> tuple[tuple[float, ...], tuple[float, ...]]:
     pairs = [sorted(draw(st.tuples(number, number))) for _ in range(size)]
     return tuple(low for low, _ in pairs), tuple(high for _, high in pairs)
+
+
+def task_field(name: str, values: list[float], unit: str, has_choices: bool) -> FieldRecord:
+    low, *middle, high = sorted(values)
+    return FieldRecord(name, low, high, unit, tuple(middle) if has_choices else ())
 
 
 @st.composite
@@ -103,15 +109,15 @@ def controllers(draw) -> Controller:
     std = draw(st.floats(1e-3, 1e3))
     network = GaussianMLP(draw(size), tuple(draw(st.lists(size, max_size=3))), draw(size), std)
     observation_low, observation_high = draw(bounds(network.observation_size))
-    action_low, action_high = draw(bounds(network.action_size))
-    fields = st.builds(FieldRecord, st.text(), number, number, st.text(), st.lists(finite, max_size=3).map(tuple))
+    action_low, action_high = draw(bounds(network.action_size, single))
+    fields = st.builds(task_field, st.text(), st.lists(finite, min_size=2, max_size=5), st.text(), st.booleans())
     controller = make_controller(
         network,
         seed=draw(st.integers(0, 99)),
         method=draw(st.text()),
         family=draw(st.text()),
-        task_fields=tuple(draw(st.lists(fields, max_size=3))),
-        horizon=draw(st.integers(1, 10**9)),
+        task_fields=tuple(draw(st.lists(fields, max_size=3, unique_by=lambda field: field.name))),
+        horizon=draw(st.integers(1, 10**7)),
         observation_low=observation_low,
         observation_high=observation_high,
         action_low=action_low,
@@ -120,7 +126,7 @@ def controllers(draw) -> Controller:
         episodes_per_step=draw(st.integers(1, 10**6)),
         discount=draw(st.floats(0, 1)),
         gae_lambda=draw(st.floats(0, 1)),
-        adapted_to=draw(st.none() | st.dictionaries(st.text(), number, max_size=3)),
+        adapted_to=draw(st.none() | st.dictionaries(st.text(), finite, max_size=3)),
         training=draw(st.dictionaries(st.text(), plain, max_size=3)),
     )
     if draw(st.booleans()):

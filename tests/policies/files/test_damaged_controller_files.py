@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metarl.policies.controller import Controller
-from metarl.policies.files.metadata import ControllerMetadata, FieldRecord, to_json
+from metarl.policies.files.controller_file import to_json
+from metarl.policies.files.metadata import ControllerMetadata, FieldRecord
 from metarl.policies.loading import load_controller
 from metarl.policies.networks.mlp import GaussianMLP
 

@@ -1,0 +1,96 @@
+"""A controller's file: its tensors, and its metadata and network as JSON.
+
+The content is one JSON object: the fields of ``ControllerMetadata`` for a policy or of ``ClassifierMetadata`` for an
+image network, and ``network``, an object with the ``kind`` of the network and the fields of its class. Numbers that are
+not finite, which JSON lacks, are the strings "inf", "-inf" and "nan". Each tensor is a parameter, float32, by its name.
+
+``compression`` is null, or an object with ``kind`` and ``version`` (a whole number from 1) and what that kind adds; no
+kind is written yet, and every kind is refused by name. In a compressed file these tensors stand in the place of a
+parameter NAME of n numbers, which are counted in row-major order:
+
+* masked: ``NAME.mask`` uint8 [ceil(n / 8)], a bit for each number, the lowest bit of a byte first, 1 where the number
+  is kept, else it is zero; ``NAME.kept`` float32, float16 or int8 [numbers kept], in order.
+* binary bases: ``NAME.codes`` uint8 [group, basis, ceil(size / 8)], bits as above, 1 for +1 and 0 for -1, for groups of
+  ``size`` successive numbers; ``NAME.alphas`` float32 [group, basis], the coordinates, 0 for a basis that a group
+  lacks. A number is the sum over the bases of its coordinate times its sign.
+* quantized: ``NAME.integers`` int8 of the parameter's shape; ``NAME.scales`` float32 [output] and, if it is not
+  symmetric, ``NAME.offsets`` int32 [output]. A number is its output's scale times (integer - offset).
+"""
+
+from __future__ import annotations
+
+import json
+import reprlib
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from metarl.core.errors import Refusal
+from metarl.core.validation import plain_json, read_record
+from metarl.policies.files.metadata import ClassifierMetadata, ControllerMetadata
+from metarl.policies.files.tensor_file import FileKind, read_tensors, write_tensors
+from metarl.policies.networks.network import Network, Parameters
+from metarl.policies.networks.registry import NETWORKS, kind_of
+
+KIND = FileKind(noun="controller", format="metarl-controller", version=2)
+# Reserved for updates of a controller that a robot has already: the checksum of its file, and named sparse tensors.
+PATCH = FileKind(noun="patch", format="metarl-patch", version=1)
+
+Metadata = ControllerMetadata | ClassifierMetadata
+
+
+def write_controller(
+    path: str | Path, metadata: Metadata, network: Network, parameters: Parameters, overwrite: bool
+) -> None:
+    """Write a controller's file in one stroke; raise ValueError if that is not possible, or not asked for.
+
+    Args:
+        path: the file to write.
+        metadata: what the network was trained for.
+        network: the network.
+        parameters: its parameters by name, and those of the inner loop.
+        overwrite: whether a file that exists may be overwritten.
+    """
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise Refusal(f"{path} exists already and is not overwritten: choose another name")
+    write_tensors(path, KIND, to_json(metadata, network), parameters)
+
+
+def read_controller(path: Path) -> tuple[Metadata, Any, Parameters]:
+    """Return the metadata, the network and the parameters of a file; raise ValueError if it cannot be used."""
+    content, parameters = read_tensors(path, KIND)
+    return *from_json(content), parameters
+
+
+def to_json(metadata: Metadata, network: Network) -> str:
+    """Return a controller's metadata and network as ASCII JSON; raise ValueError if JSON cannot hold them."""
+    try:
+        content = {**asdict(metadata), "network": {"kind": kind_of(network), **asdict(network)}}
+        text = json.dumps(plain_json(content), sort_keys=True)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise Refusal(f"the training record of a controller must be plain JSON: {error}") from None
+    from_json(text)  # what cannot be read must not be written
+    return text
+
+
+def from_json(text: str) -> tuple[Metadata, Any]:
+    """Return the metadata and the network, the inverse of ``to_json``.
+
+    Raise ValueError if something is missing, unknown, of a wrong type or not allowed.
+    """
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        raise Refusal("the metadata is not JSON") from None
+    if not isinstance(content, dict) or not isinstance(content.get("network"), dict):
+        raise Refusal("the metadata must be an object with an object 'network'")
+    described = content.pop("network")
+    kind = described.pop("kind", None)
+    if not (isinstance(kind, str) and kind in NETWORKS):
+        raise Refusal(f"network kind must be {' or '.join(map(repr, NETWORKS))}, got {reprlib.repr(kind)}")
+    network_class = NETWORKS[kind]
+    network = read_record(network_class, described, "network")
+    if network_class.takes == "images":
+        return read_record(ClassifierMetadata, content, "the metadata"), network
+    return read_record(ControllerMetadata, content, "the metadata"), network
