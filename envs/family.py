@@ -125,8 +125,8 @@ class TaskFamily:
     ``make_simulator(threads)`` builds a batched simulator, ``make_env(**kwargs)`` the single Gymnasium environment;
     both share one definition of dynamics, observation and reward. ``sample_tasks(count, generator)`` returns tasks
     [count, field], and ``valid(task)`` tells of a task within the bounds whether it is possible. ``time_limit`` is the
-    number of steps after which the environment ends an episode by itself, ``at_once`` how many episodes fit into
-    memory; None is no limit.
+    number of steps after which the environment ends an episode by itself, None if it does not; ``episode_bytes`` the
+    memory that each episode's environment takes, 0 if it is not worth counting.
 
     Raise ValueError if there is no field or two of one name, a space is no Box with one axis, the action bounds are
     not finite, or the horizon is below 1.
@@ -142,7 +142,7 @@ class TaskFamily:
     sample_tasks: SampleTasks
     valid: Valid | None = None
     time_limit: int | None = None
-    at_once: int | None = None
+    episode_bytes: int = 0
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name or self.name != self.name.strip():

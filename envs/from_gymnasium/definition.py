@@ -10,6 +10,7 @@ from typing import Any
 import gymnasium
 
 from metarl.core.errors import Refusal
+from metarl.core.memory import resident_bytes
 from metarl.core.threads import available_threads
 from metarl.envs.family import (
     SampleTasks,
@@ -21,7 +22,6 @@ from metarl.envs.family import (
     checked_horizon,
     sample_fields,
 )
-from metarl.envs.from_gymnasium.memory import fitting, resident_bytes
 from metarl.envs.from_gymnasium.simulator import GymnasiumSimulator
 from metarl.envs.from_gymnasium.single import TaskEpisode
 from metarl.envs.from_gymnasium.source import Env, MakeEnv, SetTask, Source, Task, made
@@ -113,7 +113,7 @@ def task_family(
         sample_tasks=sampler,
         valid=valid,
         time_limit=limit,
-        at_once=fitting(taken),
+        episode_bytes=taken,
     )
     return family
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from itertools import pairwise
@@ -12,6 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from metarl.core.errors import Refusal
+from metarl.core.memory import available_bytes
 from metarl.core.numerics import require_finite
 from metarl.envs.family import Array, Simulator, TaskFamily
 from metarl.policies.networks.mlp import GaussianMLP
@@ -19,6 +22,7 @@ from metarl.policies.networks.network import Parameters
 from metarl.rl.episodes import Episodes
 
 MAX_GROUPS = 4
+LARGE = 10**9  # bytes of environments that are worth a word
 
 
 class Sampler:
@@ -31,6 +35,7 @@ class Sampler:
 
     def __init__(self, family: TaskFamily, network: GaussianMLP, action_scale: float, threads: int) -> None:
         self.family, self.network, self.action_scale = family, network, action_scale
+        self.free_bytes = available_bytes()  # before environments are made
         family.warn_of_time_limit()
         groups = min(threads, MAX_GROUPS)
         shares = [threads // groups + (group < threads % groups) for group in range(groups)]
@@ -84,8 +89,7 @@ class Sampler:
                     stop,
                 )
 
-        tasks_at_once = count if self.family.at_once is None else self.family.at_once // episodes
-        turns = dealt(count, len(self.simulators), tasks_at_once)
+        turns = dealt(count, len(self.simulators), tasks_at_once(self.family, count, episodes, self.free_bytes))
         jobs = [self.workers.submit(roll_out, *job) for job in zip(self.simulators, turns, strict=False)]
         try:
             wait(jobs, return_when=FIRST_EXCEPTION)
@@ -97,6 +101,31 @@ class Sampler:
             job.result()
         require_finite_episodes(batch)
         return batch
+
+
+def tasks_at_once(family: TaskFamily, tasks: int, episodes: int, free_bytes: int | None) -> int:
+    """Return how many tasks can be sampled together.
+
+    Args:
+        family: Its environments may take memory worth counting.
+        tasks: Tasks to sample.
+        episodes: Episodes of each task.
+        free_bytes: Memory that can be taken, None if it is not known; half of it may be.
+
+    Returns:
+        ``tasks``, or fewer where their environments do not fit; a warning tells of both if they take much memory.
+        Raise Refusal if not even one task fits.
+    """
+    task_bytes = family.episode_bytes * episodes
+    if task_bytes * tasks < LARGE or free_bytes is None:
+        return tasks
+    takes = f"{tasks} x {episodes} environments of {family.name} take {task_bytes * tasks / 1e9:.3g} GB"
+    if task_bytes > free_bytes:
+        raise Refusal(f"{takes}, and those of one task do not fit into {free_bytes / 1e9:.3g} GB: take fewer episodes")
+    fitting = min(tasks, max(1, free_bytes // 2 // task_bytes))
+    turns = "" if fitting == tasks else f": tasks are sampled {fitting} at a time, to take less than half of the memory"
+    warnings.warn(f"{takes}{turns}", stacklevel=1)
+    return fitting
 
 
 def dealt(tasks: int, groups: int, at_once: int) -> list[list[slice]]:

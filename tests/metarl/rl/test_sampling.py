@@ -1,6 +1,7 @@
 """Dealing tasks to groups and turns, counting steps, and ending when a group fails."""
 
 import threading
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,8 @@ from own_environments import point_with
 from point_family import PointSimulator, point_family
 
 from metarl.policies.networks.mlp import GaussianMLP
-from metarl.rl.sampling import Sampler, dealt, for_each_task
+from metarl.rl import sampling
+from metarl.rl.sampling import Sampler, dealt, for_each_task, tasks_at_once
 
 NETWORK = GaussianMLP(1, (4,), 1, 0.5)
 PARAMETERS = NETWORK.initial_parameters(torch.Generator().manual_seed(0))
@@ -33,12 +35,30 @@ def test_tasks_are_dealt_to_groups_in_turns() -> None:
         assert all(part.stop > part.start for part in parts)
 
 
-@pytest.mark.parametrize(("threads", "at_once"), [(1, 3), (1, 7), (2, 6), (3, None), (4, 1)])
-def test_neither_threads_nor_turns_change_an_episode(threads: int, at_once: int | None) -> None:
+@pytest.mark.parametrize(("threads", "at_once"), [(1, 3), (1, 7), (2, 6), (3, 8), (4, 1)])
+def test_neither_threads_nor_turns_change_an_episode(threads: int, at_once: int, monkeypatch) -> None:
     expected = sample(point_family(horizon=20), threads=1)
-    found = sample(replace(point_family(horizon=20), at_once=at_once), threads)
+    monkeypatch.setattr(sampling, "tasks_at_once", lambda *_: at_once)
+    found = sample(point_family(horizon=20), threads)
     for part in ("observations", "actions", "rewards", "valid"):
         assert torch.equal(getattr(found, part), getattr(expected, part)), part
+
+
+def test_environments_that_take_much_memory_are_told_of() -> None:
+    family = replace(point_family(), episode_bytes=20_000_000)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert tasks_at_once(family, 4, 10, 10**9) == 4
+        assert tasks_at_once(family, 40, 20, None) == 40
+        assert tasks_at_once(point_family(), 40, 20, 10**9) == 40
+    with pytest.warns(UserWarning, match=r"40 x 20 environments of point take 16 GB$"):
+        assert tasks_at_once(family, 40, 20, 40 * 10**9) == 40
+    with pytest.warns(UserWarning, match=r"take 16 GB: tasks are sampled 10 at a time, to take less than half of the"):
+        assert tasks_at_once(family, 40, 20, 8 * 10**9) == 10
+    with pytest.warns(UserWarning, match="sampled 1 at a time"):
+        assert tasks_at_once(family, 40, 20, 5 * 10**8) == 1
+    with pytest.raises(ValueError, match="and those of one task do not fit into 0.399 GB: take fewer episodes"):
+        tasks_at_once(family, 40, 20, 399 * 10**6)
 
 
 def test_steps_after_an_end_are_neither_taken_nor_counted() -> None:

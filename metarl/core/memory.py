@@ -15,12 +15,6 @@ def resident_bytes() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def fitting(bytes_each: int) -> int | None:
-    """Return how many environments of a size fit into half of the memory that is left; None where it is not known."""
-    available = available_bytes()
-    return max(1, available // 2 // bytes_each) if bytes_each and available else None
-
-
 def available_bytes() -> int | None:
     """Return the memory that programs can still take; None where the system does not tell."""
     try:
