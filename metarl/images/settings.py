@@ -86,6 +86,7 @@ class ImageSettings:
             whole,
             f"a multiple of the meta-batch size, {self.tasks_per_iteration}",
         )
+        build_network(self)  # refuses a size that is too large, before any image is read
 
     @property
     def tasks_per_iteration(self) -> int:

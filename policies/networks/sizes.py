@@ -51,6 +51,8 @@ def check_bytes(what: str, count: int) -> None:
 
 
 def _gigabytes(count: int) -> str:
-    """Return a number of bytes in GB, as a power of ten where it has many digits."""
+    """Return a number of bytes in GB: with a decimal where it is small, as a power of ten where it has many digits."""
     digits = str(count // 10**9)
+    if len(digits) < 3:
+        return f"{count / 1e9:.3g} GB"
     return f"{digits} GB" if len(digits) < 7 else f"10^{len(digits) - 1} GB"

@@ -83,6 +83,8 @@ def test_folders_that_are_refused(tmp_path: Path, whole: Path, settings: ImageSe
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
+        ({"side": 100_000}, "the parameters of the network would take 15 GB"),
+        ({"side": 5000, "backbone": "resnet12"}, "the activations of one image would take"),
         ({"backbone": "vgg"}, "setting 'backbone' must be one of conv4, resnet12, got vgg"),
         ({"norm": "layer"}, "setting 'norm' must be one of group, batch"),
         ({"backbone": "resnet12", "pooling": "average"}, "setting 'pooling' must be max for resnet12"),
