@@ -104,7 +104,9 @@ class Simulator(Protocol):
         """
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Free what the simulator holds; a later reset begins anew."""
+        ...
 
 
 @runtime_checkable

@@ -34,7 +34,7 @@ class Workers:
     """
 
     def __init__(self, source: Source, count: int) -> None:
-        self.name = source.name
+        self.name, self.busy = source.name, False
         pickled = pickle(source)
         self.connections: list[Connection[Any, Any]] = []
         theirs: list[socket.socket] = []
@@ -69,6 +69,13 @@ class Workers:
             An answer for each value. If an environment fails or a worker dies, all end and UserCodeError is raised; a
             NumericalFault leaves them running.
         """
+        self.busy = True
+        try:
+            return self._call(method, columns, seconds)
+        finally:
+            self.busy = False
+
+    def _call(self, method: str, columns: Sequence[Sequence[Any]], seconds: float | None) -> list[Any]:
         asked = []
         for connection, *arguments in zip(self.connections, *columns, strict=False):
             with contextlib.suppress(BrokenPipeError):
@@ -89,7 +96,13 @@ class Workers:
         return [answers[connection] for connection in asked]
 
     def close(self) -> None:
-        """Let the workers close their environments, and kill those that take too long."""
+        """Let the workers close their environments, and kill those that take too long.
+
+        Another thread may be in a call: an environment hangs in it, and the call fails.
+        """
+        if self.busy:
+            self._kill_processes()
+            return
         self._disconnect()
         try:
             self.child.wait(GRACE)
@@ -98,10 +111,13 @@ class Workers:
 
     def kill(self) -> None:
         """End all processes at once."""
+        self._kill_processes()
+        self._disconnect()
+
+    def _kill_processes(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.child.pid, signal.SIGKILL)
         self.child.wait()
-        self._disconnect()
 
     def _receive(self, connection: Connection[Any, Any]) -> Any:
         try:

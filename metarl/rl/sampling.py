@@ -22,6 +22,7 @@ from metarl.policies.networks.network import Parameters
 from metarl.rl.episodes import Episodes
 
 MAX_GROUPS = 4
+PATIENCE = 5.0  # seconds for the step under way when a group has failed or a signal has come
 LARGE = 10**9  # bytes of environments that are worth a word
 
 
@@ -54,7 +55,11 @@ class Sampler:
         self.close()
 
     def close(self) -> None:
+        """End the threads and close the simulators."""
         self.workers.shutdown()
+        self._close_simulators()
+
+    def _close_simulators(self) -> None:
         for simulator in self.simulators:
             simulator.close()
 
@@ -96,7 +101,9 @@ class Sampler:
         finally:
             # After an error or an interrupt, too, every simulator must be free for the next call.
             stop.set()
-            wait(jobs)
+            if wait(jobs, PATIENCE).not_done:
+                self._close_simulators()  # which ends worker processes in which an environment hangs
+                wait(jobs)
         for job in jobs:
             job.result()
         require_finite_episodes(batch)

@@ -3,6 +3,8 @@
 import os
 import resource
 import signal
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -201,6 +203,39 @@ def test_a_reset_that_hangs_is_told_with_its_task() -> None:
     simulator = family.make_simulator(2)
     with pytest.raises(UserCodeError, match=sentence):
         simulator.reset(TASKS, SEEDS)
+
+
+HANGING = """
+import time
+from own_environments import GOAL, Point, set_goal
+from metarl.envs.from_gymnasium import task_family
+
+class Hangs(Point):
+    def step(self, action):
+        if self.time == 7:
+            print("hangs", flush=True)
+            time.sleep(1000)
+        return super().step(action)
+
+family = task_family("point", lambda **kwargs: Hangs(**kwargs), GOAL, 10, set_goal, processes=True)
+"""
+
+
+@pytest.mark.slow
+def test_signals_end_a_training_whose_environment_hangs(tmp_path) -> None:
+    """The first signal is to end it after the phase, which never comes; the second one ends it."""
+    (tmp_path / "mine.py").write_text(HANGING)
+    words = "train mine:family --iterations 1 --meta-batch-size 2 --episodes-per-task 1 --hidden-sizes 4 --threads 1"
+    command = [sys.executable, "-m", "metarl.experiments.cli", *words.split()]
+    path = os.pathsep.join([*sys.path, str(Path(__file__).parents[2])])
+    environment = {**os.environ, "PYTHONPATH": path}
+    training = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert training.stdout.readline() == b"hangs\n"
+    training.send_signal(signal.SIGTERM)
+    assert b"once more" in training.stderr.readline() + training.stderr.readline()
+    training.send_signal(signal.SIGTERM)
+    assert training.wait(60) == 143
+    training.communicate()
 
 
 def test_slow_steps_are_taken_in_processes_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
