@@ -1,4 +1,4 @@
-"""A layer as a statement: all that a network, its file, its cost and its step on a device need to know of it."""
+"""The statement of a layer, from which network, file, cost and on-device step follow."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Pooling = Literal["max", "average"]
 
 
 class ExtraParameter(NamedTuple):
-    """A parameter that belongs to a layer, and is updated with it, although the layer does not compute with it."""
+    """A parameter that is updated with a layer, although only the loss computes with it."""
 
     name: str
     shape: Shape
@@ -27,12 +27,12 @@ class ExtraParameter(NamedTuple):
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer and what follows it up to the next one.
+    """A layer with the activation, pooling and residual sum after it.
 
-    Layers stand in the order in which a forward pass runs them. ``inputs`` and ``outputs`` are channels; a norm has as
-    many of both. Convolutions have stride 1 and keep the size, so that ``side``, the height and width of the feature
-    maps that the layer takes, holds for its output, too. A linear layer takes vectors; ``reduction`` says how it makes
-    them of feature maps of that side.
+    Layers stand in the order in which a forward pass runs them. ``inputs`` and ``outputs`` are channels, equal for a
+    norm. ``side`` is the height and width of the feature maps that the layer takes; convolutions have stride 1 and
+    padding, so that it holds for the output, too. A linear layer takes vectors; ``reduction`` says how feature maps of
+    that side become one.
 
     After the layer come the activation, with the ``slope`` of ``leaky_relu`` below zero, and the 2x2 pooling, which
     floors the side. A residual block is flat: its main branch comes first and its first layer is the ``fork``, whose
@@ -59,7 +59,7 @@ class Layer:
 
     @property
     def rules(self) -> Kind:
-        """What its kind computes."""
+        """The rules of its kind."""
         return KINDS[self.kind]
 
     @property

@@ -22,7 +22,7 @@ Parameters = dict[str, Tensor]
 
 
 class LayerTrace(NamedTuple):
-    """What one layer saw: its input x_{l-1} and its output y_l before the activation function.
+    """A layer's input x_{l-1} and its output y_l before the activation.
 
     A norm is traced as the affine map that its parameters make; its input is the normalized x_{l-1}.
     """

@@ -320,7 +320,7 @@ def test_modules_of_different_steps_are_counted_once() -> None:
     assert cost(TINY, steps, TINY_WORK).attention_bytes == 4 * 2 * (4 + 2) + 4 * 2 * (9 + 3)
 
 
-def test_scores_of_inputs_alone_need_no_way_back() -> None:
+def test_scores_of_inputs_alone_need_no_backward_pass() -> None:
     """The pass that finds the scores of chunked episodes ends at the network's output, after 6 + 3 weights."""
     plan = plan_updates(TINY, names(TINY), attention=("forward",))
     chunked = cost(TINY, [plan], Workload(horizon=2, episodes=2, chunk=1)).peak_step
