@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from metarl.core.errors import Refusal
 from metarl.policies.networks.conv4 import Conv4
 from metarl.policies.networks.mlp import GaussianMLP
 from metarl.policies.networks.network import Network
@@ -13,8 +14,11 @@ NETWORKS: dict[str, type[Any]] = {"gaussian-mlp": GaussianMLP, "conv4": Conv4, "
 
 
 def kind_of(network: Network) -> str:
-    """Return the kind of a network, e.g. ``conv4``."""
-    return next(kind for kind, network_class in NETWORKS.items() if type(network) is network_class)
+    """Return the kind of a network, e.g. ``conv4``; raise Refusal if the table has no row for it."""
+    for kind, network_class in NETWORKS.items():
+        if type(network) is network_class:
+            return kind
+    raise Refusal(f"a network must be a row of NETWORKS to have a kind, and {type(network).__name__} is none")
 
 
 def backbones() -> tuple[str, ...]:

@@ -47,6 +47,8 @@ def test_the_table() -> None:
     assert STRATEGIES.keys() == NETWORKS.keys(), "a new network needs a strategy here"
     assert backbones() == ("conv4", "resnet12")
     assert [kind_of(network) for network in (GaussianMLP(2, (3,), 1), Conv4(), ResNet12())] == list(NETWORKS)
+    with pytest.raises(ValueError, match="must be a row of NETWORKS to have a kind, and ToyBackbone is none"):
+        kind_of(ToyBackbone())
 
 
 @given(ANY)
