@@ -114,7 +114,7 @@ def raised_by_metarl(error: Exception) -> bool:
     """Return whether metarl raised the error, itself or by a call of the standard library: no code of the user."""
     names = [frame.f_globals.get("__name__", "").partition(".")[0] for frame, _ in walk_tb(error.__traceback__)]
     others = [name for name in names if name not in sys.stdlib_module_names]
-    return others[-1:] == ["metarl"] and error.__cause__ is None
+    return others[-1:] == ["metarl"]
 
 
 def show_warning(message: Warning | str, *_: object, **__: object) -> None:

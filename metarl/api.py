@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from metarl.core.errors import Refusal
 from metarl.core.threads import available_threads
 from metarl.envs.family import TaskFamily
 from metarl.envs.registry import FAMILIES, get_family
@@ -17,6 +18,7 @@ from metarl.policies.methods import get_method
 from metarl.rl.evaluation import Evaluation, adapt_to_task, evaluate_tasks, family_of, unseen_tasks
 from metarl.rl.settings import TrainSettings, preset, read_config
 from metarl.rl.training import PolicyTraining
+from metarl.rl.variation import varied
 from metarl.runs.callbacks import Callback
 from metarl.runs.run import DEFAULT_CHECKPOINTS, CheckpointSettings, run
 
@@ -82,25 +84,38 @@ def evaluate(
     tasks: int = 400,
     seed: int = 1,
     horizon: int | None = None,
-    family: TaskFamily | None = None,
+    episodes: int | None = None,
+    inner_steps: int | None = None,
+    deterministic: bool = False,
+    family: str | TaskFamily | None = None,
     threads: int | None = None,
     on_tasks: Callable[[int], None] = lambda done: None,
 ) -> Evaluation:
-    """Returns before and after 1..K inner steps on ``tasks`` unseen tasks.
+    """Adapt a controller to unseen tasks and return its returns before and after each inner step.
 
-    ``horizon`` is the episodes' if it shall not be the training's. ``family`` is needed for a controller of a task
-    family of your own. ``on_tasks`` is told how many tasks are done. ValueError if the controller cannot be adapted.
+    Args:
+        controller: A controller, its file, its run's folder, or the name FAMILY/METHOD of one that ships.
+        tasks: Number of unseen tasks.
+        seed: Seed of the tasks and of the episodes.
+        horizon: Time steps of an episode; as in the training if left out.
+        episodes: Episodes of an inner step and of each evaluation; as in the training if left out.
+        inner_steps: Inner steps; as in the training if left out. Steps beyond them repeat the last.
+        deterministic: Whether to evaluate the mean actions, without exploration noise.
+        family: The tasks' family or its name; needed if the controller was trained on a family of your own.
+        threads: Threads of the simulator and of the adaptation; all cores if left out.
+        on_tasks: Is told how many tasks are done.
+
+    Returns:
+        The returns. ValueError says why the controller cannot be adapted, or which number is impossible.
     """
     if tasks < 1:
-        raise ValueError(f"the number of tasks must be at least 1, got {tasks}")
-    controller = loaded(controller)
+        raise Refusal(f"the number of tasks must be at least 1, got {tasks}")
+    controller = varied(loaded(controller), horizon, episodes, inner_steps)
     method = get_method(controller.metadata.method)
     check_adaptable(controller.parameters, controller.network, method, on_device=False)
-    if horizon is not None:
-        controller = replace(controller, metadata=replace(controller.metadata, horizon=horizon))
-    family = family_of(controller, family or trained_on(controller))
-    unseen = unseen_tasks(family, tasks, seed)
-    return evaluate_tasks(controller, family, unseen, seed, threads or available_threads(), on_tasks)
+    resolved = family_of(controller, trained_on(controller) if family is None else resolve(family))
+    unseen = unseen_tasks(resolved, tasks, seed)
+    return evaluate_tasks(controller, resolved, unseen, seed, threads or available_threads(), on_tasks, deterministic)
 
 
 def adapt(
@@ -108,11 +123,37 @@ def adapt(
     task: Mapping[str, float],
     *,
     seed: int = 1,
-    family: TaskFamily | None = None,
+    horizon: int | None = None,
+    episodes: int | None = None,
+    inner_steps: int | None = None,
+    family: str | TaskFamily | None = None,
     threads: int | None = None,
 ) -> Controller:
-    """The controller after its inner steps on one task, given by its named values."""
-    return adapt_and_evaluate(controller, task, seed=seed, family=family, threads=threads)[0]
+    """Adapt a controller to one task and return it.
+
+    Args:
+        controller: A controller, its file, its run's folder, or the name FAMILY/METHOD of one that ships.
+        task: The task's named values, e.g. ``{"target_velocity": 1.5}``.
+        seed: Seed of the episodes.
+        horizon: Time steps of an episode; as in the training if left out.
+        episodes: Episodes of an inner step; as in the training if left out.
+        inner_steps: Inner steps; as in the training if left out. Steps beyond them repeat the last.
+        family: The task's family or its name; needed if the controller was trained on a family of your own.
+        threads: Threads of the simulator; all cores if left out.
+
+    Returns:
+        The controller after its inner steps. ValueError says what is wrong with the task or the controller.
+    """
+    return adapt_and_evaluate(
+        controller,
+        task,
+        seed=seed,
+        horizon=horizon,
+        episodes=episodes,
+        inner_steps=inner_steps,
+        family=family,
+        threads=threads,
+    )[0]
 
 
 def adapt_and_evaluate(
@@ -120,33 +161,37 @@ def adapt_and_evaluate(
     task: Mapping[str, float],
     *,
     seed: int = 1,
-    family: TaskFamily | None = None,
+    horizon: int | None = None,
+    episodes: int | None = None,
+    inner_steps: int | None = None,
+    family: str | TaskFamily | None = None,
     threads: int | None = None,
 ) -> tuple[Controller, Evaluation]:
-    """As ``adapt``, with the returns before and after each inner step."""
-    controller = loaded(controller)
-    family = family_of(controller, family or trained_on(controller))
-    return adapt_to_task(controller, family, task, seed, threads or available_threads())
+    """Adapt a controller to one task; return it and the returns before and after each inner step.
+
+    The arguments are those of ``adapt``.
+    """
+    controller = varied(loaded(controller), horizon, episodes, inner_steps)
+    resolved = family_of(controller, trained_on(controller) if family is None else resolve(family))
+    return adapt_to_task(controller, resolved, task, seed, threads or available_threads())
 
 
 def trained_on(controller: Controller) -> TaskFamily:
-    """The family that the controller names; ValueError if that is none of metarl's.
+    """Return the family that the controller names; raise Refusal if that is none of metarl's.
 
     A controller's file may come from a stranger, so it alone does not decide which code is imported and called.
     """
     name = controller.metadata.family
     if name not in FAMILIES:
-        raise ValueError(
-            f"the controller was trained on '{name}', which is no family of metarl: give the family yourself"
-        )
+        raise Refusal(f"the controller was trained on '{name}', which is no family of metarl: give the family yourself")
     return get_family(name)
 
 
 def resolve(family: str | TaskFamily) -> TaskFamily:
-    """A task family by name, or as given."""
+    """Return a task family by name, or as given."""
     return get_family(family) if isinstance(family, str) else family
 
 
 def loaded(controller: Controller | str | Path) -> Controller:
-    """A controller from its file, by the name FAMILY/METHOD of one that ships, or as given."""
+    """Return a controller from its file, by the name FAMILY/METHOD of one that ships, or as given."""
     return load_controller(controller) if isinstance(controller, str | Path) else require_controller(controller)

@@ -1,83 +1,18 @@
-"""What ``metarl cost`` is asked and what it answers: the options, the table, and what its numbers stand for."""
+"""What ``metarl cost`` answers: the table, and what its numbers stand for."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import tyro
 from rich.table import Table
 
 from metarl.core.errors import Refusal
 from metarl.cost.memory import Moment, Workload, inference_moments
 from metarl.cost.operations import Cost, forward_macs
 from metarl.experiments.analysis.costs import cost_record, giga, megabytes
-from metarl.experiments.console.parsing import require_at_least
 from metarl.policies.networks.layers import Layer
-
-# The options that say something about policies alone, and about image networks alone.
-OF_POLICIES = ("family", "horizon", "episodes")
-OF_IMAGES = ("backbone", "side", "ways", "shots", "data")
-
-
-@dataclass(frozen=True)
-class CostCommand:
-    """Memory and operations of a controller on a device, by layer and in total.
-
-    Of a trained controller, of the policy that a task family and a method give, or of an image network.
-    """
-
-    controller: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="CONTROLLER")] = None
-    """The controller's file, of a policy or of an image network, or FAMILY/METHOD of one that ships with metarl."""
-    family: str | None = None
-    """Task family, with --method and in place of a controller."""
-    backbone: str | None = None
-    """Image network, conv4 or resnet12, with --method and in place of a controller."""
-    method: str | None = None
-    """Meta-learning method, with --family or --backbone."""
-    layers: str | None = None
-    """Numbers of the layers that adapt, e.g. 1,3; those of the controller or the method if left out."""
-    horizon: int | None = None
-    """Observations in an episode; those of the controller or the family if left out."""
-    episodes: int | None = None
-    """Episodes in an adaptation step; those of the controller or the family's preset if left out."""
-    side: int | None = None
-    """Width and height of the images, with --backbone; 84 if left out."""
-    ways: int | None = None
-    """Classes to tell apart, with --backbone; 5 if left out."""
-    shots: int | None = None
-    """Images of each class in an adaptation step; those of the controller, or 1, if left out."""
-    chunk: int | None = None
-    """Observations or images whose gradients are computed at a time; an episode or one image if left out."""
-    data: Path | None = None
-    """Folder of images; those of its split val are adapted to. Random ones if left out."""
-    measure: bool = False
-    """Run the step, too, and measure its memory."""
-    seed: int = 1
-    """Seed of the episodes or images that attention judges and that the measured step adapts to."""
-    json: Path | None = None
-    """Write the numbers to this file, which must be new."""
-
-    def __post_init__(self) -> None:
-        counts = ("horizon", "episodes", "side", "ways", "shots", "chunk")
-        require_at_least(1, **{name: getattr(self, name) for name in counts})
-        require_at_least(0, seed=self.seed)
-        self._require_one_network()
-
-    def _require_one_network(self) -> None:
-        rule = "metarl cost takes either a CONTROLLER, or --method with --family or --backbone"
-        networks = [name for name in ("family", "backbone") if getattr(self, name) is not None]
-        if self.controller is not None:
-            if networks or self.method is not None:
-                raise Refusal(f"{rule}, not both")
-            return
-        if len(networks) == 2:
-            raise Refusal(f"{rule}, not with both")
-        missing = [*([] if networks else ["--family or --backbone"]), *([] if self.method else ["--method"])]
-        if missing:
-            raise Refusal(f"{rule}: {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing")
 
 
 @dataclass(frozen=True)

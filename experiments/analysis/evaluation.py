@@ -6,20 +6,46 @@ from typing import Any
 
 from rich.table import Table
 
-from metarl.experiments.console.intervals import Intervals, interval_records, interval_table
+from metarl.core.text import plural
+from metarl.envs.family import TaskFamily
+from metarl.experiments.console.intervals import interval_records, interval_table
 from metarl.experiments.console.progress import number
+from metarl.policies.controller import Controller
 from metarl.rl.evaluation import Evaluation
 
 
-def returns_record(evaluation: Evaluation) -> dict[str, Any]:
-    """Return what ``--json`` writes of a policy."""
-    return {"tasks": len(evaluation.tasks), "returns": interval_records(_by_steps(evaluation))}
+def returns_table(evaluation: Evaluation, family: TaskFamily, deterministic: bool = False) -> Table:
+    """Return the mean return and its 95 % interval by the number of inner steps, titled by what was evaluated."""
+    title = f"{family.name}, {plural(len(evaluation.tasks), 'unseen task')}{', mean actions' * deterministic}"
+    return interval_table(title, "return", dict(enumerate(evaluation.intervals())), number)
 
 
-def returns_table(evaluation: Evaluation, title: str) -> Table:
-    """Return the mean return and its 95 % interval by the number of inner steps."""
-    return interval_table(title, "return", _by_steps(evaluation), number)
+def returns_record(
+    evaluation: Evaluation, controller: Controller, family: TaskFamily, seed: int, deterministic: bool
+) -> dict[str, Any]:
+    """Return what ``--json`` writes of a policy.
 
+    Args:
+        evaluation: The returns.
+        controller: The controller, with the settings of the evaluation.
+        family: The tasks' family.
+        seed: Seed of the tasks and episodes.
+        deterministic: Whether the mean actions were evaluated.
 
-def _by_steps(evaluation: Evaluation) -> Intervals:
-    return dict(enumerate(evaluation.intervals()))
+    Returns:
+        What was evaluated, means with intervals by inner step, and for each task its values and its mean returns.
+    """
+    metadata = controller.metadata
+    tasks = zip(evaluation.tasks, evaluation.returns.mT.tolist(), strict=True)
+    return {
+        "family": family.name,
+        "method": metadata.method,
+        "horizon": metadata.horizon,
+        "episodes": metadata.episodes_per_step,
+        "inner_steps": metadata.inner_steps,
+        "deterministic": deterministic,
+        "seed": seed,
+        "tasks": len(evaluation.tasks),
+        "returns": interval_records(dict(enumerate(evaluation.intervals()))),
+        "task_returns": [{"task": family.task_dict(task), "returns": returns} for task, returns in tasks],
+    }

@@ -1,4 +1,4 @@
-"""How well an image network adapts to tasks that are drawn from a folder of images."""
+"""Evaluate an image network on tasks drawn from a folder of images, and present the accuracies."""
 
 from __future__ import annotations
 
@@ -39,9 +39,18 @@ def task_source(
     queries: int | None = None,
     progress: Progress | None = None,
 ) -> TaskSource:
-    """Tasks as the classifier was trained for, or with other numbers of images of each class.
+    """Return the tasks of a folder of images.
 
-    ValueError says what is wrong with the folder, or that it has too few classes or images.
+    Args:
+        classifier: Whose numbers of classes and images the tasks have.
+        data: The folder.
+        split: Its split: train, val or test.
+        shots: Images of each class to adapt to; as in the classifier's training if left out.
+        queries: Images of each class to tell the accuracy from; as in its training if left out.
+        progress: Called as images are decoded.
+
+    Returns:
+        The tasks. Refusal says what is wrong with the folder, or that it has too few classes or images.
     """
     metadata = classifier.metadata
     images = load_images(data, split, classifier.network.side, progress=progress)
@@ -50,7 +59,7 @@ def task_source(
 
 
 def few_tasks(classifier: Classifier, data: Path, seed: int, progress: Progress | None = None) -> list[ImageTask]:
-    """Tasks of the folder's split val, whose support sets attention may judge; ValueError as for ``task_source``."""
+    """Return a few tasks of the folder's split val, for attention to judge; raise Refusal as ``task_source`` does."""
     source = task_source(classifier, data, "val", queries=1, progress=progress)
     return sample_tasks(source.images, source.shape, TASKS, generator(seed, Purpose.ADAPTATION))
 
@@ -64,7 +73,20 @@ def evaluate_classifier(
     images_at_once: int = 1,
     on_tasks: Callable[[int], None] = lambda done: None,
 ) -> ImageEvaluation:
-    """Adapts to ``tasks`` tasks of the source; ValueError if the classifier lacks what its adaptation needs."""
+    """Adapt a classifier to tasks of a folder of images.
+
+    Args:
+        classifier: The classifier.
+        source: What the tasks are drawn from.
+        tasks: Number of tasks.
+        seed: Seed of the tasks.
+        threads: Threads of the adaptation.
+        images_at_once: Images that an inner step takes at a time.
+        on_tasks: Is told how many tasks are done.
+
+    Returns:
+        The scores. Refusal is raised if the classifier lacks what its adaptation needs.
+    """
     network, parameters, method = classifier.network, classifier.parameters, get_method(classifier.metadata.method)
     check_adaptable(parameters, network, method, on_device=False)
     return evaluate_images(
@@ -73,12 +95,12 @@ def evaluate_classifier(
 
 
 def by_steps(classifier: Classifier, evaluation: ImageEvaluation) -> Intervals:
-    """The accuracies before the first inner step and after the last."""
+    """Return the accuracies before the first inner step and after the last."""
     return dict(zip((0, classifier.metadata.inner_steps), evaluation.accuracies(), strict=True))
 
 
 def accuracies_record(classifier: Classifier, source: TaskSource, evaluation: ImageEvaluation) -> dict[str, Any]:
-    """What ``--json`` writes."""
+    """Return what ``--json`` writes."""
     return {
         "tasks": len(evaluation.after),
         "accuracies": interval_records(by_steps(classifier, evaluation)),
@@ -88,8 +110,13 @@ def accuracies_record(classifier: Classifier, source: TaskSource, evaluation: Im
     }
 
 
+def task_accuracies(evaluation: ImageEvaluation) -> list[list[float]]:
+    """Return the accuracies of each task before and after adaptation."""
+    return [[each.accuracy for each in scores] for scores in zip(evaluation.before, evaluation.after, strict=True)]
+
+
 def accuracies_table(classifier: Classifier, source: TaskSource, evaluation: ImageEvaluation) -> Table:
-    """Mean accuracy and 95 % interval before and after adaptation."""
+    """Return the mean accuracy and 95 % interval before and after adaptation."""
     shape = source.shape
     title = f"{source.images.name}, {len(evaluation.after)} tasks, {shape.ways}-way {shape.shots}-shot"
     return interval_table(title, "accuracy", by_steps(classifier, evaluation), lambda share: f"{100 * share:.2f} %")

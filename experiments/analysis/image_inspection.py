@@ -31,6 +31,8 @@ from metarl.policies.methods import get_method
 from metarl.policies.networks.network import ImageNetwork
 from metarl.policies.networks.registry import kind_of
 
+# Names of the kinds of layers that leave room for the other columns.
+SHORT = {"convolution": "conv", "group_norm": "norm", "batch_norm": "norm"}
 NO_IMAGES = "it depends on the images, so name a folder of them with --data"
 
 
@@ -87,7 +89,7 @@ def classifier_layers(classifier: Classifier, report: Report) -> Table:
         shares = (layer.kept_inputs, layer.kept_outputs) if kept else ()
         table.add_row(
             layer.name,
-            described.kind,
+            SHORT.get(described.kind, described.kind),
             f"{layer.inputs}→{layer.outputs}",
             " to ".join(ends(f"{size:.2g}" for size in sorted(layer.step_sizes))),
             layer.adapting_steps,

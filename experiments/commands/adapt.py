@@ -12,38 +12,47 @@ import tyro
 from metarl import api
 from metarl.core.text import plural
 from metarl.core.threads import available_threads
+from metarl.experiments.console.constructors import ControllerFile, Family, Maybe
 from metarl.experiments.console.families import family_for
 from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import check_new_file, parse, parse_task, require_at_least
 from metarl.experiments.console.progress import number
 from metarl.policies.files.pretrained import SUFFIX
 from metarl.policies.loading import load_controller
+from metarl.runs.folder import CONTROLLER
 
 
 @dataclass(frozen=True)
 class Adapt:
     """Adapt a controller to one task and write the adapted controller."""
 
-    controller: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="CONTROLLER")]
-    """The controller's file, or FAMILY/METHOD of one that ships with metarl."""
+    controller: ControllerFile
+    """The controller's file, its run's folder, or FAMILY/METHOD of one that ships with metarl."""
     task: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE [NAME=VALUE ...]")]
     """The task, e.g. target_velocity=1.5."""
-    out: Path | None = None
+    out: Maybe[Path] = None
     """File to write, which must be new; beside the controller's file and named after the task if left out."""
+    horizon: Maybe[int] = None
+    """Time steps in an episode; as in the training if left out."""
+    episodes: Maybe[int] = None
+    """Episodes in an inner step; as in the training if left out."""
+    inner_steps: Maybe[int] = None
+    """Inner steps; as in the training if left out. Steps beyond those repeat the last one."""
     seed: int = 1
     """Seed of the episodes."""
-    family: str | None = None
+    family: Family = None
     """Task family; needed where the controller was trained on one of your own (module:attribute)."""
     threads: int = available_threads()
-    """Threads of the simulator and of the adaptation."""
+    """Threads of the simulator."""
 
     def __post_init__(self) -> None:
         require_at_least(0, seed=self.seed)
-        require_at_least(1, threads=self.threads)
+        counts = ("horizon", "episodes", "inner_steps", "threads")
+        require_at_least(1, **{name: getattr(self, name) for name in counts})
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Runs the command; ValueError says what is wrong with its arguments."""
+    """Run the command; raise Refusal saying what is wrong with its arguments."""
     command = parse(Adapt, arguments, "metarl adapt")
     task = parse_task(command.task)
     controller = load_controller(command.controller)
@@ -53,6 +62,9 @@ def main(arguments: Sequence[str]) -> None:
         controller,
         task,
         seed=command.seed,
+        horizon=command.horizon,
+        episodes=command.episodes,
+        inner_steps=command.inner_steps,
         family=family_for(controller, command.family),
         threads=command.threads,
     )
@@ -67,10 +79,12 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def named_after(controller: Path, task: Mapping[str, float]) -> Path:
-    """``controller-target_velocity=1.5.safetensors`` for ``controller.safetensors``.
+    """Return ``controller-target_velocity=1.5.safetensors`` for ``controller.safetensors`` or its run's folder.
 
     A controller that ships has no place for the user's files: ``FAMILY-METHOD-...`` in the current folder.
     """
+    if controller.is_dir():
+        controller = controller / CONTROLLER
     if not controller.is_file():
         controller = Path("-".join(controller.parts) + SUFFIX)
     values = "-".join(f"{name}={value:g}" for name, value in task.items())

@@ -14,6 +14,7 @@ import tyro
 from metarl.core.atomic import write_atomically
 from metarl.core.errors import Refusal
 from metarl.core.threads import available_threads
+from metarl.experiments.console.constructors import Family, Maybe
 from metarl.experiments.console.parsing import check_new_file, parse, require_at_least
 
 
@@ -21,32 +22,32 @@ from metarl.experiments.console.parsing import check_new_file, parse, require_at
 class Bench:
     """Measure one ratio, and print it with the parts it is made of.
 
-    sampling: the sampler's steps per second over those of the physics alone.
+    sampling: steps per second of the sampler over those of the physics alone.
 
-    iteration: a whole meta-iteration's time over that of its own sampling.
+    iteration: time of a whole meta-iteration over that of its sampling.
 
-    peers: the sampler's steps per second over those of other libraries' vector environments.
+    peers: steps per second of the sampler over other libraries' vector environments.
 
-    images: an image meta-gradient's time with all tasks in one vectorised pass over that task by task in threads.
+    images: time of an image meta-gradient, vectorized over tasks or task by task.
     """
 
     name: Annotated[Literal["sampling", "iteration", "peers", "images"], tyro.conf.Positional]
     """What to measure."""
-    json: Path | None = None
+    json: Maybe[Path] = None
     """Write the numbers to this file, which must be new."""
     threads: int = available_threads()
     """Threads to use."""
-    family: str | None = None
+    family: Family = None
     """Task family of sampling and peers; half-cheetah-velocity if left out."""
 
     def __post_init__(self) -> None:
         require_at_least(1, threads=self.threads)
         if self.family is not None and self.name not in ("sampling", "peers"):
-            raise ValueError(f"--family belongs to sampling and peers: {self.name} measures one family only")
+            raise Refusal(f"--family belongs to sampling and peers: {self.name} measures one family only")
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Runs the command; ValueError says what is wrong with its arguments."""
+    """Run the command; raise Refusal saying what is wrong with its arguments."""
     command = parse(Bench, arguments, "metarl bench")
     if command.json:
         check_new_file(command.json)
@@ -58,7 +59,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def bench_module(name: str) -> Any:
-    """The module with ``run(threads) -> dict`` and ``show(result)``."""
+    """Return the module with ``run(threads) -> dict`` and ``show(result)``."""
     module = f"metarl.experiments.bench.{name}"
     try:
         return import_module(module)

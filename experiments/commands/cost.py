@@ -4,39 +4,104 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
 
+import tyro
 from rich.text import Text
 
 from metarl.core.atomic import write_atomically
 from metarl.core.errors import Refusal
-from metarl.core.text import plural
-from metarl.envs.family import TaskFamily
-from metarl.envs.registry import FAMILIES, get_family
 from metarl.experiments.analysis import costs
-from metarl.experiments.analysis.costing import (
-    OF_IMAGES,
-    CostCommand,
-    Costing,
-    caption,
-    chosen_layers,
-    cost_table,
-    record,
-)
+from metarl.experiments.analysis.costing import caption, cost_table, record
 from metarl.experiments.commands.cost_images import image_costing, is_about_images
-from metarl.experiments.console.families import family_by_name
+from metarl.experiments.commands.cost_policies import policy_costing
+from metarl.experiments.console.constructors import Family, Maybe
 from metarl.experiments.console.output import Terminal
-from metarl.experiments.console.parsing import check_new_file, parse, refuse
-from metarl.policies.controller import Controller
-from metarl.policies.loading import load_controller
-from metarl.policies.methods import get_method
-from metarl.rl.evaluation import family_of
+from metarl.experiments.console.parsing import check_new_file, parse, require_at_least
+
+RULE = "metarl cost takes either a CONTROLLER, or --method with --family or --backbone"
+
+
+@dataclass(frozen=True)
+class PolicyOptions:
+    """Options of policies alone."""
+
+    family: Family = None
+    """Task family, with --method and in place of a controller."""
+    horizon: Maybe[int] = None
+    """Observations in an episode; as in the training, or the family's own, if left out."""
+    episodes: Maybe[int] = None
+    """Episodes in an adaptation step; as in the training, or by the family's preset, if left out."""
+
+    def __post_init__(self) -> None:
+        require_at_least(1, horizon=self.horizon, episodes=self.episodes)
+
+
+@dataclass(frozen=True)
+class ImageOptions:
+    """Options of image networks alone."""
+
+    backbone: Maybe[str] = None
+    """Image network, conv4 or resnet12, with --method and in place of a controller."""
+    side: Maybe[int] = None
+    """Width and height of the images, with --backbone; 84 if left out."""
+    ways: Maybe[int] = None
+    """Classes to tell apart, with --backbone; 5 if left out."""
+    shots: Maybe[int] = None
+    """Images of each class in an adaptation step; as in the training, or 1, if left out."""
+    data: Maybe[Path] = None
+    """Folder of images; those of its split val are adapted to. Random ones if left out."""
+
+    def __post_init__(self) -> None:
+        require_at_least(1, side=self.side, ways=self.ways, shots=self.shots)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Tell the memory and operations of a controller on a device, by layer and in total.
+
+    It is a trained controller, or an untrained one by --method and --family or --backbone.
+    """
+
+    controller: Annotated[
+        Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="[CONTROLLER]", help_behavior_hint="")
+    ] = None
+    """The file of a policy or of an image network, a run's folder, or FAMILY/METHOD of one that ships with metarl."""
+    method: Maybe[str] = None
+    """Meta-learning method, with --family or --backbone."""
+    layers: Maybe[str] = None
+    """Numbers of the layers that adapt, e.g. 1,3; those of the controller or the method if left out."""
+    chunk: Maybe[int] = None
+    """Observations or images whose gradients are computed at a time; an episode or one image if left out."""
+    measure: bool = False
+    """Run the step, too, and measure its memory."""
+    seed: int = 1
+    """Seed of the episodes or images that attention judges and that the measured step adapts to."""
+    json: Maybe[Path] = None
+    """Write the numbers to this file, which must be new."""
+    policy: Annotated[PolicyOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=PolicyOptions)
+    image: Annotated[ImageOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=ImageOptions)
+
+    def __post_init__(self) -> None:
+        require_at_least(0, seed=self.seed)
+        require_at_least(1, chunk=self.chunk)
+        networks = [name for name in (self.policy.family, self.image.backbone) if name is not None]
+        if self.controller is not None:
+            if networks or self.method is not None:
+                raise Refusal(f"{RULE}, not both")
+            return
+        if len(networks) == 2:
+            raise Refusal(f"{RULE}, not with both")
+        missing = [*([] if networks else ["--family or --backbone"]), *([] if self.method else ["--method"])]
+        if missing:
+            raise Refusal(f"{RULE}: {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing")
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Runs the command; ValueError says what is wrong with its arguments."""
-    command = parse(CostCommand, arguments, "metarl cost")
+    """Run the command; raise Refusal saying what is wrong with its arguments."""
+    command = parse(Cost, arguments, "metarl cost")
     if command.json:
         check_new_file(command.json)
     costing = image_costing(command) if is_about_images(command) else policy_costing(command)
@@ -50,66 +115,3 @@ def main(arguments: Sequence[str]) -> None:
         console.print(Text(f"On a device: {costs.device_sentence(costing.device)}"))
     if command.json:
         write_atomically(command.json, (json.dumps(record(costing), indent=2) + "\n").encode())
-
-
-def policy_costing(command: CostCommand) -> Costing:
-    """The cost of a policy, by the model and, if it is asked for, measured."""
-    refuse(command, OF_IMAGES, "is about image networks: leave it out for a policy")
-    controller, family = chosen(command)
-    work = costs.workload(controller, command.chunk)
-    if command.measure and work.batch > work.horizon:
-        raise Refusal(
-            f"the step on a device takes one episode at a time: with --measure, --chunk must be at most the horizon "
-            f"{work.horizon}, got {work.batch}"
-        )
-    attended = get_method(controller.metadata.method).attention is not None
-    taken: tuple[costs.TakenStep, ...] = ()
-    if attended or command.measure:
-        with recording(controller, family, command.seed) as episodes:
-            taken = costs.take_steps(controller, episodes, chunk=command.chunk)
-    unit = "one episode" if work.chunk is None else plural(work.chunk, "observation")
-    return Costing(
-        title=f"{controller.metadata.family}, {controller.metadata.method}",
-        layers=controller.network.layers,
-        work=work,
-        result=costs.controller_cost(controller, taken, command.chunk),
-        step=f"One adaptation step: {plural(work.episodes, 'episode')} of "
-        f"{plural(work.horizon, 'observation')}, {unit} at a time, their gradients added up.",
-        data=f"{costs.TASKS} tasks of {family.name}" if family else "random episodes",
-        attended=attended,
-        measured=max(step.peak_bytes for step in taken) if command.measure else None,
-        device=costs.device_record(controller, taken, command.chunk) if work.batch <= work.horizon else {},
-    )
-
-
-def chosen(command: CostCommand) -> tuple[Controller, TaskFamily | None]:
-    """The controller that is asked for, and the family to record its episodes in, where there is one."""
-    controller, family = named(command)
-    if command.layers is not None:
-        layers = chosen_layers(command.layers, controller.network.layer_names)
-        controller = replace(controller, parameters=costs.parameters_adapting(controller, layers))
-    metadata = replace(
-        controller.metadata,
-        horizon=command.horizon or controller.metadata.horizon,
-        episodes_per_step=command.episodes or controller.metadata.episodes_per_step,
-    )
-    controller = replace(controller, metadata=metadata)
-    return controller, family and family_of(controller, family)
-
-
-def named(command: CostCommand) -> tuple[Controller, TaskFamily | None]:
-    """A file's controller with its family, if that is one of metarl's; or an untrained one, which has no episodes."""
-    if command.controller is not None:
-        controller = load_controller(command.controller)
-        name = controller.metadata.family
-        return controller, get_family(name) if name in FAMILIES else None
-    assert command.family is not None and command.method is not None
-    get_method(command.method)
-    return costs.untrained(family_by_name(command.family), command.method), None
-
-
-def recording(controller: Controller, family: TaskFamily | None, seed: int) -> AbstractContextManager[costs.Record]:
-    """Episodes of the family's environment, or random ones without a family."""
-    if family is None:
-        return nullcontext(costs.random_episodes(controller, seed))
-    return costs.environment_episodes(controller, family, seed)

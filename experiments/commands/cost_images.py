@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from metarl.core.text import plural
 from metarl.experiments.analysis import costs, image_costs
-from metarl.experiments.analysis.costing import OF_POLICIES, CostCommand, Costing, chosen_layers
+from metarl.experiments.analysis.costing import Costing, chosen_layers
 from metarl.experiments.analysis.image_evaluation import few_tasks
 from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import refuse
@@ -17,17 +18,20 @@ from metarl.policies.loading import load, load_classifier
 from metarl.policies.methods import get_method
 from metarl.policies.networks.registry import kind_of
 
+if TYPE_CHECKING:
+    from metarl.experiments.commands.cost import Cost
 
-def is_about_images(command: CostCommand) -> bool:
-    """Whether the command is about an image network, and not about a policy."""
+
+def is_about_images(command: Cost) -> bool:
+    """Return whether the command is about an image network, and not about a policy."""
     if command.controller is None:
-        return command.backbone is not None
+        return command.image.backbone is not None
     return isinstance(load(command.controller), Classifier)
 
 
-def image_costing(command: CostCommand) -> Costing:
-    """The cost of an image network, by the model and, if it is asked for, measured."""
-    refuse(command, OF_POLICIES, "is about policies: leave it out for an image network")
+def image_costing(command: Cost) -> Costing:
+    """Return the cost of an image network, by the model and, if it is asked for, measured."""
+    refuse(command.policy, "is about policies: leave it out for an image network")
     classifier = chosen(command)
     network, metadata, at_once = classifier.network, classifier.metadata, command.chunk or 1
     work = image_costs.image_workload(classifier, at_once)
@@ -41,33 +45,33 @@ def image_costing(command: CostCommand) -> Costing:
         result=image_costs.image_cost(classifier, taken, at_once),
         step=f"One adaptation step: {network.ways} classes with {plural(metadata.shots, 'image')} each, "
         f"{plural(at_once, 'image')} at a time, their gradients added up.",
-        data="random images" if command.data is None else f"tasks of {command.data}",
+        data="random images" if command.image.data is None else f"tasks of {command.image.data}",
         attended=attended,
         measured=image_costs.measured_peak(classifier, tasks[0].support, at_once) if command.measure else None,
         sizes={"side": network.side, "ways": network.ways, "shots": metadata.shots},
     )
 
 
-def chosen(command: CostCommand) -> Classifier:
-    """A file's image network or an untrained one, with the layers and shots that are asked for."""
+def chosen(command: Cost) -> Classifier:
+    """Return a file's image network or an untrained one, with the layers and shots that are asked for."""
     if command.controller is not None:
-        refuse(command, ("side", "ways"), "goes with --backbone: a controller has its own")
+        refuse(command.image, "goes with --backbone: a controller has its own", "side", "ways")
         classifier = load_classifier(command.controller)
     else:
-        assert command.backbone is not None and command.method is not None
-        sizes = {"side": command.side, "ways": command.ways, "shots": command.shots}
+        assert command.image.backbone is not None and command.method is not None
+        sizes = {"side": command.image.side, "ways": command.image.ways, "shots": command.image.shots}
         given = {name: size for name, size in sizes.items() if size is not None}
-        classifier = image_costs.untrained(command.backbone, command.method, **given)
-    if command.shots is not None:
-        classifier = replace(classifier, metadata=replace(classifier.metadata, shots=command.shots))
+        classifier = image_costs.untrained(command.image.backbone, command.method, **given)
+    if command.image.shots is not None:
+        classifier = replace(classifier, metadata=replace(classifier.metadata, shots=command.image.shots))
     if command.layers is not None:
         layers = chosen_layers(command.layers, classifier.network.layer_names)
         classifier = replace(classifier, parameters=costs.parameters_adapting(classifier, layers))
     return classifier
 
 
-def tasks_to_adapt_to(classifier: Classifier, command: CostCommand) -> list[ImageTask]:
-    """A few tasks of the folder's validation split, or of random images."""
-    if command.data is None:
+def tasks_to_adapt_to(classifier: Classifier, command: Cost) -> list[ImageTask]:
+    """Return a few tasks of the folder's validation split, or of random images."""
+    if command.image.data is None:
         return image_costs.random_tasks(classifier.network, classifier.metadata.shots, command.seed)
-    return few_tasks(classifier, command.data, command.seed, decoding_line(Terminal()))
+    return few_tasks(classifier, command.image.data, command.seed, decoding_line(Terminal()))

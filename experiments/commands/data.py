@@ -14,6 +14,7 @@ from rich.table import Table
 
 from metarl.core.errors import Refusal
 from metarl.envs.images.layouts import SPLITS
+from metarl.experiments.console.constructors import Maybe
 from metarl.experiments.console.interrupts import interruptible
 from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import parse, require_at_least
@@ -26,27 +27,31 @@ from metarl.experiments.datasets.package import PACKAGE
 
 
 @dataclass(frozen=True)
-class DataCommand:
-    """Build a few-shot image data set from the drawings of the npm package @iconify/json.
+class Data:
+    """Build a few-shot image data set from drawings of the npm package @iconify/json.
 
-    emoji: the same emoji by ten styles, split by category into train, val and test. icons: concepts by many icon sets,
-    all for testing. Both are drawings: accuracies on them do not compare with those on photographs. The package is
-    fetched with npm, or given with --tarball.
+    emoji: emoji by ten styles, split by category into train, val and test.
 
-    metarl data npz --help and metarl data cub --help tell how to convert npz archives and CUB-200-2011.
+    icons: concepts by many icon sets, all for testing.
+
+    Accuracies on drawings do not compare with those on photographs.
+
+    metarl data npz --help shows how to convert npz archives.
+
+    metarl data cub --help shows how to convert CUB-200-2011.
     """
 
     name: Annotated[Literal["emoji", "icons"], tyro.conf.Positional]
     """Which data set."""
     out: Path
-    """Folder to write, which must be new."""
-    tarball: Path | None = None
-    """The package's tarball; fetched with npm if left out."""
+    """Folder to write, which must be new; its parents are made."""
+    tarball: Maybe[Path] = None
+    """The package's file, from npm pack @iconify/json@2.2.535; npm, which must be installed, fetches it if left out."""
     side: int = 84
     """Pixels of an image's side."""
-    styles: tuple[str, ...] = ()
+    styles: Annotated[tuple[str, ...], tyro.conf.arg(metavar="STYLE [STYLE ...]", help_behavior_hint="")] = ()
     """Styles to take; all if left out. With fewer than eight, a class of emoji is one that all of them draw."""
-    classes: int | None = None
+    classes: Maybe[int] = None
     """Take this many classes, evenly spread; all if left out."""
 
     def __post_init__(self) -> None:
@@ -56,11 +61,14 @@ class DataCommand:
 
 
 @dataclass(frozen=True)
-class NpzCommand:
-    """Turn npz archives of few-shot images into a folder that metarl train images takes.
+class DataNpz:
+    """Turn npz archives of few-shot images into a folder for metarl train images.
 
-    An archive has one split, arrays named images and labels and the split in its own name, or several, with arrays such
-    as train_images and train_labels. Pickles are not read.
+    An archive of one split has arrays images and labels, and the split in its name.
+
+    One of several splits has arrays such as train_images and train_labels.
+
+    Pickles are not read.
     """
 
     archives: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="ARCHIVE")]
@@ -70,7 +78,7 @@ class NpzCommand:
 
 
 @dataclass(frozen=True)
-class CubCommand:
+class DataCub:
     """Cut the images of CUB-200-2011 to its bounding boxes, for metarl train images."""
 
     source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")]
@@ -85,15 +93,15 @@ class CubCommand:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run the command; ValueError says what is wrong with its arguments, the package or the machine."""
+    """Run the command; raise Refusal saying what is wrong with its arguments, the package or the machine."""
     if arguments[:1] == ["npz"]:
-        archives = parse(NpzCommand, arguments[1:], "metarl data npz")
+        archives = parse(DataNpz, arguments[1:], "metarl data npz")
         convert(archives.out, lambda: chain.from_iterable(map(npz.files, npz.parts(archives.archives))))
     elif arguments[:1] == ["cub"]:
-        birds = parse(CubCommand, arguments[1:], "metarl data cub")
+        birds = parse(DataCub, arguments[1:], "metarl data cub")
         convert(birds.out, lambda: cub.files(birds.source, birds.side))
     else:
-        draw(parse(DataCommand, arguments, "metarl data"))
+        draw(parse(Data, arguments, "metarl data"))
 
 
 def convert(out: Path, files: Callable[[], Iterable[tuple[Path, bytes]]]) -> None:
@@ -114,7 +122,7 @@ def convert(out: Path, files: Callable[[], Iterable[tuple[Path, bytes]]]) -> Non
     console.print(f"Written: {out}", soft_wrap=True)
 
 
-def draw(command: DataCommand) -> None:
+def draw(command: Data) -> None:
     """Render drawings into a new folder and tell what is in it."""
     check_new_folder(command.out)
     console = Terminal()

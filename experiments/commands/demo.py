@@ -91,7 +91,7 @@ def main(arguments: Sequence[str]) -> None:
 
     with live_progress(console, TASKS, "unseen goals") as show:
         evaluation = api.evaluate(controller, tasks=TASKS, on_tasks=lambda done: show(done, ""))
-    console.print(returns_table(evaluation, f"{TASKS} unseen goals"))
+    console.print(returns_table(evaluation, family))
 
     picture = command.out / "trajectories.png"
     table = adapt_to_goals(controller, family, picture)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,8 +21,10 @@ from metarl.experiments.analysis.image_evaluation import (
     accuracies_record,
     accuracies_table,
     evaluate_classifier,
+    task_accuracies,
     task_source,
 )
+from metarl.experiments.console.constructors import ControllerFile, Family, Maybe
 from metarl.experiments.console.families import family_for
 from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import check_new_file, parse, refuse, require_at_least
@@ -30,53 +32,77 @@ from metarl.experiments.console.progress import decoding_line, live_progress
 from metarl.policies.classifier import Classifier
 from metarl.policies.controller import Controller
 from metarl.policies.loading import load
+from metarl.rl.variation import varied
 
 POLICY_TASKS = 400
 IMAGE_TASKS = 5000
-OF_POLICIES = ("horizon", "family")
-OF_IMAGES = ("data", "split", "shots", "queries", "images_at_once")
+
+
+@dataclass(frozen=True)
+class PolicyOptions:
+    """Options of policies alone."""
+
+    horizon: Maybe[int] = None
+    """Time steps in an episode; as in the training if left out."""
+    episodes: Maybe[int] = None
+    """Episodes in an inner step, and in each evaluation; as in the training if left out."""
+    inner_steps: Maybe[int] = None
+    """Inner steps; as in the training if left out. Steps beyond those repeat the last one."""
+    deterministic: bool = False
+    """Evaluate the mean actions, without exploration noise; the inner steps explore all the same."""
+    family: Family = None
+    """Task family; needed where the policy was trained on one of your own (module:attribute)."""
+
+    def __post_init__(self) -> None:
+        require_at_least(1, horizon=self.horizon, episodes=self.episodes, inner_steps=self.inner_steps)
+
+
+@dataclass(frozen=True)
+class ImageOptions:
+    """Options of image networks alone."""
+
+    data: Maybe[Path] = None
+    """Folder of images; an image network needs it."""
+    split: Maybe[Literal["train", "val", "test"]] = None
+    """Which classes of the folder; test if left out."""
+    shots: Maybe[int] = None
+    """Images of each class to adapt to; as in the training if left out."""
+    queries: Maybe[int] = None
+    """Images of each class to tell the accuracy from; as in the training, or all there are, if left out."""
+    images_at_once: Maybe[int] = None
+    """Images that the adaptation takes at a time, as a device does; 1 if left out."""
+
+    def __post_init__(self) -> None:
+        require_at_least(1, shots=self.shots, queries=self.queries, images_at_once=self.images_at_once)
 
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Adapt a controller to many unseen tasks; report the mean and its 95 % interval before and after.
+    """Adapt a controller to many unseen tasks.
 
-    Of a policy the return, of an image network the accuracy.
+    Print the mean return of a policy, or the mean accuracy of an image network, before and after, with 95 % intervals.
     """
 
-    controller: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="CONTROLLER")]
-    """The controller's file, of a policy or of an image network, or FAMILY/METHOD of one that ships with metarl."""
-    tasks: int | None = None
+    controller: ControllerFile
+    """The file of a policy or of an image network, a run's folder, or FAMILY/METHOD of one that ships with metarl."""
+    tasks: Maybe[int] = None
     """How many unseen tasks; 400 for a policy and 5000 for an image network if left out."""
     seed: int = 1
     """Seed of the tasks and the episodes."""
-    horizon: int | None = None
-    """Time steps in an episode of a policy; those of the training if left out."""
-    json: Path | None = None
-    """Write the numbers to this file, which must be new."""
-    family: str | None = None
-    """Task family; needed where the policy was trained on one of your own (module:attribute)."""
-    data: Path | None = None
-    """Folder of images; an image network needs it."""
-    split: Literal["train", "val", "test"] | None = None
-    """Which classes of the folder; test if left out."""
-    shots: int | None = None
-    """Images of each class to adapt an image network to; as in its training if left out."""
-    queries: int | None = None
-    """Images of each class to tell the accuracy from; as in the training, or all there are, if left out."""
-    images_at_once: int | None = None
-    """Images that the adaptation takes at a time, as a device does; 1 if left out."""
+    json: Maybe[Path] = None
+    """Write the numbers, those of each task among them, to this file, which must be new."""
     threads: int = available_threads()
     """Threads of the simulator and of the adaptation."""
+    policy: Annotated[PolicyOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=PolicyOptions)
+    image: Annotated[ImageOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=ImageOptions)
 
     def __post_init__(self) -> None:
         require_at_least(0, seed=self.seed)
-        counts = ("tasks", "horizon", "shots", "queries", "images_at_once", "threads")
-        require_at_least(1, **{name: getattr(self, name) for name in counts})
+        require_at_least(1, tasks=self.tasks, threads=self.threads)
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Runs the command; ValueError says what is wrong with its arguments."""
+    """Run the command; raise Refusal saying what is wrong with its arguments."""
     command = parse(Evaluate, arguments, "metarl evaluate")
     if command.json:
         check_new_file(command.json)
@@ -92,40 +118,43 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def policy_returns(command: Evaluate, controller: Controller, console: Console) -> tuple[Table, dict[str, Any]]:
-    """Evaluates a policy; what is printed, and what ``--json`` writes."""
-    refuse(command, OF_IMAGES, "is about image networks: leave it out for a policy")
-    family, tasks = family_for(controller, command.family), command.tasks or POLICY_TASKS
+    """Evaluate a policy; return what is printed, and what ``--json`` writes."""
+    refuse(command.image, "is about image networks: leave it out for a policy")
+    options, tasks = command.policy, command.tasks or POLICY_TASKS
+    family = family_for(controller, options.family)
+    controller = varied(controller, options.horizon, options.episodes, options.inner_steps)
     with live_progress(console, tasks, "tasks") as show:
         evaluation = api.evaluate(
             controller,
             tasks=tasks,
             seed=command.seed,
-            horizon=command.horizon,
+            deterministic=options.deterministic,
             family=family,
             threads=command.threads,
             on_tasks=lambda done: show(done, ""),
         )
-    table = returns_table(evaluation, f"{controller.metadata.family}, {tasks} unseen tasks")
-    return table, returns_record(evaluation)
+    record = returns_record(evaluation, controller, family, command.seed, options.deterministic)
+    return returns_table(evaluation, family, options.deterministic), record
 
 
 def image_accuracies(command: Evaluate, classifier: Classifier, console: Console) -> tuple[Table, dict[str, Any]]:
-    """Evaluates an image network; what is printed, and what ``--json`` writes."""
-    refuse(command, OF_POLICIES, "is about policies: leave it out for an image network")
-    if command.data is None:
+    """Evaluate an image network; return what is printed, and what ``--json`` writes."""
+    refuse(command.policy, "is about policies: leave it out for an image network")
+    options, tasks = command.image, command.tasks or IMAGE_TASKS
+    if options.data is None:
         raise Refusal("an image network is evaluated on images: name their folder with --data")
     source = task_source(
-        classifier, command.data, command.split or "test", command.shots, command.queries, decoding_line(console)
+        classifier, options.data, options.split or "test", options.shots, options.queries, decoding_line(console)
     )
-    tasks = command.tasks or IMAGE_TASKS
+    at_once = options.images_at_once or 1
     with live_progress(console, tasks, "tasks") as show:
         evaluation = evaluate_classifier(
-            classifier,
-            source,
-            tasks,
-            command.seed,
-            command.threads,
-            command.images_at_once or 1,
-            on_tasks=lambda done: show(done, ""),
+            classifier, source, tasks, command.seed, command.threads, at_once, on_tasks=lambda done: show(done, "")
         )
-    return accuracies_table(classifier, source, evaluation), accuracies_record(classifier, source, evaluation)
+    record = accuracies_record(classifier, source, evaluation) | {
+        "method": classifier.metadata.method,
+        "images_at_once": at_once,
+        "seed": command.seed,
+        "task_accuracies": task_accuracies(evaluation),
+    }
+    return accuracies_table(classifier, source, evaluation), record

@@ -7,9 +7,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import tyro
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -35,6 +34,7 @@ from metarl.experiments.analysis.inspection import (
     report_record,
     shown,
 )
+from metarl.experiments.console.constructors import ControllerFile, Family, Maybe
 from metarl.experiments.console.families import family_for
 from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import check_new_file, parse, refuse, require_at_least
@@ -50,17 +50,17 @@ from metarl.rl.evaluation import family_of
 
 @dataclass(frozen=True)
 class Inspect:
-    """Tell what a controller is: method, tasks, training, and layer by layer what an adaptation changes."""
+    """Tell what a controller is: method, tasks, training, and what adapts in each layer."""
 
-    controller: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="CONTROLLER")]
-    """The controller's file, of a policy or of an image network, or FAMILY/METHOD of one that ships with metarl."""
+    controller: ControllerFile
+    """The file of a policy or of an image network, a run's folder, or FAMILY/METHOD of one that ships with metarl."""
     seed: int = 1
     """Seed of the tasks and episodes or images that attention judges."""
-    json: Path | None = None
+    json: Maybe[Path] = None
     """Write all of it to this file, which must be new."""
-    family: str | None = None
+    family: Family = None
     """Task family; needed for attention where the policy was trained on one of your own (module:attribute)."""
-    data: Path | None = None
+    data: Maybe[Path] = None
     """Folder of images; the attention of an image network judges those of its split val."""
 
     def __post_init__(self) -> None:
@@ -86,7 +86,7 @@ def main(arguments: Sequence[str]) -> None:
 
 def policy(command: Inspect, controller: Controller) -> tuple[list[Table], tuple[str, ...], dict[str, Any]]:
     """What to print of a policy, and what ``--json`` writes."""
-    refuse(command, ["data"], "is about image networks: leave it out for a policy")
+    refuse(command, "is about image networks: leave it out for a policy", "data")
     report = inspected_policy(controller, family_to_sample(controller, command.family), command.seed)
     facts = policy_facts(str(command.controller), controller, report)
     return [facts, layer_table(report, attended(controller))], report.notes, policy_record(controller, report)
@@ -96,7 +96,7 @@ def image_network(
     command: Inspect, classifier: Classifier, console: Console
 ) -> tuple[list[Table], tuple[str, ...], dict[str, Any]]:
     """What to print of an image network, and what ``--json`` writes."""
-    refuse(command, ["family"], "is about policies: leave it out for an image network")
+    refuse(command, "is about policies: leave it out for an image network", "family")
     report = inspected_classifier(classifier, command.data, command.seed, decoding_line(console))
     facts = classifier_facts(str(command.controller), classifier, report)
     return [facts, classifier_layers(classifier, report)], report.notes, classifier_record(classifier, report)

@@ -16,7 +16,7 @@ from metarl.experiments.commands import table_families, table_images
 from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import parse, require_at_least
 from metarl.experiments.console.progress import live_progress
-from metarl.experiments.paper.making import Making, check_places, show, train_each
+from metarl.experiments.paper.filing import Filing, check_places, show, train_each
 from metarl.experiments.paper.policy_filing import TASKS, evaluate_run, file_run, open_run
 from metarl.experiments.paper.policy_table import CAPTION, sheets
 from metarl.experiments.paper.published import METHODS, TABLE_3
@@ -29,22 +29,24 @@ OWN_OPTIONS = {"images": table_images.main, "families": table_families.main}
 
 @dataclass(frozen=True)
 class Table:
-    """Show the paper's table beside the filed results, in reinforcement learning (rl): six methods on two families.
+    """Show the paper's table of reinforcement learning beside our filed results.
 
-    Few-shot images and task families have tables with options of their own: metarl table images --help, metarl table
-    families --help.
+    metarl table images --help shows the options of the tables of few-shot images.
 
-    With --train what is missing is trained, evaluated on 400 unseen tasks, measured and filed, one after another. The
-    same command goes on after an interruption; what is finished is not computed again.
+    metarl table families --help shows those of the table of task families.
+
+    With --train what is missing is trained, evaluated on 400 unseen tasks and filed.
+
+    The same command goes on after an interruption, and computes nothing twice.
     """
 
     name: Annotated[Literal["rl", "images", "families"], tyro.conf.Positional]
     """Which table; images and families must be the first word."""
-    making: Annotated[Making, tyro.conf.OmitArgPrefixes] = field(default_factory=Making)
+    filing: Annotated[Filing, tyro.conf.OmitArgPrefixes] = field(default_factory=Filing)
     """What to do beside showing the table."""
-    families: tuple[str, ...] = tuple(TABLE_3)
+    families: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FAMILY [FAMILY ...]")] = tuple(TABLE_3)
     """Task families that --train trains on."""
-    methods: tuple[str, ...] = METHODS
+    methods: Annotated[tuple[str, ...], tyro.conf.arg(metavar="METHOD [METHOD ...]")] = METHODS
     """Methods that --train trains with."""
     iterations: int = 500
     """Meta-iterations of --train."""
@@ -68,46 +70,46 @@ def main(arguments: Sequence[str]) -> None:
         OWN_OPTIONS[arguments[0]](arguments[1:])
         return
     command = parse(Table, arguments, "metarl table")
-    making, console = command.making, Terminal()
-    check_places("rl", making)
-    if making.file:
-        evaluate_and_file(making.file, making, making.replace, console)
-    failures = train_missing(command, console) if making.train else []
-    show("rl", sheets(making.results_folder), CAPTION, making.markdown, console)
+    filing, console = command.filing, Terminal()
+    check_places("rl", filing)
+    if filing.file:
+        evaluate_and_file(filing.file, filing, filing.replace, console)
+    failures = train_missing(command, console) if filing.train else []
+    show("rl", sheets(filing.results_folder), CAPTION, filing.markdown, console)
     if failures:
         raise Refusal("; ".join(failures))
 
 
 def train_missing(command: Table, console: Console) -> list[str]:
     """Train, evaluate and file what has no result; return a sentence for each that failed."""
-    making, asked = command.making, {"iterations": command.iterations, "seed": command.seed}
+    filing, asked = command.filing, {"iterations": command.iterations, "seed": command.seed}
     jobs = [
         Job(
-            making.out / family / method,
+            filing.out / family / method,
             family,
-            preset(family, method=method, threads=making.threads, **asked),
+            preset(family, method=method, threads=filing.threads, **asked),
             DEFAULT_CHECKPOINTS,
         )
         for family in dict.fromkeys(command.families)
         for method in dict.fromkeys(command.methods)
-        if not is_filed(making.results_folder, family, method)
+        if not is_filed(filing.results_folder, family, method)
     ]
-    return train_each(jobs, lambda job: evaluate_and_file(job.folder, making, False, console), console)
+    return train_each(jobs, lambda job: evaluate_and_file(job.folder, filing, False, console), console)
 
 
-def evaluate_and_file(folder: Path, making: Making, replace: bool, console: Console) -> None:
+def evaluate_and_file(folder: Path, filing: Filing, replace: bool, console: Console) -> None:
     """File one run.
 
     Args:
         folder: Folder of the run.
-        making: Options of the command.
+        filing: Options of the command.
         replace: Whether a result that is filed already may be replaced.
         console: Where to show the progress.
     """
-    run, results = open_run(folder), making.results_folder
+    run, results = open_run(folder), filing.results_folder
     family, method = run.family.name, run.settings.method
     check_unfiled(results, family, method, replace)
     with live_progress(console, TASKS, "unseen tasks") as show_progress:
-        result = evaluate_run(run, making.threads, lambda done: show_progress(done, ""))
+        result = evaluate_run(run, filing.threads, lambda done: show_progress(done, ""))
     file_run(run, result, results)
     console.print(f"{folder} is filed in {results / family / method}", soft_wrap=True)

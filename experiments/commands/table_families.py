@@ -8,6 +8,7 @@ from pathlib import Path
 
 from metarl.core.atomic import write_atomically
 from metarl.experiments.analysis.family_table import CAPTION, families_sheet
+from metarl.experiments.console.constructors import Maybe
 from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import parse
 from metarl.experiments.console.sheets import check_page, page
@@ -17,7 +18,7 @@ from metarl.experiments.console.sheets import check_page, page
 class TableFamilies:
     """Show every task family: what is learned, what tells its tasks apart, and the sizes of its spaces."""
 
-    markdown: Path | None = None
+    markdown: Maybe[Path] = None
     """Write the table to this file; only an older table is replaced."""
 
 

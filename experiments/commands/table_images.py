@@ -12,13 +12,14 @@ from rich.console import Console
 
 from metarl.core.errors import Refusal
 from metarl.experiments.analysis.sweep import Job
+from metarl.experiments.console.constructors import Maybe
 from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import parse
 from metarl.experiments.console.progress import decoding_line, live_progress
 from metarl.experiments.paper import image_filing, image_table
 from metarl.experiments.paper.cells import MAIN, Cell, Scale, cells_named
+from metarl.experiments.paper.filing import Filing, check_places, show, train_each
 from metarl.experiments.paper.image_filing import CROSS_DOMAIN, ImageRun, Test, load_tests, open_image_run
-from metarl.experiments.paper.making import Making, check_places, show, train_each
 from metarl.experiments.paper.results import ImageResult, Trial, check_unfiled, is_filed, read_result
 from metarl.images.run import IMAGE_CHECKPOINTS
 from metarl.images.training import FAMILY, load_data
@@ -26,40 +27,42 @@ from metarl.images.training import FAMILY, load_data
 
 @dataclass(frozen=True)
 class TableImages:
-    """Show the paper's few-shot image tables beside the filed results: six methods on 4Conv, and the ablations.
+    """Show the paper's tables of few-shot images on 4Conv beside our filed results.
 
-    With --train what is missing is trained, tested on unseen tasks, measured and filed, one after another. The same
-    command goes on after an interruption; what is finished is not computed again. Results of other scales stay as they
-    are, and the table tells them apart.
+    With --train what is missing is trained, tested on unseen tasks and filed.
+
+    The same command goes on after an interruption, and computes nothing twice.
+
+    Results of other scales stay as they are; the tables tell them apart by a letter.
     """
 
     scale: Annotated[Scale, tyro.conf.OmitArgPrefixes] = field(default_factory=Scale)
     """How much --train trains and tests."""
-    making: Annotated[Making, tyro.conf.OmitArgPrefixes] = field(default_factory=Making)
+    filing: Annotated[Filing, tyro.conf.OmitArgPrefixes] = field(default_factory=Filing)
     """What to do beside showing the tables."""
-    data: Path | None = None
+    data: Maybe[Path] = None
     """Folder of the images that --train trains on; --file tests on its split test, by default where the run trained."""
-    cross: Path | None = None
+    cross: Maybe[Path] = None
     """Folder of other images, on whose split test the six methods are tested, too."""
-    only: tuple[str, ...] = ()
+    only: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME [NAME ...]", help_behavior_hint="")] = ()
     """What --train trains, e.g. maml-1shot p-meta-5shot; everything if left out."""
 
     def __post_init__(self) -> None:
         cells_named(self.only)
-        if self.making.train and self.data is None:
+        if self.filing.train and self.data is None:
             raise Refusal("--train needs --data, the folder of the images to train on")
 
 
 def main(arguments: Sequence[str]) -> None:
     """Run the command, given the words after ``images``; raise Refusal saying what is wrong, or what failed."""
     command = parse(TableImages, arguments, "metarl table images")
-    making, console = command.making, Terminal()
-    check_places(FAMILY, making)
-    if making.file:
-        test_and_file(command, making.file, making.replace, console)
-    failures = train_missing(command, command.data, console) if making.train and command.data else []
-    found = image_table.read_image_results(making.results_folder)
-    show(FAMILY, image_table.sheets(found), image_table.caption(found), making.markdown, console)
+    filing, console = command.filing, Terminal()
+    check_places(FAMILY, filing)
+    if filing.file:
+        test_and_file(command, filing.file, filing.replace, console)
+    failures = train_missing(command, command.data, console) if filing.train and command.data else []
+    found = image_table.read_image_results(filing.results_folder)
+    show(FAMILY, image_table.sheets(found), image_table.caption(found), filing.markdown, console)
     if failures:
         raise Refusal("; ".join(failures))
 
@@ -69,18 +72,18 @@ def train_missing(command: TableImages, data: Path, console: Console) -> list[st
 
     Raise Refusal, before anything is trained, if the images are not sufficient.
     """
-    making = command.making
+    filing = command.filing
     cells = cells_named(command.only)
-    missing = [cell for cell in cells if not is_filed(making.results_folder, FAMILY, cell.name)]
-    asked = {cell: command.scale.settings(cell, data.absolute(), making.threads) for cell in missing}
+    missing = [cell for cell in cells if not is_filed(filing.results_folder, FAMILY, cell.name)]
+    asked = {cell: command.scale.settings(cell, data.absolute(), filing.threads) for cell in missing}
     for cell, settings in {(cell.shots, cell in MAIN): (cell, each) for cell, each in asked.items()}.values():
         load_data(settings, decoding_line(console))
         load_tests(cell, settings, data, command.cross, decoding_line(console))
     if command.cross:
         for cell in [cell for cell in cells if cell in MAIN and cell not in missing]:
-            make_up(cell, data, command.cross, making, console)
+            make_up(cell, data, command.cross, filing, console)
     jobs = [
-        Job(making.out / FAMILY / cell.name, FAMILY, settings, IMAGE_CHECKPOINTS) for cell, settings in asked.items()
+        Job(filing.out / FAMILY / cell.name, FAMILY, settings, IMAGE_CHECKPOINTS) for cell, settings in asked.items()
     ]
     return train_each(jobs, lambda job: test_and_file(command, job.folder, False, console), console)
 
@@ -94,34 +97,34 @@ def test_and_file(command: TableImages, folder: Path, replace: bool, console: Co
         replace: Whether a result that is filed already may be replaced.
         console: Where to show the progress.
     """
-    run, results = open_image_run(folder, command.scale.test_tasks), command.making.results_folder
+    run, results = open_image_run(folder, command.scale.test_tasks), command.filing.results_folder
     check_unfiled(results, FAMILY, run.cell.name, replace)
     data = command.data or run.settings.data
     if data.absolute().name != run.settings.data.name:
         raise Refusal(f"{folder} was trained on {run.settings.data.name}, and --data names {data.absolute().name}")
     tests = load_tests(run.cell, run.settings, data, command.cross)
-    trials = {test.name: show_test(run, test, command.making.threads, console) for test in tests}
+    trials = {test.name: show_test(run, test, command.filing.threads, console) for test in tests}
     image_filing.file_image_run(run, image_filing.result_of(run, trials, tests[0]), results)
     console.print(f"{folder} is filed in {results / FAMILY / run.cell.name}", soft_wrap=True)
 
 
-def make_up(cell: Cell, data: Path, cross: Path, making: Making, console: Console) -> None:
+def make_up(cell: Cell, data: Path, cross: Path, filing: Filing, console: Console) -> None:
     """Test a filed network on the other images, if that was not done yet.
 
     Args:
         cell: The network's cell of the tables.
         data: Folder of the images that it was trained on.
         cross: Folder of the other images.
-        making: Options of the command.
+        filing: Options of the command.
         console: Where to show the progress.
     """
-    folder = making.results_folder / FAMILY / cell.name
+    folder = filing.results_folder / FAMILY / cell.name
     result = read_result(folder, ImageResult)
     if CROSS_DOMAIN in result.trials:
         return
     run = open_image_run(folder, result.scale.test_tasks)
     (test,) = (test for test in load_tests(cell, run.settings, data, cross) if test.name == CROSS_DOMAIN)
-    image_filing.add_trial(folder, CROSS_DOMAIN, show_test(run, test, making.threads, console))
+    image_filing.add_trial(folder, CROSS_DOMAIN, show_test(run, test, filing.threads, console))
 
 
 def show_test(run: ImageRun, test: Test, threads: int, console: Console) -> Trial:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import types
-from typing import Any, Union, get_args
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, Union, get_args
 
 import tyro
 from tyro.constructors import (
@@ -15,6 +16,11 @@ from tyro.constructors import (
 )
 
 CONFIG = (tyro.conf.DisallowNone,)
+T = TypeVar("T")
+# An option that may be left out; its help says what then happens, in place of tyro's "(default: None)".
+Maybe = Annotated[T | None, tyro.conf.arg(help_behavior_hint="")]
+Family = Annotated[str | None, tyro.conf.arg(metavar="FAMILY", help_behavior_hint="")]
+ControllerFile = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="CONTROLLER")]
 # Of each type the metavar, what a wrong word is not, and several of them.
 NUMBERS: dict[type, tuple[str, str, str]] = {
     int: ("INT", "a whole number", "whole numbers with spaces between them, e.g. 100 100"),

@@ -7,13 +7,17 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import tyro
 
 from metarl.core.errors import Refusal
 from metarl.experiments.console.constructors import CONFIG, registry
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 Command = TypeVar("Command")
 
@@ -93,11 +97,11 @@ def require_at_least(least: int, **options: int | None) -> None:
             raise Refusal(f"{_option(name)} must be at least {least}, got {value}")
 
 
-def refuse(command: object, options: Sequence[str], why: str) -> None:
-    """Raise Refusal naming the first of the options that is given, that is, not None in the ``command``."""
-    for name in options:
-        if getattr(command, name) is not None:
-            raise Refusal(f"{_option(name)} {why}")
+def refuse(options: DataclassInstance, why: str, *names: str) -> None:
+    """Raise Refusal naming the first option that is not at its default, of these ``names`` or, without any, of all."""
+    for field in fields(options):
+        if field.name in (names or (field.name,)) and getattr(options, field.name) != field.default:
+            raise Refusal(f"{_option(field.name)} {why}")
 
 
 def check_new_file(path: Path) -> None:

@@ -37,7 +37,7 @@ class Adaptation:
     episodes: tuple[Episodes, ...]  # after 0, 1, ... K inner steps
     batches: tuple[tuple[Batch, ...], ...]  # the same, as [step][task] with advantages; the last may be left out
     scores: tuple[tuple[Scores, ...], ...]  # of the channels, as [step][task]
-    adapted: tuple[Parameters, ...]  # per task, without history
+    parameters: tuple[tuple[Parameters, ...], ...]  # [step][task], before the first inner step and after each
 
 
 def adapt_to_tasks(
@@ -63,16 +63,16 @@ def adapt_to_tasks(
         query_advantages: Whether the last episodes are prepared as batches, too.
 
     Returns:
-        Episodes, batches and scores by inner step, and each task's parameters after the last.
+        Episodes, batches, scores and parameters by inner step.
     """
     network = sampler.network
-    adapted: Sequence[Parameters] = [as_leaves(parameters) for _ in tasks]
+    adapted = [tuple(as_leaves(parameters) for _ in tasks)]
     episodes: list[Episodes] = []
     batches: list[tuple[Batch, ...]] = []
     scores: list[tuple[Scores, ...]] = []
     for step in range(settings.inner_steps + 1):
         with clock.phase("sampling"):
-            episodes.append(sampler.sample(stack(adapted), tasks, settings.episodes_per_task, generator))
+            episodes.append(sampler.sample(stack(adapted[-1]), tasks, settings.episodes_per_task, generator))
         if step == settings.inner_steps and not query_advantages:
             break
         with clock.phase("advantages"):
@@ -91,8 +91,8 @@ def adapt_to_tasks(
                 return taken._replace(parameters=as_leaves(taken.parameters))
 
             with clock.phase("inner loop"):
-                steps = tuple(executor.map(step_from, adapted, batches[-1]))
-            adapted = [each.parameters for each in steps]
+                steps = tuple(executor.map(step_from, adapted[-1], batches[-1]))
+            adapted.append(tuple(each.parameters for each in steps))
             scores.append(tuple(each.scores for each in steps))
     return Adaptation(tuple(episodes), tuple(batches), tuple(scores), tuple(adapted))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -13,11 +13,13 @@ from torch import Tensor
 from metarl.core.clock import Clock
 from metarl.core.intervals import Interval, interval_over_tasks
 from metarl.core.randomness import Purpose, generator
+from metarl.core.text import facts_as_html, facts_as_text, plural
 from metarl.core.threads import single_threaded_torch
 from metarl.envs.family import Array, TaskFamily
 from metarl.policies.controller import Controller, check_spaces
 from metarl.policies.methods import get_method
-from metarl.rl.adaptation import AdaptationSettings, adapt_to_tasks
+from metarl.rl.adaptation import AdaptationSettings, adapt_to_tasks, stack
+from metarl.rl.episodes import Episodes
 from metarl.rl.iteration import task_returns
 from metarl.rl.sampling import Sampler, for_each_task
 from metarl.rl.training import with_horizon
@@ -25,7 +27,7 @@ from metarl.rl.training import with_horizon
 TASKS_AT_ONCE = 40
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """Returns after 0, 1, ... K inner steps on each of many tasks."""
 
@@ -33,8 +35,21 @@ class Evaluation:
     returns: Tensor  # [inner step, task], each the mean over the task's episodes
 
     def intervals(self) -> tuple[Interval, ...]:
-        """Mean and 95 % interval over tasks, by the number of inner steps."""
+        """Return the mean and 95 % interval over tasks, by the number of inner steps."""
         return tuple(interval_over_tasks(returns) for returns in self.returns)
+
+    def __repr__(self) -> str:
+        return facts_as_text("Evaluation", self._facts())
+
+    def _repr_html_(self) -> str:
+        return facts_as_html("Evaluation", self._facts())
+
+    def _facts(self) -> dict[str, str]:
+        means = {
+            f"return after {plural(steps, 'inner step')}": f"{each.mean:.4g} ± {each.ci95:.2g}"
+            for steps, each in enumerate(self.intervals())
+        }
+        return {"tasks": str(len(self.tasks))} | means
 
 
 def evaluate_tasks(
@@ -44,8 +59,23 @@ def evaluate_tasks(
     seed: int,
     threads: int,
     on_tasks: Callable[[int], None] = lambda done: None,
+    deterministic: bool = False,
 ) -> Evaluation:
-    """Adapts the controller to each task [task, field]. ``on_tasks`` is told how many tasks are done."""
+    """Adapt a controller to each of the tasks.
+
+    Args:
+        controller: The controller.
+        family: The tasks' family, at the controller's horizon.
+        tasks: [task, field].
+        seed: Seed of the episodes.
+        threads: Threads of the simulator and of the adaptation.
+        on_tasks: Is told how many tasks are done.
+        deterministic: Whether returns are those of further episodes with the mean actions. The episodes that the inner
+            steps take have exploration noise all the same.
+
+    Returns:
+        The returns before and after each inner step.
+    """
     returns = []
     with (
         single_threaded_torch(),
@@ -54,30 +84,49 @@ def evaluate_tasks(
     ):
         for index, start in enumerate(range(0, len(tasks), TASKS_AT_ONCE)):
             chunk = tasks[start : start + TASKS_AT_ONCE]
+            random = generator(seed, Purpose.ADAPTATION, index)
             adaptation = adapt_to_tasks(
                 controller.parameters,
                 chunk,
                 adaptation_settings(controller),
                 sampler,
                 executor,
-                generator(seed, Purpose.ADAPTATION, index),
+                random,
                 Clock(),
                 query_advantages=False,
             )
-            returns.append(torch.stack([task_returns(episodes) for episodes in adaptation.episodes]))
+            sampled: Sequence[Episodes] = adaptation.episodes
+            if deterministic:
+                episodes_per_task = controller.metadata.episodes_per_step
+                sampled = [
+                    sampler.sample(stack(parameters), chunk, episodes_per_task, random, deterministic=True)
+                    for parameters in adaptation.parameters
+                ]
+            returns.append(torch.stack([task_returns(episodes) for episodes in sampled]))
             on_tasks(start + len(chunk))
     return Evaluation(tasks, torch.cat(returns, dim=1))
 
 
 def unseen_tasks(family: TaskFamily, count: int, seed: int) -> Array:
-    """``count`` tasks [task, field] of an evaluation; they come from another random stream than the training's."""
+    """Return ``count`` tasks [task, field] of an evaluation, from another random stream than the training's."""
     return family.sample_tasks(count, generator(seed, Purpose.EVALUATION))
 
 
 def adapt_to_task(
     controller: Controller, family: TaskFamily, task: Mapping[str, float], seed: int, threads: int
 ) -> tuple[Controller, Evaluation]:
-    """The controller after its K inner steps on one task, as on a device, and the returns on the way."""
+    """Adapt a controller to one task, as a device does.
+
+    Args:
+        controller: The controller.
+        family: The task's family, at the controller's horizon.
+        task: The task's named values.
+        seed: Seed of the episodes.
+        threads: Threads of the simulator.
+
+    Returns:
+        The adapted controller, and the returns before and after each inner step.
+    """
     tasks = family.task_array(task)[np.newaxis]
     metadata = controller.metadata
     random = generator(seed, Purpose.ADAPTATION)
@@ -95,7 +144,7 @@ def adapt_to_task(
 
 
 def adaptation_settings(controller: Controller) -> AdaptationSettings:
-    """How the controller was meta-trained to be adapted."""
+    """Return how the controller was meta-trained to be adapted."""
     metadata = controller.metadata
     return AdaptationSettings(
         get_method(metadata.method),
@@ -107,7 +156,7 @@ def adaptation_settings(controller: Controller) -> AdaptationSettings:
 
 
 def family_of(controller: Controller, family: TaskFamily) -> TaskFamily:
-    """The family at the controller's horizon; ValueError if its spaces are not those the controller was made for."""
+    """Return the family at the controller's horizon; raise Refusal if it has other spaces than the controller."""
     observation_shape, action_shape = family.observation_space.shape, family.action_space.shape
     check_spaces(controller, observation_shape, action_shape, family.name)
     return with_horizon(family, controller.metadata.horizon)

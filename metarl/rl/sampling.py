@@ -63,14 +63,33 @@ class Sampler:
         for simulator in self.simulators:
             simulator.close()
 
-    def sample(self, parameters: Parameters, tasks: Array, episodes: int, generator: np.random.Generator) -> Episodes:
-        """``episodes`` episodes of each task [task, field] with the policy of that task.
+    def sample(
+        self,
+        parameters: Parameters,
+        tasks: Array,
+        episodes: int,
+        generator: np.random.Generator,
+        deterministic: bool = False,
+    ) -> Episodes:
+        """Roll out the policies of all tasks.
 
-        The parameters have a leading task axis. FloatingPointError if an action, observation or reward is not finite.
+        Args:
+            parameters: The policies, with a leading task axis.
+            tasks: [task, field].
+            episodes: Episodes of each task.
+            generator: What the episodes' seeds and the noise of the actions are drawn from.
+            deterministic: Whether to take the mean actions.
+
+        Returns:
+            The episodes.
+
+        Raises:
+            NumericalFault: An action, observation or reward is not finite.
         """
         count, horizon = len(tasks), self.family.horizon
         seeds = generator.integers(2**31, size=(count, episodes))
-        noise = generator.standard_normal((horizon, count, episodes, self.network.action_size), dtype=np.float32)
+        shape = (horizon, count, episodes, self.network.action_size)
+        noise = np.zeros(shape, np.float32) if deterministic else generator.standard_normal(shape, dtype=np.float32)
         batch = Episodes(
             observations=torch.zeros(count, episodes, horizon, self.network.observation_size),
             actions=torch.zeros(count, episodes, horizon, self.network.action_size),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -87,12 +88,42 @@ def test_settings_come_from_the_command_line_wherever_the_family_stands(tmp_path
 def test_evaluate_prints_a_table_and_writes_the_numbers(controller: Path, tmp_path: Path) -> None:
     out = succeeds("evaluate", controller, "--tasks", 3, "--json", tmp_path / "returns.json")
     record = json.loads((tmp_path / "returns.json").read_text())
-    assert set(record) == {"tasks", "returns"} and record["tasks"] == 3
+    settings = {"family": FAMILY, "method": "maml", "horizon": 5, "episodes": 2, "inner_steps": 1, "seed": 1}
+    assert {name: record[name] for name in settings} == settings
+    assert record["tasks"] == 3 and record["deterministic"] is False
     assert [set(entry) for entry in record["returns"]] == [{"steps", "mean", "ci95"}] * 2
     assert [entry["steps"] for entry in record["returns"]] == [0, 1]
     for entry in record["returns"]:
         assert entry["mean"] < 0 < entry["ci95"]
         assert f"{entry['mean']:.2f}" in out and f"± {entry['ci95']:.2f}" in out
+    assert [set(each["task"]) for each in record["task_returns"]] == [{"goal_x", "goal_y"}] * 3
+    by_step = np.array([each["returns"] for each in record["task_returns"]]).T
+    assert by_step.mean(axis=1) == pytest.approx([entry["mean"] for entry in record["returns"]])
+
+
+def test_evaluate_and_adapt_in_another_way_than_trained(controller: Path, tmp_path: Path) -> None:
+    words = ("--horizon", 4, "--episodes", 3, "--inner-steps", 2)
+    out = succeeds("evaluate", controller, "--tasks", 2, *words, "--deterministic", "--json", tmp_path / "r.json")
+    record = json.loads((tmp_path / "r.json").read_text())
+    assert [record[name] for name in ("horizon", "episodes", "inner_steps", "deterministic")] == [4, 3, 2, True]
+    assert len(record["returns"]) == 3 and "2 unseen tasks, mean actions" in out
+    out = succeeds("adapt", controller, "--task", *TASK, *words, "--out", tmp_path / "adapted.safetensors")
+    metadata = load_controller(tmp_path / "adapted.safetensors").metadata
+    assert (metadata.horizon, metadata.episodes_per_step, metadata.inner_steps) == (4, 3, 2)
+    assert "after 2 inner steps" in out and "(3 episodes)" in out
+
+
+def test_the_title_names_the_family_that_was_evaluated() -> None:
+    words = ("half-cheetah-velocity/maml", "--family", "half-cheetah-direction", "--tasks", 2, "--horizon", 5)
+    assert "half-cheetah-direction, 2 unseen tasks" in succeeds("evaluate", *words)
+
+
+def test_a_run_folder_is_taken_for_its_controller(run: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(run, tmp_path / "run"))
+    assert "1 unseen task" in succeeds("evaluate", copy, "--tasks", 1)
+    succeeds("adapt", copy, "--task", *TASK)
+    assert (copy / "controller-goal_x=0.3-goal_y=-0.2.safetensors").is_file()
+    assert "method" in succeeds("inspect", copy)
 
 
 def test_the_interval_of_a_single_task_is_null(controller: Path, tmp_path: Path) -> None:

@@ -177,7 +177,7 @@ def test_every_layer_by_hand(data: Path, tmp_path: Path) -> None:
     layers = {layer["name"]: layer for layer in written["layers"]}
     assert layers["conv1"] == {
         "name": "conv1",
-        "kind": "conv",
+        "kind": "convolution",
         "inputs": 3,
         "outputs": 8,
         "adapts": [True, True],
@@ -185,10 +185,10 @@ def test_every_layer_by_hand(data: Path, tmp_path: Path) -> None:
         "kept_inputs": [pytest.approx(1 / 3)] * 2,
         "kept_outputs": [1.0, 1.0],
     }
-    assert layers["conv2"]["kept_inputs"] == [None, 0.25] and layers["conv2"]["kind"] == "conv"
+    assert layers["conv2"]["kept_inputs"] == [None, 0.25] and layers["conv2"]["kind"] == "convolution"
     assert layers["norm3"]["adapts"] == [False, False] and layers["norm3"]["kept_inputs"] == [None, None]
     assert layers["fc"]["adapts"] == [True, False] and layers["fc"]["kept_outputs"] == [1.0, None]
-    assert [layer["kind"] for layer in written["layers"]] == ["conv", "norm"] * 4 + ["fc"]
+    assert [layer["kind"] for layer in written["layers"]] == ["convolution", "group_norm"] * 4 + ["linear"]
     assert written["parameters"] == 8 * 3 * 9 + 3 * 8 * 8 * 9 + 4 * 2 * 8 + 5 * 8 + 5
     assert written["attention_parameters"] == 2 * (3**2 + 3) + 15 * 2 * (8**2 + 8)
     assert written["notes"] == [] and written["training"] == {"seed": 3}
@@ -210,7 +210,7 @@ def test_what_is_printed(data: Path, tmp_path: Path) -> None:
     assert rows["conv1"] == "conv 3→8 0.25 to 0.5 yes 33 % 100 %"
     assert rows["conv2"] == "conv 8→8 0 to 0.25 step 2 25 % 100 %"
     assert rows["norm3"] == "norm 8→8 0 no - -"
-    assert rows["fc"] == "fc 8→5 0 to 0.25 step 1 100 % 100 %"
+    assert rows["fc"] == "linear 8→5 0 to 0.25 step 1 100 % 100 %"
     text = " ".join(out.split())
     for fact in (
         "method p-meta (Qu et al., KDD 2022",

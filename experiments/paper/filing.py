@@ -15,26 +15,27 @@ from metarl.core.threads import available_threads
 from metarl.experiments.analysis import sweep
 from metarl.experiments.analysis.sweep import Job
 from metarl.experiments.analysis.sweep_status import status_display
+from metarl.experiments.console.constructors import Maybe
 from metarl.experiments.console.parsing import require_at_least
 from metarl.experiments.console.sheets import Sheet, check_page, page, printed
 from metarl.experiments.paper.results import check_writable, default_results
 
 
 @dataclass(frozen=True)
-class Making:
-    """What to do beside showing the table."""
+class Filing:
+    """Train what is missing, file results, write the table to a file."""
 
     train: bool = False
     """Train what is missing, evaluate it and file it; it takes hours."""
-    file: Path | None = None
+    file: Maybe[Path] = None
     """Evaluate and file the run in this folder, finished or interrupted."""
     replace: bool = False
     """Let --file replace a result that is filed already."""
-    markdown: Path | None = None
+    markdown: Maybe[Path] = None
     """Write the table to this file; only an older table is replaced."""
     out: Path = Path("runs") / "table"
     """Working folder of --train."""
-    results: Path | None = None
+    results: Maybe[Path] = None
     """Folder of the filed results; those of the repository, or those that came with metarl, if left out."""
     threads: int = available_threads()
     """Threads of the training and of the evaluation."""
@@ -48,14 +49,14 @@ class Making:
         return self.results or default_results()
 
 
-def check_places(name: str, making: Making) -> None:
+def check_places(name: str, filing: Filing) -> None:
     """Raise Refusal if a file or folder that the command is to write cannot be written, or to read is not there."""
-    if making.markdown:
-        check_page(making.markdown, name)
-    if making.train or making.file:
-        check_writable(making.results_folder, making.results is not None)
-    elif not making.results_folder.is_dir():
-        raise Refusal(f"there is no folder {making.results_folder}")
+    if filing.markdown:
+        check_page(filing.markdown, name)
+    if filing.train or filing.file:
+        check_writable(filing.results_folder, filing.results is not None)
+    elif not filing.results_folder.is_dir():
+        raise Refusal(f"there is no folder {filing.results_folder}")
 
 
 def train_each(jobs: Sequence[Job], file: Callable[[Job], None], console: Console) -> list[str]:
