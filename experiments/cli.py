@@ -21,6 +21,7 @@ COMMANDS = {
     "train": "Meta-train a policy on a task family.",
     "evaluate": "Adapt a controller to many unseen tasks and report the returns.",
     "adapt": "Adapt a controller to one task and write the adapted controller.",
+    "check": "Test a task family of your own before you train on it.",
     "inspect": "Tell what a controller is: layers, step sizes, kept channels, cost.",
     "cost": "Tell the memory and operations of a controller on a device.",
     "render": "Make a GIF of one episode.",

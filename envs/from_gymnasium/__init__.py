@@ -21,5 +21,6 @@ Put it into a module of yours, say ``mine.py``, and ``metarl train mine:pendulum
 """
 
 from metarl.envs.from_gymnasium.definition import task_family
+from metarl.envs.from_gymnasium.vector import vector_task_family
 
-__all__ = ["task_family"]
+__all__ = ["task_family", "vector_task_family"]

@@ -35,12 +35,12 @@ class TaskEpisode(gymnasium.Wrapper[Any, Any, Any, Any]):
         values = self.family.sample_tasks(1, self.stream)[0] if given is None else self.family.task_array(given)
         self.task = self.family.task_dict(values)
         observation, info = self.source.begin(self.env, self.task, seed, rest)
-        return self._flat(observation), {**info, "task": self.task}
+        return self._flat(observation), {**info, "task": dict(self.task)}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Step the episode; Gymnasium's TimeLimit ends it at the horizon."""
         step = self.source.advance(self.env, self.source.actions.restore(np.asarray(action)))
-        info = {**step.info, "task": self.task}
+        info = {**step.info, "task": dict(self.task)}
         return self._flat(step.observation), step.reward, step.terminated, step.truncated, info
 
     def _flat(self, observation: Any) -> Any:
