@@ -131,7 +131,7 @@ def usage() -> str:
         "Meta-train a controller, then adapt it to an unseen task in a few episodes.\n\n"
         f"commands:\n{commands}\n\n"
         "metarl COMMAND --help shows the options of a command.\n"
-        "metarl --print-completion bash (or zsh, fish, tcsh) prints a script that completes them."
+        "metarl --print-completion bash (or zsh, fish) prints a script that completes them."
     )
 
 

@@ -11,7 +11,7 @@ import tyro
 
 from metarl.experiments.console.constructors import CONFIG, registry
 
-SHELLS = ("bash", "zsh", "fish", "tcsh")
+SHELLS = ("bash", "zsh", "fish")
 
 
 def completion_script(commands: Mapping[str, type], shell: str) -> str:
