@@ -1,4 +1,4 @@
-"""2D navigation: a point that shall reach a goal (Finn et al. 2017; p-Meta, Sec. 4.3)."""
+"""2D navigation: a point that must reach a goal (Finn et al. 2017; p-Meta, Sec. 4.3)."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ GOAL_RADIUS = 0.01  # along each axis
 
 
 def move(positions: Array, actions: Array) -> Array:
-    """The positions [..., 2] after one step with the velocities ``actions`` [..., 2], clipped to the maximal speed."""
+    """Return the positions [..., 2] after one step with velocities ``actions`` [..., 2], clipped to MAX_SPEED."""
     return positions + np.clip(actions, -MAX_SPEED, MAX_SPEED)
 
 
 def reward(positions: Array, goals: Array) -> Array:
-    """Minus the distance to the goal [...]."""
+    """Return minus the distance to the goal [...]."""
     distances: Array = np.sqrt(np.square(positions - goals).sum(axis=-1))
     return -distances
 
 
 def reached(positions: Array, goals: Array) -> NDArray[np.bool_]:
-    """Whether a position is within 0.01 of its goal along both axes [...]."""
+    """Return whether a position is within 0.01 of its goal along both axes [...]."""
     within: NDArray[np.bool_] = np.all(np.abs(positions - goals) < GOAL_RADIUS, axis=-1)
     return within
 
 
 def sample_goals(count: int, generator: np.random.Generator) -> Array:
-    """Goals [count, 2], uniform in the square."""
+    """Return goals [count, 2], uniform in the square."""
     return generator.uniform(-ARENA, ARENA, (count, 2))
 
 
@@ -53,7 +53,7 @@ class NavigationSimulator:
         return Transition(self.positions.copy(), rewards, ended)
 
     def draw(self) -> NDArray[np.uint8]:
-        """The way of the first episode."""
+        """Return a picture of the first episode's path."""
         return drawing.draw_navigation(np.array(self.trail), self.goals[0, 0])
 
     def close(self) -> None:

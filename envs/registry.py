@@ -100,5 +100,5 @@ def _takes_nothing(function: Callable[..., Any]) -> bool:
 
 
 def make_env(family: str, render_mode: str | None = None) -> TaskEnv:
-    """The entry point of the registered environments."""
+    """Return the environment of a family: the entry point that Gymnasium calls for metarl's ids."""
     return TaskEnv(get_family(family), render_mode)

@@ -35,7 +35,7 @@ class TaskEnv(gymnasium.Env[NDArray[Any], NDArray[Any]]):
     def reset(
         self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
     ) -> tuple[Array, dict[str, Any]]:
-        """Starts an episode; ValueError names a task field that is missing, unknown or out of range."""
+        """Start an episode; raise ValueError if a task field is missing, unknown or out of range."""
         super().reset(seed=seed)
         given = (options or {}).get("task")
         # The initial state is drawn from the seed, too: without a stream of its own the task could be read off it.
@@ -46,13 +46,13 @@ class TaskEnv(gymnasium.Env[NDArray[Any], NDArray[Any]]):
         return observations[0, 0].copy(), self._info()
 
     def step(self, action: NDArray[np.float32]) -> tuple[Array, float, bool, bool, dict[str, Any]]:
-        """Steps the episode; its end at the horizon is the business of Gymnasium's TimeLimit."""
+        """Step the episode; Gymnasium's TimeLimit ends it at the horizon."""
         transition = self.simulator.step(np.asarray(action, np.float64)[np.newaxis, np.newaxis])
         observation = transition.observations[0, 0].copy()
         return observation, float(transition.rewards[0, 0]), bool(transition.terminated[0, 0]), False, self._info()
 
     def render(self) -> NDArray[np.uint8] | None:
-        """A picture [height, width, 3] of the episode."""
+        """Return a picture [height, width, 3] of the episode."""
         if self.render_mode != "rgb_array":
             return None
         assert isinstance(self.simulator, DrawnSimulator)

@@ -1,4 +1,4 @@
-"""Few-shot episodes: N classes, K labelled images of each to learn from, and others to be told apart."""
+"""Few-shot episodes: N classes with K labeled images each as support set, and other images as query set."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class EpisodeShape:
 
 
 class Episodes(NamedTuple):
-    """A batch of episodes. A class has the same label, 0 to ways - 1, in both sets, and images stand class by class."""
+    """A batch of episodes. A class has the same label, 0 to ways - 1, in both sets; images are sorted by class."""
 
     support_images: Images  # [task, ways * shots, 3, side, side]
     support_labels: Labels  # [task, ways * shots]
@@ -37,10 +37,17 @@ class Episodes(NamedTuple):
 
 
 def episode_shape(images: ImageSet, ways: int, shots: int, queries: int) -> EpisodeShape:
-    """The shape of episodes that the images allow.
+    """Return the shape that all episodes have.
 
-    All episodes have the same shape. Where the smallest class has fewer than ``shots + queries`` images, the query sets
-    shrink, with a warning, to what it leaves. ValueError where it leaves none, or where there are too few classes.
+    Args:
+        images: the classes and their images.
+        ways: classes of an episode.
+        shots: images of each class in the support set.
+        queries: images of each class in the query set.
+
+    Returns:
+        The shape, with fewer queries and a warning where the smallest class has fewer than ``shots + queries`` images.
+        Raise ValueError if it leaves no query, or if there are fewer classes than ways.
     """
     if ways < 2:
         raise Refusal(f"an episode needs at least 2 ways, got {ways}")
@@ -67,9 +74,16 @@ def episode_shape(images: ImageSet, ways: int, shots: int, queries: int) -> Epis
 
 
 def sample_episodes(images: ImageSet, shape: EpisodeShape, tasks: int, generator: np.random.Generator) -> Episodes:
-    """Independent episodes: classes drawn uniformly without replacement, and of each its images likewise.
+    """Draw independent episodes: classes uniformly without replacement, and of each class its images in the same way.
 
-    ``shape`` comes from ``episode_shape``. Images are what ``normalise`` makes of them.
+    Args:
+        images: the classes and their images.
+        shape: as ``episode_shape`` returns it.
+        tasks: number of episodes.
+        generator: source of the random numbers.
+
+    Returns:
+        The episodes, with normalized images.
     """
     counts = images.counts
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
@@ -82,16 +96,16 @@ def sample_episodes(images: ImageSet, shape: EpisodeShape, tasks: int, generator
 
     def part(indices: NDArray[np.int64]) -> tuple[Images, Labels]:
         rows = indices.reshape(tasks, -1)
-        pixels = normalise(images.pixels[rows])
+        pixels = normalize(images.pixels[rows])
         return pixels, np.tile(np.repeat(labels, indices.shape[-1]), (tasks, 1))
 
     return Episodes(*part(chosen[..., : shape.shots]), *part(chosen[..., shape.shots :]))
 
 
-def normalise(pixels: Pixels) -> Images:
-    """What networks take, [..., 3, side, side], of pixels [..., side, side, 3]: from 0..255 to -1..1 by x / 127.5 - 1.
+def normalize(pixels: Pixels) -> Images:
+    """Return pixels [..., side, side, 3] from 0 to 255 as images [..., 3, side, side] from -1 to 1: x / 127.5 - 1.
 
-    The same for all data sets and channels, so that a device needs no statistics of the data.
+    The scale is the same for all data sets and channels, so that a device needs no statistics of the data.
     """
     scaled = np.moveaxis(pixels, -1, -3).astype(np.float32, order="C")
     scaled /= np.float32(127.5)

@@ -1,4 +1,4 @@
-"""The decoded images of a split, kept in a file that is mapped into memory: an episode decodes nothing."""
+"""The decoded images of a split, in a file that is mapped into memory: drawing an episode decodes nothing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from metarl.envs.images.layouts import Classes, find_images
 
 FORMAT = 1
 CACHE = ".metarl-cache"
-# Decoded images wait in memory for those before them: so many at most.
+# Images that are decoded ahead and wait in memory to be written.
 BLOCK = 256
 
 Progress = Callable[[int, int], None]
@@ -32,7 +32,7 @@ Progress = Callable[[int, int], None]
 class ImageSet:
     """All images of a split, class after class."""
 
-    name: str  # what messages call it
+    name: str  # for messages
     pixels: Pixels  # [image, side, side, 3], read-only
     classes: tuple[str, ...]
     labels: NDArray[np.int64]  # [image], ascending numbers of classes
@@ -43,13 +43,13 @@ class ImageSet:
 
     @property
     def counts(self) -> NDArray[np.int64]:
-        """How many images each class has [class]."""
+        """The number of images of each class [class]."""
         return np.bincount(self.labels, minlength=len(self.classes))
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """What a cache must hold: the index is compared word by word with the one in the cache."""
+    """What a cache must hold; ``index`` is compared byte by byte with the one in the cache."""
 
     files: tuple[Path, ...]
     labels: tuple[int, ...]
@@ -61,14 +61,20 @@ class _Plan:
 def load_images(
     root: Path, split: str, side: int, cache: Path | None = None, progress: Progress | None = None
 ) -> ImageSet:
-    """The images of a split, decoded on the first call and from then on mapped from a cache.
+    """Return the images of a split, decoded on the first call and mapped from a cache on later ones.
 
-    A file, ``SPLIT-SIDE-*.npy``, holds the pixels and a ``.json`` beside it each image's file, size, time of change and
-    class; when these or the side differ from what ``root`` now holds, or the cache is damaged, it is built anew. It
-    stands in ``cache``, else in ``root/.metarl-cache``, or in the user's cache folder where that cannot be written.
-    ``progress(done, total)`` is called while images are decoded.
+    The file ``SPLIT-SIDE-*.npy`` holds the pixels, and a ``.json`` beside it each image's file, size, time of change
+    and class; the cache is built anew when these have changed or the cache is damaged.
 
-    ValueError says in a sentence what is wrong with the folder, an image or the cache; see also ``find_images``.
+    Args:
+        root: folder of the images, in one of the layouts of ``find_images``.
+        split: train, val or test.
+        side: width and height that images are brought to, in pixels.
+        cache: folder of the cache; if None ``root/.metarl-cache``, or the user's cache folder where that is read-only.
+        progress: called as ``progress(done, total)`` while images are decoded.
+
+    Returns:
+        The images, sorted by class. Raise ValueError if the folder, an image or the cache cannot be used.
     """
     if side < 1:
         raise Refusal(f"the side of the images must be at least 1 pixel, got {side}")
@@ -99,12 +105,12 @@ def _plan(root: Path, classes: Classes, split: str, side: int) -> _Plan:
         ],
     }
     index = json.dumps(content, indent=0).encode()
-    # The name tells one state of the files from another, so that pixels never meet the index of a different state.
+    # A name for each state of the files, so that pixels are never read with the index of another state.
     return _Plan(files, labels, tuple(classes), f"{split}-{side}-{sha256(index).hexdigest()[:16]}", index)
 
 
 def _open(folder: Path, plan: _Plan, side: int) -> Pixels | None:
-    """The pixels, if the folder holds them whole."""
+    """Return the pixels, None unless the folder holds them whole."""
     try:
         if (folder / f"{plan.stem}.json").read_bytes() != plan.index:
             return None
@@ -116,7 +122,7 @@ def _open(folder: Path, plan: _Plan, side: int) -> Pixels | None:
 
 
 def _build(folders: list[Path], root: Path, plan: _Plan, older: str, side: int, progress: Progress | None) -> Pixels:
-    """Decodes into the first folder that can be written."""
+    """Decode into the first folder that can be written and return the pixels."""
     failures = []
     for folder in folders:
         try:
@@ -156,7 +162,7 @@ def _npy(root: Path, files: tuple[Path, ...], side: int, progress: Progress | No
 
 
 def _remove_others(folder: Path, older: str, stem: str) -> None:
-    """Removes the caches of earlier states of the files; whoever still maps one keeps it."""
+    """Remove the caches of earlier states of the files; a process that maps one keeps it."""
     for path in folder.glob(f"{older}*"):
         if path.stem != stem:
             path.unlink(missing_ok=True)

@@ -25,7 +25,7 @@ KNOWN = (
 
 
 def find_images(root: Path) -> dict[str, Classes]:
-    """The images of every split that stands in ``root``, in one of three layouts:
+    """Return the images of every split in ``root``, which has one of three layouts:
 
     - ``SPLIT/CLASS/*.png|jpg``, with the splits train, val and test: one's own images, and tieredImageNet (Ren et al.,
       ICLR 2018: 351, 97 and 160 classes) as it is usually unpacked;
@@ -33,7 +33,7 @@ def find_images(root: Path) -> dict[str, Classes]:
       Larochelle (ICLR 2017: 64, 16 and 20 classes);
     - CUB-200-2011 as it is distributed, ``images/CLASS/*.jpg`` and ``classes.txt``, split as in ``cub_split``.
 
-    ValueError where none of them fits, no image is there, or a class belongs to two splits.
+    Raise ValueError if none of them fits, no image is there, or a class belongs to two splits.
     """
     if not root.is_dir():
         raise Refusal(f"there is no folder {root}")
@@ -54,13 +54,13 @@ def find_images(root: Path) -> dict[str, Classes]:
 
 
 def by_folder(folder: Path) -> Classes:
-    """The images of each class folder; a class without any stays, so that it can be named. Hidden ones are left out."""
+    """Return the images of each class folder, hidden folders left out; a class without images is kept, to be named."""
     names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
     return {name: tuple(Path(name, file) for file in _image_names(folder / name)) for name in names}
 
 
 def by_table(root: Path, split: str) -> Classes:
-    """The images that ``SPLIT.csv`` names, by label. ValueError: a column, a label or an image is missing."""
+    """Return the images that ``SPLIT.csv`` names, by label; raise ValueError if a column, label or image is missing."""
     table = root / f"{split}.csv"
     present = set(_image_names(root / "images"))
     classes: dict[str, list[Path]] = {}
@@ -92,9 +92,10 @@ def _delimiter(file: TextIO) -> str:
 
 
 def cub_split(classes: Classes) -> dict[str, Classes]:
-    """The split of CUB-200-2011 that few-shot learning uses: Chen et al., A Closer Look at Few-shot Classification,
-    ICLR 2019. Of the classes in the order of their names every second one is for training, and the others are in turn
-    for validation and for testing: 100, 50 and 50 classes.
+    """Return the split of CUB-200-2011 that few-shot learning uses: 100, 50 and 50 classes.
+
+    Of the classes in the order of their names, every second one is for training, and the others are for validation and
+    for testing in turn (Chen et al., A Closer Look at Few-shot Classification, ICLR 2019).
     """
     numbered = list(enumerate(classes.items()))
     return {
@@ -115,7 +116,7 @@ def _below(folder: Path, classes: Classes) -> Classes:
 
 
 def _image_names(folder: Path) -> list[str]:
-    """The images in a folder. What macOS leaves behind (``._a.jpg``) is none."""
+    """Return the names of the images in a folder, without what macOS leaves behind (``._a.jpg``)."""
     if not folder.is_dir():
         return []
     names = (entry.name for entry in os.scandir(folder))

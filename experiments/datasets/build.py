@@ -35,9 +35,17 @@ class Choice:
 
 
 def choose(name: str, tarball: Path | None, styles: Sequence[str], classes: int | None, side: int) -> Choice:
-    """The drawings of ``emoji`` or ``icons``, by some styles or all, of some classes or all.
+    """Choose the drawings of a data set.
 
-    ValueError names an unknown style, or the package if it cannot be had.
+    Args:
+        name: ``emoji`` or ``icons``.
+        tarball: the npm package; fetched if None.
+        styles: those to take; all if empty.
+        classes: how many to take, evenly spread; all if None.
+        side: pixels of an image's side.
+
+    Returns:
+        The drawings. Raise ValueError if a style is unknown or the package cannot be fetched or read.
     """
     styles = tuple(dict.fromkeys(styles))
     if name == "emoji":
@@ -56,14 +64,14 @@ def choose(name: str, tarball: Path | None, styles: Sequence[str], classes: int 
 
 
 def check_styles(styles: Sequence[str], known: Sequence[str]) -> None:
-    """ValueError names the first style that is none."""
+    """Raise ValueError for the first style that is unknown."""
     for style in styles:
         if style not in known:
             raise Refusal(f"unknown style '{style}': choose from {', '.join(known)}")
 
 
 def spread(drawings: Sequence[Drawing], classes: int) -> list[Drawing]:
-    """The drawings of so many classes, evenly spread over splits and alphabet. ValueError if there are fewer."""
+    """Return the drawings of ``classes`` classes, evenly spread over splits and alphabet, or raise ValueError."""
     names = sorted({(drawing.split, drawing.concept) for drawing in drawings})
     if classes > len(names):
         raise Refusal(f"--classes must be at most the {len(names)} classes that there are, got {classes}")
@@ -72,11 +80,10 @@ def spread(drawings: Sequence[Drawing], classes: int) -> list[Drawing]:
 
 
 def pictures(choice: Choice, side: int, progress: Progress) -> list[Picture]:
-    """The rendered drawings.
+    """Render the drawings and return those that are of use.
 
-    What is blank, because it is white or appears only when animated, is left out, and so is what is the same, pixel by
-    pixel, as an earlier picture of its class: it would give the answer away. Classes that have too few pictures then
-    are left out as well.
+    Blank pictures, white or visible only when animated, are left out, and pictures that equal an earlier one of their
+    class pixel by pixel, since they would give the answer away. Classes with too few pictures left are dropped.
     """
     seen: set[tuple[str, str]] = {(drawing.concept, blank(side)) for drawing in choice.drawings}
     kept: list[Picture] = []

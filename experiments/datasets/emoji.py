@@ -20,7 +20,7 @@ STYLES = (
     "openmoji",
     "emojione-v1",
 )
-# Names and categories are those of this style. Flags and symbols are left out: they are drawn alike by all styles.
+# The style whose names and categories are used. Flags and symbols are left out: all styles draw them alike.
 NAMING = "noto"
 SPLIT_OF_CATEGORY = {
     "Objects": "train",
@@ -42,10 +42,10 @@ Names = dict[str, dict[str, str]]
 
 
 def emoji_drawings(icon_sets: Mapping[str, Json], styles: Sequence[str], side: int) -> Iterator[Drawing]:
-    """The drawings by ``styles`` of all emoji that at least eight of the ten styles have, and all of ``styles`` if
-    these are fewer than eight.
+    """Yield the drawings by ``styles`` of the emoji that at least eight of the ten styles have.
 
-    ``icon_sets`` must hold all ten styles, so that the classes do not depend on the choice of styles.
+    With fewer than eight ``styles`` an emoji must be drawn by all of them. ``icon_sets`` holds all ten styles, so that
+    the classes do not depend on the choice of styles.
     """
     categories = {
         name: category for category, names in icon_sets[NAMING]["categories"].items() for name in sorted(names)
@@ -59,7 +59,7 @@ def emoji_drawings(icon_sets: Mapping[str, Json], styles: Sequence[str], side: i
 
 
 def common_emoji(icon_sets: Mapping[str, Json], categories: Mapping[str, str]) -> Names:
-    """The emoji of the wanted categories that at least eight styles draw."""
+    """Return the emoji of the wanted categories that at least eight styles draw."""
     group = alias_groups(icon_sets.values())
     drawn: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for style in STYLES:
@@ -81,7 +81,7 @@ def common_emoji(icon_sets: Mapping[str, Json], categories: Mapping[str, str]) -
 
 
 def alias_groups(icon_sets: Iterable[Json]) -> Callable[[str], str]:
-    """A function from a name to the representative of all names that some style's aliases equate with it."""
+    """Return a function from a name to the representative of all names that some style's aliases equate with it."""
     parents: dict[str, str] = {}
 
     def representative(name: str) -> str:
@@ -101,5 +101,5 @@ def alias_groups(icon_sets: Iterable[Json]) -> Callable[[str], str]:
 
 
 def spelling(name: str) -> str:
-    """fxemoji writes the names in one word."""
+    """Return the name without hyphens, because fxemoji writes it in one word."""
     return name.replace("-", "")

@@ -15,9 +15,9 @@ SPLIT = "test"
 
 
 def permitted_sets(collections: Json) -> list[str]:
-    """The current icon sets whose license permits use, change and redistribution without a like license.
+    """Return the icon sets whose license permits use, change and redistribution under other licenses.
 
-    Those that a newer version has superseded are marked as hidden.
+    Sets that a newer version has superseded, marked as hidden, are left out.
     """
     return sorted(
         name
@@ -29,7 +29,7 @@ def permitted_sets(collections: Json) -> list[str]:
 
 
 def icon_drawings(icon_sets: Mapping[str, Json], styles: Sequence[str], side: int) -> Iterator[Drawing]:
-    """The icons that have the same name in at least twenty of the sets ``styles``."""
+    """Yield the icons that have the same name in at least twenty of the sets ``styles``."""
     drawn: dict[str, list[str]] = defaultdict(list)
     for style in styles:
         for name, icon in icon_sets[style]["icons"].items():

@@ -1,4 +1,4 @@
-"""Whose drawings a data set holds, and under which licences."""
+"""The authors and licenses of the drawings in a data set."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from metarl.experiments.datasets.package import Drawing, Json
 
 
 def notice(drawings: Iterable[Drawing], collections: Json, side: int) -> str:
-    """The text of the file NOTICE: of each style its author, its license and how many images are from it."""
+    """Return the text of the file NOTICE: each style's author, license and number of images."""
     counts = Counter(drawing.style for drawing in drawings)
     head = (
         f"The images are renderings, {side} x {side} pixels on white, of drawings from the npm package\n"
@@ -22,7 +22,7 @@ def notice(drawings: Iterable[Drawing], collections: Json, side: int) -> str:
 
 
 def entry(style: str, images: int, about: Json) -> str:
-    """The lines about one style."""
+    """Return the lines about one style."""
     author, license = about["author"], about["license"]
     lines = [
         f"{style}: {about['name']}, {images} images",

@@ -38,9 +38,10 @@ class Drawing:
 
 
 def read_package(tarball: Path | None, wanted: Sequence[str] | None = None) -> tuple[Json, dict[str, Json]]:
-    """The package's ``collections.json``, and its icon sets by name: those ``wanted``, or all.
+    """Return the package's ``collections.json`` and its icon sets by name: those ``wanted``, or all.
 
-    Without a tarball the package is fetched by npm. ValueError: npm or the file is missing, or is another version.
+    Without a tarball the package is fetched by npm. Raise ValueError if npm or the file is missing, or if the file is
+    another version of the package.
     """
     if tarball is not None:
         return _read(tarball, wanted)
@@ -49,7 +50,7 @@ def read_package(tarball: Path | None, wanted: Sequence[str] | None = None) -> t
 
 
 def svg(icon_set: Json, name: str, side: int) -> str:
-    """An icon of a set as an SVG document of ``side`` x ``side``, its own shape centred."""
+    """Return an icon of a set as an SVG document of ``side`` x ``side`` pixels, its own shape centered."""
     icon = icon_set["icons"][name]
 
     def size(key: str, default: int) -> float:

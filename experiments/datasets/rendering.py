@@ -19,7 +19,7 @@ BLOCK = 64
 
 
 def render(svg: str) -> tuple[bytes, str]:
-    """An SVG document on white as RGB PNG, and a digest of its pixels. ValueError if it is no drawing."""
+    """Return an SVG document on white as RGB PNG, and a digest of its pixels; raise ValueError if it is no drawing."""
     import resvg_py
 
     # Fonts of the machine would make the images depend on it.
@@ -31,9 +31,10 @@ def render(svg: str) -> tuple[bytes, str]:
 
 
 def render_all(svgs: Sequence[str], processes: int) -> Generator[list[tuple[bytes, str]], None, None]:
-    """What ``render`` makes of each, in blocks. The renderer holds the interpreter's lock: processes, not threads.
+    """Yield what ``render`` returns for each document, in blocks.
 
-    ValueError: the renderer is not installed. ChildProcessError: somebody ended one of the processes.
+    Processes render, not threads, because the renderer holds the interpreter's lock. Raise ValueError if the renderer
+    is not installed, ChildProcessError if one of the processes was ended from outside.
     """
     if find_spec("resvg_py") is None:
         raise Refusal("resvg-py, which renders the drawings, is not installed: pip install 'metarl[images]'")
@@ -49,20 +50,20 @@ def render_all(svgs: Sequence[str], processes: int) -> Generator[list[tuple[byte
 
 
 def leave_interrupts() -> None:
-    """Ctrl-C reaches all processes of a terminal: the first one deals with it."""
+    """Ignore Ctrl-C, which reaches all processes of a terminal, because the first process handles it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def render_block(svgs: Sequence[str]) -> list[tuple[bytes, str]]:
-    """What ``render`` makes of each."""
+    """Return what ``render`` returns for each document."""
     return [render(svg) for svg in svgs]
 
 
 def digest(image: Image.Image) -> str:
-    """Tells an image's pixels from others of the same size."""
+    """Return a text that differs for images of the same size with other pixels."""
     return hashlib.sha256(image.tobytes()).hexdigest()
 
 
 def blank(side: int) -> str:
-    """The digest of an image on which nothing is drawn."""
+    """Return the digest of an image on which nothing is drawn."""
     return digest(Image.new("RGB", (side, side), "white"))

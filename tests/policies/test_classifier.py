@@ -9,7 +9,7 @@ import pytest
 import torch
 from small_classifiers import NETWORK, small_classifier
 
-from metarl.envs.images.episodes import normalise
+from metarl.envs.images.episodes import normalize
 from metarl.images.batch import ImageBatch
 from metarl.inner_loop import as_leaves, inner_step
 from metarl.policies.classifier import Classifier
@@ -19,7 +19,7 @@ from metarl.policies.networks.resnet12 import ResNet12
 
 RANDOM = np.random.default_rng(5)
 PIXELS = RANDOM.integers(0, 256, (6, 16, 16, 3), dtype=np.uint8)
-IMAGES = normalise(PIXELS)
+IMAGES = normalize(PIXELS)
 LABELS = np.array([0, 0, 1, 1, 2, 2])
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from metarl.envs.images.episodes import EpisodeShape, episode_shape, normalise, sample_episodes
+from metarl.envs.images.episodes import EpisodeShape, episode_shape, normalize, sample_episodes
 from metarl.envs.images.image_set import ImageSet, load_images
 
 EMOJI = Path(__file__).parents[2] / "fixtures" / "emoji"
@@ -78,11 +78,11 @@ def test_normalised_pixels():
     """0 becomes -1, 255 becomes 1, and channels come first."""
     pixels = np.zeros((2, 1, 1, 3), dtype=np.uint8)
     pixels[1, 0, 0] = [255, 51, 204]
-    normalised = normalise(pixels)
+    normalised = normalize(pixels)
     assert normalised.shape == (2, 3, 1, 1) and normalised.dtype == np.float32
     np.testing.assert_allclose(normalised[:, :, 0, 0], [[-1, -1, -1], [1, -0.6, 0.6]], atol=1e-6)
     rows = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
-    np.testing.assert_allclose((normalise(rows)[2] + 1) * 127.5, [[2, 5], [8, 11]], atol=1e-4)
+    np.testing.assert_allclose((normalize(rows)[2] + 1) * 127.5, [[2, 5], [8, 11]], atol=1e-4)
 
 
 def test_queries_shrink_to_what_the_smallest_class_leaves():
