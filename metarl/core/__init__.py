@@ -1,1 +1,1 @@
-"""What every room may use and what uses no other: numerics, random streams, clocks, files, text."""
+"""Numerics, random streams, clocks, files, validation and text: every room may import them, and they import no room."""

@@ -1,4 +1,4 @@
-"""How long the phases of a meta-iteration take."""
+"""Measure how long the phases of a meta-iteration take."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Clock:
-    """Sums up wall-clock seconds by phase. ``on_phase`` is called as each phase begins, and may raise to stop there."""
+    """Sum up wall-clock seconds by phase. ``on_phase`` is called as each phase begins, and may raise to stop there."""
 
     on_phase: Callable[[], None] = lambda: None
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Adds the time spent inside to the phase."""
+        """Add the time spent inside to the phase."""
         self.on_phase()
         start = time.perf_counter()
         try:
@@ -26,5 +26,5 @@ class Clock:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
     def total(self) -> float:
-        """Seconds of all phases."""
+        """Return the seconds of all phases."""
         return sum(self.seconds.values())

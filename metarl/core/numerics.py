@@ -1,4 +1,4 @@
-"""The guard against numbers that are not finite."""
+"""Guard against numbers that are not finite."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random generators that are derived, not advanced: a run's random state is its seed and its iteration."""
+"""Random generators that follow from a run's seed and iteration alone, so that no random state is stored."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ class Purpose(IntEnum):
 
 
 def generator(seed: int, purpose: Purpose, index: int = 0) -> np.random.Generator:
-    """The generator of one iteration (``index``) of one purpose in the run with this seed."""
+    """Return the generator of one iteration (``index``) for one purpose in the run with this seed."""
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(purpose, index)))

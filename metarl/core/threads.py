@@ -1,4 +1,4 @@
-"""How many threads there are, and how torch uses them."""
+"""Count the threads there are, and limit those of torch."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from contextlib import contextmanager
 
 
 def available_threads() -> int:
-    """How many cores this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
 def single_threaded_torch() -> Iterator[None]:
-    """One torch thread per Python thread: our own threads fill the cores, and small products gain nothing from more."""
+    """Give torch one thread inside: threads of our own fill the cores, and small products gain nothing from more."""
     import torch  # here, because the processes that step environments do without it
 
     before = torch.get_num_threads()

@@ -15,7 +15,7 @@ from metarl.core.validation import STRICT, Finite, Name, Number, Text, Whole, va
 Horizon = Annotated[Whole, Field(ge=1, le=10**7)]
 InnerSteps = Annotated[Whole, Field(ge=1, le=1000)]
 Count = Annotated[Whole, Field(ge=1, le=10**6)]
-Fraction = Annotated[Number, Field(ge=0, le=1)]
+Fraction = Annotated[Finite, Field(ge=0, le=1)]
 Bounds = tuple[Number, ...]
 
 
@@ -76,7 +76,7 @@ class ControllerMetadata:
     observation_high: Bounds
     action_low: Bounds
     action_high: Bounds
-    action_scale: Annotated[Number, Field(ge=1e-9, le=1e9)]
+    action_scale: Annotated[Finite, Field(ge=1e-9, le=1e9)]
     inner_steps: InnerSteps
     episodes_per_step: Count
     discount: Fraction

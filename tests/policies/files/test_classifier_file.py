@@ -98,7 +98,13 @@ networks = st.builds(Conv4, st.integers(16, 200), size, eights, norms, st.sample
 @given(
     network=networks,
     metadata=st.builds(
-        ClassifierMetadata, st.text(), size, size, size, st.text(), st.dictionaries(st.text(), plain, max_size=3)
+        ClassifierMetadata,
+        st.text(max_size=200),
+        size,
+        size,
+        size,
+        st.text(),
+        st.dictionaries(st.text(), plain, max_size=3),
     ),
 )
 def test_any_metadata_comes_back_as_it_was(network, metadata):

@@ -84,6 +84,7 @@ def test_views_with_gradients_are_saved(path):
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 number = st.floats(allow_nan=False)
+name = st.text(max_size=200)
 single = st.floats(-(2.0**100), 2.0**100)
 plain = st.recursive(
     st.none() | st.booleans() | st.integers() | finite | st.text(),
@@ -110,12 +111,12 @@ def controllers(draw) -> Controller:
     network = GaussianMLP(draw(size), tuple(draw(st.lists(size, max_size=3))), draw(size), std)
     observation_low, observation_high = draw(bounds(network.observation_size))
     action_low, action_high = draw(bounds(network.action_size, single))
-    fields = st.builds(task_field, st.text(), st.lists(finite, min_size=2, max_size=5), st.text(), st.booleans())
+    fields = st.builds(task_field, name, st.lists(finite, min_size=2, max_size=5), name, st.booleans())
     controller = make_controller(
         network,
         seed=draw(st.integers(0, 99)),
-        method=draw(st.text()),
-        family=draw(st.text()),
+        method=draw(name),
+        family=draw(name),
         task_fields=tuple(draw(st.lists(fields, max_size=3, unique_by=lambda field: field.name))),
         horizon=draw(st.integers(1, 10**7)),
         observation_low=observation_low,
@@ -126,7 +127,7 @@ def controllers(draw) -> Controller:
         episodes_per_step=draw(st.integers(1, 10**6)),
         discount=draw(st.floats(0, 1)),
         gae_lambda=draw(st.floats(0, 1)),
-        adapted_to=draw(st.none() | st.dictionaries(st.text(), finite, max_size=3)),
+        adapted_to=draw(st.none() | st.dictionaries(name, finite, max_size=3)),
         training=draw(st.dictionaries(st.text(), plain, max_size=3)),
     )
     if draw(st.booleans()):

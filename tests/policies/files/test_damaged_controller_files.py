@@ -5,7 +5,7 @@ import math
 import os
 import pickle
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -17,8 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metarl.policies.controller import Controller
-from metarl.policies.files.controller_file import to_json
+from metarl.policies.files.controller_file import PATCH, to_json
 from metarl.policies.files.metadata import ControllerMetadata, FieldRecord
+from metarl.policies.files.tensor_file import write_tensors
 from metarl.policies.loading import load_controller
 from metarl.policies.networks.mlp import GaussianMLP
 
@@ -267,4 +268,23 @@ def test_altered_tensors_are_told_by_the_checksum(path, change):
         strings = file.metadata()
     safetensors.torch.save_file({**CONTROLLER.parameters, **change}, path, strings)
     with pytest.raises(ValueError, match="altered or damaged: its checksum does not match"):
+        load_controller(path)
+
+
+def test_a_patch_is_no_controller(path):
+    write_tensors(path, PATCH, "{}", {"layer1.weight.values": torch.zeros(2)})
+    with pytest.raises(ValueError, match="this is a patch of metarl, and a controller is needed here$"):
+        load_controller(path)
+
+
+def test_headers_larger_than_any_are_refused(path):
+    write_by_hand(path, training={"junk": "x" * 2**22})
+    with pytest.raises(ValueError, match=r"the controller's header has 4.*, more than any that metarl writes"):
+        load_controller(path)
+    with pytest.raises(ValueError, match=r"the controller has 2.* characters of metadata, at most 1048576"):
+        replace(CONTROLLER, metadata=replace(CONTROLLER.metadata, training={"junk": "x" * 2**21})).save(
+            path, overwrite=True
+        )
+    write_by_hand(path, {f"layer{number}.bias": torch.zeros(1) for number in range(10_001)})
+    with pytest.raises(ValueError, match="the controller has 10001 tensors, at most 10000 are allowed"):
         load_controller(path)

@@ -122,7 +122,7 @@ def test_any_text_is_refused(text):
         ({"discount": "often"}, "discount must be a number, got 'often'"),
         ({"discount": 10**400}, "discount must be a number, got 1000000"),
         ({"discount": False}, "discount must be a number"),
-        ({"action_scale": "nan"}, "action_scale must be at least 1e-09, got 'nan'"),
+        ({"action_scale": "nan"}, "action_scale must be a finite number, got"),
         ({"action_low": 1.0}, "action_low must be a list"),
         ({"action_low": [[1.0]]}, r"action_low\[0\] must be a number"),
         ({"action_low": ["nan"]}, "action_low must be as long"),
@@ -169,7 +169,7 @@ def test_values_of_wrong_types(change, sentence):
         ({"action_size": 0}, "action_size must be at least 1"),
         ({"hidden_sizes": 3}, "hidden_sizes must be a list"),
         ({"hidden_sizes": [3.0]}, r"hidden_sizes\[0\] must be a whole number"),
-        ({"initial_std": "inf"}, "initial_std must be a finite number, got 'inf'"),
+        ({"initial_std": "inf"}, "initial_std must be a finite number, got"),
         ({"depth": 3}, "unknown field 'depth'"),
     ],
 )
