@@ -42,6 +42,8 @@ class PolicyTraining:
 
     def __init__(self, family: TaskFamily, settings: TrainSettings) -> None:
         self.family, self.settings = with_horizon(family, settings.horizon), settings
+        # A user's environments that cannot be used are refused here, before a run folder is made.
+        self.family.make_simulator(1).close()
         self.network = build_network(family, settings)
         self.columns = {
             PROGRESS: progress_columns(settings, self.network.layer_names),
