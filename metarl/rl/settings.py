@@ -121,6 +121,19 @@ PRESETS: dict[str, dict[str, Any]] = {
         "attention_lr": 0.0005,
     },
     "half-cheetah-direction": {"meta_batch_size": 40, "action_scale": 0.1, "max_kl": 0.1},
+    # Not tuned: meta-batches and KL limit as HalfCheetah's, and as much exploration as a robot survives.
+    "half-cheetah-dynamics": {"meta_batch_size": 40, "action_scale": 0.1, "max_kl": 0.1},
+    "half-cheetah-disabled-joint": {"meta_batch_size": 40, "action_scale": 0.1, "max_kl": 0.1},
+    "ant-velocity": {"meta_batch_size": 40, "action_scale": 0.3, "max_kl": 0.1},
+    "ant-direction": {"meta_batch_size": 40, "action_scale": 0.3, "max_kl": 0.1},
+    "ant-goal": {"meta_batch_size": 40, "action_scale": 0.3, "max_kl": 0.1},
+    "ant-disabled-leg": {"meta_batch_size": 40, "action_scale": 0.3, "max_kl": 0.1},
+    "walker2d-velocity": {"meta_batch_size": 40, "action_scale": 0.3, "max_kl": 0.1},
+    "walker2d-dynamics": {"meta_batch_size": 40, "action_scale": 0.3, "max_kl": 0.1},
+    "hopper-velocity": {"meta_batch_size": 40, "action_scale": 0.3, "max_kl": 0.1},
+    "hopper-dynamics": {"meta_batch_size": 40, "action_scale": 0.3, "max_kl": 0.1},
+    "humanoid-direction": {"meta_batch_size": 40, "action_scale": 0.1, "max_kl": 0.1},
+    "swimmer-velocity": {"meta_batch_size": 40, "max_kl": 0.1},
 }
 
 
