@@ -24,7 +24,7 @@ def load_model(source: Source, owner: str) -> mujoco.MjModel:
     """Compile a model for ``owner``, the family named in errors.
 
     A simulation that diverges stays as it is: without this, MuJoCo resets it and only logs a warning. Raise Refusal if
-    the model does not compile or if a motor has no bounds.
+    the model does not compile, has no actuator, or has one without bounds.
     """
     if mujoco.get_mju_user_warning() is None:
         # MuJoCo's own handler writes a file MUJOCO_LOG.TXT into the current folder.
@@ -34,6 +34,8 @@ def load_model(source: Source, owner: str) -> mujoco.MjModel:
     except (ValueError, OSError, mujoco.FatalError) as error:
         reason = " ".join(str(error).split())
         raise Refusal(f"the model of {owner} must be an MJCF file, an MJCF text or an MjSpec: {reason}") from None
+    if model.nu == 0:
+        raise Refusal(f"the model of {owner} has no actuator: a policy needs at least one")
     for actuator in range(model.nu):
         if not model.actuator_ctrllimited[actuator]:
             name = model.actuator(actuator).name or actuator

@@ -98,6 +98,10 @@ class Robot:
     healthy: Callable[[Fields], NDArray[np.bool_]] | None = None
     spaces: tuple[Box, Box] | None = None
 
+    def __post_init__(self) -> None:
+        if self.frame_skip < 1:
+            raise Refusal(f"the frame skip of a robot must be at least 1, got {self.frame_skip}")
+
 
 @dataclass(frozen=True)
 class RobotTasks:
@@ -106,7 +110,7 @@ class RobotTasks:
     ``vary(model, task)`` edits a copy of the robot's model for one task and returns it (or returns another model of
     the same sizes). ``observation_noise`` is the standard deviation of Gaussian noise on every observed number,
     ``action_delay`` the control steps by which actions arrive late (zeros come first), ``action_repeat`` the factor on
-    the frame skip. Each of the three is a number or the name of the task field that holds it.
+    the frame skip; both are rounded. Each of the three is a number or the name of the task field that holds it.
     """
 
     name: str

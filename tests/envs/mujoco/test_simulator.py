@@ -372,12 +372,18 @@ def test_bad_functions_are_told(robot, options, sentence) -> None:
     [
         ("<mujoco><worldbody><box/></worldbody></mujoco>", "the model of slider must be an MJCF file, .*: XML Error"),
         ("nowhere.xml", "there is no file nowhere.xml"),
+        ("<mujoco/>", "the model of slider has no actuator"),
         (SLIDER.replace('ctrlrange="-3 2" ctrllimited="true"', ""), "actuator 'push' of slider needs a ctrlrange"),
     ],
 )
 def test_bad_models(model, sentence) -> None:
     with pytest.raises(Refusal, match=sentence):
         robot_family("slider", Robot(model, 1, observe), (TaskField("a", 0, 1),), lambda step: step.seconds)
+
+
+def test_a_frame_skip_of_nothing() -> None:
+    with pytest.raises(Refusal, match="the frame skip of a robot must be at least 1, got 0"):
+        Robot(SLIDER, 0, observe)
 
 
 def test_a_field_that_mujoco_lacks() -> None:
