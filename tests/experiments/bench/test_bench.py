@@ -11,6 +11,7 @@ import mujoco
 import numpy as np
 import pytest
 import torch
+from command_line import metarl
 from gymnasium.wrappers import TimeLimit
 
 from metarl.core.errors import Refusal
@@ -149,6 +150,20 @@ def test_a_replay_of_something_else_is_noticed(monkeypatch, wrong):
     monkeypatch.setattr(sampling, "record", record_wrongly)
     with pytest.raises(RuntimeError, match="not those of the sampler"):
         sampling.measure(TINY, threads=1, repetitions=1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["iteration", "--family", "ant-velocity"], "--family belongs to sampling and peers"),
+        (["sampling", "--family", "ant-speed"], "unknown task family 'ant-speed'"),
+        (["peers", "--family", "pendulum-gravity"], "no peer simulates the robot of pendulum-gravity"),
+    ],
+)
+def test_families_that_cannot_be_measured(arguments, sentence):
+    outcome = metarl("bench", *arguments)
+    assert outcome.code == 2
+    assert sentence in outcome.err
 
 
 def test_families_without_mujoco_are_refused():
