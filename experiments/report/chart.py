@@ -176,6 +176,8 @@ def inline_svg(chart: Chart, salt: str) -> str:
         chart.figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     root = ElementTree.fromstring(re.sub(r'xlink:(?=href)| xmlns(:xlink)?="[^"]*"', "", buffer.getvalue()))
     root.attrib = {"viewBox": root.attrib["viewBox"], "role": "img", "aria-label": chart.title} | scales(chart.figure)
+    if chart.is_large:
+        root.set("class", "large")
     root.remove(root[0])  # a style sheet, which would be that of the whole page
     for group in root.iter("g"):
         classes, mark, text = group.attrib.pop("id", "").partition("|")
