@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from metarl.experiments.analysis.logs import Array
 
 MOST_POINTS = 600  # more than a chart has pixels
+LARGEST = 1e100  # larger numbers, of a run that diverged, cannot be drawn
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ def curve(logs: Sequence[dict[str, Array]], name: str) -> Curve | None:
     The band of one log is the column's 95 % interval over tasks (``NAME_ci95``), if it has one. The band of several is
     the range from the lowest to the highest; their mean is over the runs that have reached the iteration.
     """
-    logs = [log for log in logs if np.isfinite(log.get(name, np.nan)).any()]
+    logs = [log for log in logs if (np.abs(log.get(name, np.nan)) < LARGEST).any()]
     if not logs:
         return None
     x = np.unique(np.concatenate([log["iteration"] for log in logs]))
@@ -84,8 +85,8 @@ def _quotient(total: Array, count: NDArray[np.int64]) -> Array:
 
 
 def _aligned(x: Array, log: dict[str, Array], name: str) -> Array:
-    """Return a log's column at the iterations x; nan where it has no finite number."""
+    """Return a log's column at the iterations x; nan where it has no number that can be drawn."""
     values = np.full(len(x), np.nan)
     if name in log:
-        values[np.searchsorted(x, log["iteration"])] = np.where(np.isfinite(log[name]), log[name], np.nan)
+        values[np.searchsorted(x, log["iteration"])] = np.where(np.abs(log[name]) < LARGEST, log[name], np.nan)
     return values

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from metarl.experiments.analysis.curves import Curve, thinned
+from metarl.experiments.analysis.curves import LARGEST, Curve, thinned
 from metarl.experiments.analysis.logs import Array
 from metarl.experiments.analysis.style import LIGHT, STYLE, draw_curve, round_ticks, tick_format
 
@@ -27,6 +28,8 @@ SVG_STYLE: Any = STYLE | {
     "figure.facecolor": "none",
     "axes.facecolor": "none",
 }
+# Namespaces, which HTML does without, and control characters, which XML does not allow.
+UNWANTED = re.compile(r'xlink:(?=href)| xmlns(:xlink)?="[^"]*"|[\x00-\x08\x0b\x0c\x0e-\x1f]')
 COLOR = re.compile("#[0-9a-f]{6}")
 DIGITS = re.compile(r"(?<=\.\d\d)\d+")  # those that nobody sees
 NAMES = {light: f"var(--{name})" for name, light in LIGHT.items()}
@@ -153,7 +156,7 @@ def data_range(values: Sequence[Array], include: Sequence[float] = (), margin: f
     look like a large one.
     """
     everything = np.concatenate([np.array(include, np.float64), *(np.ravel(value) for value in values)])
-    finite = everything[np.isfinite(everything)]
+    finite = everything[np.abs(everything) < LARGEST]
     if not len(finite):
         return 0.0, 1.0
     low, high = float(finite.min()), float(finite.max())
@@ -172,9 +175,10 @@ def inline_svg(chart: Chart, salt: str) -> str:
     ``salt`` keeps them apart from those of the page's other charts.
     """
     buffer = io.StringIO()
-    with rc_context(SVG_STYLE | {"svg.hashsalt": salt}):
+    with rc_context(SVG_STYLE | {"svg.hashsalt": salt}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # the browser has other fonts
         chart.figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-    root = ElementTree.fromstring(re.sub(r'xlink:(?=href)| xmlns(:xlink)?="[^"]*"', "", buffer.getvalue()))
+    root = ElementTree.fromstring(UNWANTED.sub("", buffer.getvalue()))
     root.attrib = {"viewBox": root.attrib["viewBox"], "role": "img", "aria-label": chart.title} | scales(chart.figure)
     if chart.is_large:
         root.set("class", "large")

@@ -259,6 +259,16 @@ def test_folders_that_are_no_runs(tmp_path: Path) -> None:
             write_report(read_runs([folder]), tmp_path / "page.html", 0)
 
 
+@pytest.mark.parametrize("name", ["名字 😀", "a\x01b\x1fc", "x|y|z", "$a_{", "\u202eevil", "a" * 300])
+def test_strange_names_and_numbers_are_shown(name: str, tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    folder = write_run(tmp_path / "run")
+    lines = [progress_line(1, -1e308), progress_line(2, 1e308), progress_line(3, -5, step_size=1)]
+    (folder / "progress.csv").write_text("\n".join([COLUMNS.replace("layer1", name), *lines, ""]))
+    text = report(folder)
+    drawings(text)
+    assert name in text.replace("&#39;", "'") and not list(recwarn)
+
+
 def test_settings_of_another_version_are_no_damage(tmp_path: Path) -> None:
     assert ["new_setting", "7"] in Page(report(write_run(tmp_path / "run", settings={"new_setting": 7}))).cells
 
