@@ -20,7 +20,8 @@ from metarl.rl.settings import TrainSettings, preset, read_config
 from metarl.rl.training import PolicyTraining
 from metarl.rl.variation import varied
 from metarl.runs.callbacks import Callback
-from metarl.runs.run import DEFAULT_CHECKPOINTS, CheckpointSettings, run
+from metarl.runs.recorder import CheckpointSettings
+from metarl.runs.run import DEFAULT_CHECKPOINTS, run
 
 
 def train(
@@ -28,6 +29,7 @@ def train(
     *,
     settings: TrainSettings | None = None,
     out: str | Path | None = None,
+    init: Controller | str | Path | None = None,
     checkpoints: CheckpointSettings = DEFAULT_CHECKPOINTS,
     callbacks: Sequence[Callback] = (),
     **overrides: Any,
@@ -39,6 +41,7 @@ def train(
         settings: All settings; those that suit the family if left out.
         out: A new folder for the run: ``config.json``, ``progress.csv``, ``timings.csv``, TensorBoard events,
             checkpoints that ``resume`` goes on from, and ``controller.safetensors``. None to keep nothing on disk.
+        init: A controller to start from, with the parameters that the settings ask for; random parameters if left out.
         checkpoints: How often a checkpoint is written to ``out``.
         callbacks: What watches the training.
         **overrides: Single settings, e.g. ``iterations=100, seed=1, method="anil"``.
@@ -49,13 +52,14 @@ def train(
     """
     resolved = resolve(family)
     settings = replace(settings, **overrides) if settings else preset(resolved.name, **overrides)
-    training = PolicyTraining(resolved, settings)
+    training = PolicyTraining(resolved, settings, None if init is None else loaded(init))
     return training.controller(run(training, None if out is None else Path(out), checkpoints, callbacks))
 
 
 def resume(
     folder: str | Path,
     *,
+    iterations: int | None = None,
     family: TaskFamily | None = None,
     checkpoints: CheckpointSettings = DEFAULT_CHECKPOINTS,
     callbacks: Sequence[Callback] = (),
@@ -66,6 +70,7 @@ def resume(
 
     Args:
         folder: The run folder.
+        iterations: The iterations of the whole run, if they are to be others than it was begun with.
         family: A task family of your own that cannot be found by name.
         checkpoints: How often a checkpoint is written.
         callbacks: What watches the training.
@@ -74,6 +79,8 @@ def resume(
         The controller of the best iteration. ValueError says why the folder is not that of a run.
     """
     name, settings = read_config(Path(folder))
+    if iterations is not None:
+        settings = replace(settings, iterations=iterations)
     training = PolicyTraining(family or get_family(name), settings)
     return training.controller(run(training, Path(folder), checkpoints, callbacks, resume=True))
 

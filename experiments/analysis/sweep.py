@@ -27,7 +27,7 @@ from metarl.policies.loading import load_classifier, load_controller
 from metarl.rl.settings import TrainSettings, read_config
 from metarl.rl.training import selection_scores
 from metarl.runs.folder import CONTROLLER, PROGRESS
-from metarl.runs.run import CheckpointSettings
+from metarl.runs.recorder import CheckpointSettings
 
 SECONDS_BETWEEN_LOOKS = 0.2
 

@@ -25,11 +25,12 @@ from metarl.experiments.analysis import costs, plots
 from metarl.experiments.analysis.animation import animation_limits, write_animation
 from metarl.experiments.analysis.evaluation import returns_table
 from metarl.experiments.analysis.rendering import film, play, use_opengl_without_display
-from metarl.experiments.commands.train import train_into
+from metarl.experiments.commands.train import PolicyView
 from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import parse, require_at_least
 from metarl.experiments.console.progress import live_progress, number
 from metarl.experiments.console.suggestions import command_line, example_task, task_words
+from metarl.experiments.console.training import Plan, follow
 from metarl.policies.controller import Controller
 from metarl.policies.device.meter import Meter
 from metarl.policies.device.step import CHUNK
@@ -87,7 +88,8 @@ def main(arguments: Sequence[str]) -> None:
     folder = next_run(command.out)
     console.print(f"Meta-training MAML on {FAMILY}: a point finds a goal that it cannot see, from rewards alone.")
     settings = preset(FAMILY, iterations=command.iterations, seed=command.seed)
-    controller = train_into(PolicyTraining(family, settings), folder, console)
+    training = PolicyTraining(family, settings)
+    controller = training.controller(follow(Plan(training, folder, PolicyView(training)), console))
 
     with live_progress(console, TASKS, "unseen goals") as show:
         evaluation = api.evaluate(controller, tasks=TASKS, on_tasks=lambda done: show(done, ""))

@@ -13,13 +13,19 @@ from metarl.core.errors import Refusal
 from metarl.envs.registry import FAMILIES
 from metarl.experiments.analysis import sweep
 from metarl.experiments.analysis.sweep_status import status_display
-from metarl.experiments.console.families import family_by_name
+from metarl.experiments.console.families import family_by_name, first_word
 from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import parse
 from metarl.experiments.console.suggestions import command_line
 from metarl.policies.methods import METHODS
 from metarl.rl.settings import TrainSettings, preset
-from metarl.runs.run import CheckpointSettings
+from metarl.runs.recorder import CheckpointSettings
+
+DESCRIPTION = (
+    "Meta-train with several methods and seeds, one after another or several at a time.\n\n"
+    "The same command goes on with a sweep that was interrupted. What is finished is not computed again.\n\n"
+    f"Task families: {', '.join(FAMILIES)}.\n\nMethods: {', '.join(METHODS)}."
+)
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,7 @@ class Sweep:
     """One command line."""
 
     family: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FAMILY")]
-    """Task family: one of those above, or module:attribute for a TaskFamily of your own."""
+    """Task family, the first word: one of those above, or module:attribute for a TaskFamily of your own."""
     out: Path
     """Folder of the sweep; each training gets a folder METHOD-seedSEED in it."""
     settings: Annotated[SharedSettings, tyro.conf.OmitArgPrefixes, tyro.conf.SuppressFixed]
@@ -51,7 +57,7 @@ class Sweep:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Runs the command; ValueError says what is wrong with its arguments, or how many trainings failed."""
+    """Run the command; Refusal says what is wrong with its arguments, or how many trainings failed."""
     command = parse_sweep(arguments)
     todo = sweep.jobs(
         command.out,
@@ -72,17 +78,9 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def parse_sweep(arguments: Sequence[str]) -> Sweep:
-    """Parsed twice: the family is known only then, and with it the settings that are the defaults."""
-    named = next((word for word in arguments if word in FAMILIES), None)
-    description = (
-        "Meta-train with several methods and seeds, one after another or several at a time.\n\n"
-        "The same command goes on with a sweep that was interrupted. What is finished is not computed again.\n\n"
-        f"Task families: {', '.join(FAMILIES)}.\n\nMethods: {', '.join(METHODS)}."
-    )
-
-    def parsed(settings: TrainSettings) -> Sweep:
-        default = Sweep(family=tyro.MISSING, out=tyro.MISSING, settings=SharedSettings(**vars(settings)))
-        return parse(Sweep, arguments, "metarl sweep", default, description)
-
-    family = family_by_name(parsed(preset(named or "")).family)
-    return parsed(preset(family.name))
+    """Return the command; its first word is the family, whose settings are the defaults."""
+    settings = SharedSettings(**vars(preset(first_word(arguments, "metarl sweep"))))
+    default = Sweep(family=tyro.MISSING, out=tyro.MISSING, settings=settings)
+    command = parse(Sweep, arguments, "metarl sweep", default, DESCRIPTION)
+    family_by_name(command.family)  # refused before the first training is
+    return command

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import types
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, Union, get_args
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import tyro
 from tyro.constructors import (
@@ -62,6 +62,7 @@ def number(info: PrimitiveTypeInfo) -> Spec | None:
 def numbers(info: PrimitiveTypeInfo) -> Spec | None:
     """Read a ``tuple[int, ...]`` or ``tuple[float, ...]``."""
     inner, *others = get_args(info.type) or (None,)
+    inner = get_args(inner)[0] if get_origin(inner) is Annotated else inner  # without the limits of a setting
     if info.type_origin is not tuple or inner not in NUMBERS or others != [Ellipsis]:
         return None
     metavar, _, several = NUMBERS[inner]

@@ -13,6 +13,17 @@ from metarl.envs.registry import get_family
 from metarl.policies.controller import Controller
 
 
+def first_word(arguments: Sequence[str], prog: str) -> str:
+    """Return the task family, which comes first, an empty string if there is none; Refusal if options come first.
+
+    The defaults of the options are those that suit the family, so it must be known before they are parsed.
+    """
+    first = arguments[0] if arguments else ""
+    if first.startswith("-") and {"-h", "--help"}.isdisjoint(arguments):
+        raise Refusal(f"the task family comes first: {prog} FAMILY [OPTIONS]; got '{first}' (see {prog} --help)")
+    return first
+
+
 def family_by_name(name: str, fields: Sequence[str] = ()) -> TaskFamily:
     """Return a family of the registry, ``gym:ID`` with task fields such as ``g=5:15``, or ``module:attribute``.
 

@@ -1,11 +1,11 @@
-"""Ctrl-C and SIGTERM: the first one stops at the next safe place, the second one at once."""
+"""Ctrl-C, SIGTERM and a lost terminal: the first signal stops at the next safe place, the second one at once."""
 
 from __future__ import annotations
 
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 NOTICE = b"\nmetarl: stopping after this phase; once more stops at once\n"
@@ -21,7 +21,9 @@ class Interrupted(KeyboardInterrupt):
 
 @contextmanager
 def interruptible() -> Iterator[Callable[[], None]]:
-    """Inside, SIGINT and SIGTERM are noted; the function yielded raises ``Interrupted`` if one has arrived.
+    """Inside, SIGINT, SIGTERM and SIGHUP are noted; the function yielded raises ``Interrupted`` if one has arrived.
+
+    Signals that are ignored, as SIGHUP is under nohup, stay ignored.
 
     A second signal raises it wherever the program is. It is raised once: nothing disturbs the saving that follows.
     """
@@ -38,14 +40,18 @@ def interruptible() -> Iterator[Callable[[], None]]:
             return
         if len(received) > 1:
             stop(number)
-        # print() may not be entered again from a signal handler.
-        os.write(2, NOTICE)
+        with suppress(OSError):  # the terminal may be gone
+            os.write(2, NOTICE)  # print() may not be entered again from a signal handler
 
     def check() -> None:
         if received and not raised:
             stop(received[0])
 
-    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {
+        number: signal.signal(number, handle)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
     try:
         yield check
     finally:

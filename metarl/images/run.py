@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from metarl.core.settings import read_settings
 from metarl.images.settings import ImageSettings
 from metarl.images.training import FAMILY, ImageData, ImageTraining
 from metarl.policies.classifier import Classifier
 from metarl.runs.callbacks import Callback
 from metarl.runs.folder import parse_config
-from metarl.runs.run import DEFAULT_CHECKPOINTS, CheckpointSettings, run
+from metarl.runs.recorder import CheckpointSettings
+from metarl.runs.run import DEFAULT_CHECKPOINTS, run
 
 # Image networks are large beside policies, and their iterations longer: the clock decides.
 IMAGE_CHECKPOINTS = CheckpointSettings(checkpoint_iterations=1000)
@@ -51,7 +53,6 @@ def read_image_config(folder: Path) -> ImageSettings:
     """Return the settings of a run; ValueError says why the folder is none."""
 
     def parse(content: dict[str, Any]) -> ImageSettings:
-        settings = content["settings"]
-        return ImageSettings(**settings | {"data": Path(settings["data"])})
+        return read_settings(ImageSettings, content["settings"])
 
     return parse_config(folder, parse)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
 
 from metarl.core.errors import Refusal
+from metarl.core.settings import AtLeastOne, NotNegative, Positive, check_settings
 from metarl.core.threads import available_threads
 from metarl.policies.methods import get_method, meta_parameter_shapes
 from metarl.policies.networks.kinds import Norm
@@ -18,74 +21,65 @@ from metarl.policies.networks.sizes import check_size
 
 @dataclass(frozen=True)
 class ImageSettings:
-    """Everything that a meta-training depends on; defaults are those of p-Meta, Sec. 4.2. ValueError if impossible."""
+    """Everything that a meta-training depends on; the defaults are those of p-Meta, Sec. 4.2.
+
+    Refusal names a value that has a wrong type or is out of its limits.
+    """
 
     data: Path
-    """Folder of the images: SPLIT/CLASS/*.png or *.jpg, or miniImageNet, tieredImageNet or CUB as they come."""
+    """Folder of the images: SPLIT/CLASS/*.png or *.jpg, or miniImageNet, tieredImageNet or CUB as distributed."""
     backbone: str = "conv4"
     """Network: conv4 or resnet12."""
     method: str = "maml"
     """Meta-learning method: which layers the inner loop updates and where its step sizes come from."""
-    ways: int = 5
+    ways: Annotated[AtLeastOne, Field(ge=2)] = 5
     """Classes in a task."""
-    shots: int = 1
+    shots: AtLeastOne = 1
     """Images of each class in the support set."""
-    queries: int = 15
+    queries: AtLeastOne = 15
     """Images of each class in the query set; fewer where a class has not as many."""
-    side: int = 84
+    side: Annotated[AtLeastOne, Field(ge=16)] = 84
     """Width and height that images are brought to."""
     norm: Norm = "group"
-    """Normalisation in the network."""
+    """Normalization in the network."""
     pooling: Pooling = "max"
     """Pooling in the network; resnet12 has max alone."""
-    epochs: int = 100
+    epochs: AtLeastOne = 100
     """Epochs; the validation follows each."""
-    tasks_per_epoch: int = 1000
+    tasks_per_epoch: AtLeastOne = 1000
     """Tasks in an epoch, a multiple of the meta-batch size."""
-    meta_batch_size: int | None = None
+    meta_batch_size: AtLeastOne | None = None
     """Tasks in a meta-batch; 4 if left out, but 2 for resnet12 with 5 shots or more."""
-    validation_tasks: int = 300
+    validation_tasks: AtLeastOne = 300
     """Tasks of the validation, the same after each epoch."""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
     """Seed of every random number of the run."""
-    inner_steps: int = 5
+    inner_steps: AtLeastOne = 5
     """Inner steps K, all on the same support set."""
-    step_size: float = 0.01
+    step_size: Positive = 0.01
     """Inner step size alpha; where the method learns step sizes, their start."""
-    learning_rate: float = 0.001
+    learning_rate: Positive = 0.001
     """Learning rate of Adam at the start; it follows a cosine to zero."""
-    lasso: float = 3.0
-    """Lambda of p-Meta, eq. 9: the loss of a step size of 1 in the layer whose input is largest, if step sizes shall be
-    sparse."""
+    lasso: NotNegative = 3.0
+    """Lambda of p-Meta, eq. 9: the loss of a step size of 1 in the layer whose input is largest, where step sizes
+    are to be sparse."""
     first_order: bool = False
     """Ignore how the inner gradient changes with the parameters."""
-    threads: int = field(default_factory=available_threads)
+    threads: AtLeastOne = field(default_factory=available_threads)
     """Threads, each with a task of its own."""
 
     def __post_init__(self) -> None:
+        check_settings(self)
         get_method(self.method)
-        for name in COUNTS:
-            _require(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
-        _require("ways", self.ways, self.ways >= 2, "at least 2")
-        _require("side", self.side, self.side >= 16, "at least 16")
-        _require("seed", self.seed, self.seed >= 0, "at least 0")
-        for name, choices in CHOICES.items():
-            _require(name, getattr(self, name), getattr(self, name) in choices, f"one of {', '.join(choices)}")
-        _require("backbone", self.backbone, self.backbone in backbones(), f"one of {', '.join(backbones())}")
-        pools = any(field.name == "pooling" for field in fields(NETWORKS[self.backbone]))
-        _require("pooling", self.pooling, self.pooling == "max" or pools, f"max for {self.backbone}")
-        for name in ("step_size", "learning_rate"):
-            value = getattr(self, name)
-            _require(name, value, math.isfinite(value) and value > 0, "a number above 0")
-        _require("lasso", self.lasso, math.isfinite(self.lasso) and self.lasso >= 0, "a number of at least 0")
-        _require("meta_batch_size", self.meta_batch_size, self.tasks_per_iteration >= 1, "at least 1")
-        whole = self.tasks_per_epoch % self.tasks_per_iteration == 0
-        _require(
-            "tasks_per_epoch",
-            self.tasks_per_epoch,
-            whole,
-            f"a multiple of the meta-batch size, {self.tasks_per_iteration}",
-        )
+        if self.backbone not in backbones():
+            raise Refusal(f"setting 'backbone' must be one of {', '.join(backbones())}, got '{self.backbone}'")
+        if self.pooling != "max" and not any(field.name == "pooling" for field in fields(NETWORKS[self.backbone])):
+            raise Refusal(f"setting 'pooling' must be 'max' for {self.backbone}, got '{self.pooling}'")
+        if self.tasks_per_epoch % self.tasks_per_iteration:
+            raise Refusal(
+                f"setting 'tasks_per_epoch' must be a multiple of the meta-batch size, {self.tasks_per_iteration}, "
+                f"got {self.tasks_per_epoch}"
+            )
         build_network(self)  # refuses a size that is too large, before any image is read
 
     @property
@@ -104,15 +98,6 @@ class ImageSettings:
     def iterations(self) -> int:
         """Meta-batches of the whole training."""
         return self.epochs * self.iterations_per_epoch
-
-
-COUNTS = ("shots", "queries", "epochs", "tasks_per_epoch", "validation_tasks", "inner_steps", "threads")
-CHOICES = {"norm": ("group", "batch"), "pooling": ("max", "average")}
-
-
-def _require(name: str, value: object, holds: bool, allowed: str) -> None:
-    if not holds:
-        raise Refusal(f"setting '{name}' must be {allowed}, got {value}")
 
 
 def build_network(settings: ImageSettings) -> ImageNetwork:

@@ -9,8 +9,9 @@ import math
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from metarl.adam import adam_step, initial_moments, step_lengths
 from metarl.core.clock import Clock
+from metarl.core.errors import NumericalFault
 from metarl.core.intervals import Interval
 from metarl.core.numerics import require_finite
 from metarl.core.randomness import Purpose, generator
@@ -69,6 +71,13 @@ def load_data(settings: ImageSettings, progress: Progress | None = None) -> Imag
     return ImageData(sets[0], shapes[0], sets[1], shapes[1])
 
 
+def describe(images: ImageSet) -> dict[str, Any]:
+    """Return the classes of a split, how many images each has, and a digest of the first image of each."""
+    firsts = np.unique(images.labels, return_index=True)[1]
+    digest = sha256(b"".join(images.pixels[first].tobytes() for first in firsts)).hexdigest()
+    return {"classes": list(images.classes), "images": images.counts.tolist(), "digest": digest}
+
+
 def initial_state(network: ImageNetwork, settings: ImageSettings) -> TrainingState:
     """Return the state before the first iteration; ``best_score`` is the best accuracy of the validation."""
     method = get_method(settings.method)
@@ -98,6 +107,7 @@ class ImageTraining:
     def __init__(self, settings: ImageSettings, data: ImageData) -> None:
         self.settings, self.data = settings, data
         self.network = build_network(settings)
+        self.trained_on = {"train": describe(data.training), "val": describe(data.validation)}
         self.columns = {PROGRESS: progress_columns(settings, self.network), TIMINGS: timings_columns()}
 
     def initial_state(self) -> TrainingState:
@@ -110,7 +120,7 @@ class ImageTraining:
         """Train from ``state`` to the last iteration and yield after each; closing the iterator frees the threads.
 
         An iteration whose meta-gradient is not finite is abandoned: the parameters stay, and the next one draws other
-        tasks. FloatingPointError after FAULTS_IN_A_ROW such iterations.
+        tasks. NumericalFault after FAULTS_IN_A_ROW such iterations.
         """
         settings, network, data = self.settings, self.network, self.data
         with single_threaded_torch(), ThreadPoolExecutor(settings.threads, thread_name_prefix="task") as executor:
@@ -135,7 +145,7 @@ class ImageTraining:
                 scalars = progress_row(settings, network, state, report, validation)
                 yield Step(state, scalars, timings_row(state, clock.seconds), fault)
                 if state.faults_in_a_row >= FAULTS_IN_A_ROW:
-                    raise FloatingPointError(
+                    raise NumericalFault(
                         f"{fault}; it was the {FAULTS_IN_A_ROW}th such iteration in a row, so training stops"
                     )
 

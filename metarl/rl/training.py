@@ -12,18 +12,20 @@ from typing import Any
 
 import torch
 from gymnasium import Env
+from gymnasium.spaces import Box
 from gymnasium.wrappers import TimeLimit
 
 from metarl.adam import initial_moments
 from metarl.core.clock import Clock
+from metarl.core.errors import NumericalFault, Refusal
 from metarl.core.randomness import Purpose, generator
 from metarl.core.threads import single_threaded_torch
 from metarl.core.version import __version__
 from metarl.envs.family import TaskFamily
-from metarl.policies.controller import Controller
+from metarl.policies.controller import Controller, check_spaces
 from metarl.policies.files.metadata import ControllerMetadata, FieldRecord
 from metarl.policies.gate import initial_gate, is_measured, measure_returns
-from metarl.policies.methods import get_method, initial_meta_parameters, meta_parameter_shapes
+from metarl.policies.methods import STEP_SIZES, get_method, initial_meta_parameters, meta_parameter_shapes
 from metarl.policies.networks.mlp import GaussianMLP
 from metarl.policies.networks.network import Parameters
 from metarl.policies.networks.sizes import check_size
@@ -40,11 +42,15 @@ SELECTION_WINDOW = 10  # iterations whose mean return is the selection score of 
 class PolicyTraining:
     """The meta-training of a policy on a task family, with the family and the network built once."""
 
-    def __init__(self, family: TaskFamily, settings: TrainSettings) -> None:
+    def __init__(self, family: TaskFamily, settings: TrainSettings, init: Controller | None = None) -> None:
         self.family, self.settings = with_horizon(family, settings.horizon), settings
         # A user's environments that cannot be used are refused here, before a run folder is made.
         self.family.make_simulator(1).close()
         self.network = build_network(family, settings)
+        self.begun = initial_state(self.network, settings)
+        if init is not None:
+            self.begun = start_from(init, self.begun, self.family, settings)
+        self.trained_on = describe(self.family)
         self.columns = {
             PROGRESS: progress_columns(settings, self.network.layer_names),
             TIMINGS: timings_columns(),
@@ -57,7 +63,7 @@ class PolicyTraining:
 
     def initial_state(self) -> TrainingState:
         """Return the state before the first iteration."""
-        return initial_state(self.network, self.settings)
+        return self.begun
 
     def iterations(
         self, state: TrainingState, on_phase: Callable[[], None] = lambda: None
@@ -65,7 +71,7 @@ class PolicyTraining:
         """Train from ``state`` to the last iteration and yield after each; closing the iterator frees the threads.
 
         An iteration that meets a number that is not finite (in an observation, a reward, an advantage, a gradient) is
-        abandoned: the parameters stay, and the next iteration draws other tasks and episodes. FloatingPointError after
+        abandoned: the parameters stay, and the next iteration draws other tasks and episodes. NumericalFault after
         FAULTS_IN_A_ROW such iterations, for then it is the parameters or the simulator.
         """
         settings = self.settings
@@ -89,7 +95,7 @@ class PolicyTraining:
                 timings = timings_row(state, report, clock.seconds)
                 yield Step(state, progress_row(state, report), timings, fault)
                 if state.faults_in_a_row >= FAULTS_IN_A_ROW:
-                    raise FloatingPointError(
+                    raise NumericalFault(
                         f"{fault}; it was the {FAULTS_IN_A_ROW}th such iteration in a row, so training stops"
                     )
 
@@ -158,6 +164,39 @@ def initial_state(network: GaussianMLP, settings: TrainSettings) -> TrainingStat
     return TrainingState(0, parameters, moments, parameters, -math.inf, 0)
 
 
+def start_from(init: Controller, state: TrainingState, family: TaskFamily, settings: TrainSettings) -> TrainingState:
+    """Return the state before the first iteration with the parameters of a controller.
+
+    Args:
+        init: The controller to start from.
+        state: The state to start from without it.
+        family: The task family.
+        settings: The settings of the training.
+
+    Returns:
+        The state. Refusal names what of the controller is not as the family and the settings ask for.
+    """
+    check_spaces(init, family.observation_space.shape, family.action_space.shape, family.name)
+    given = {
+        "hidden sizes": (init.network.hidden_sizes, settings.hidden_sizes),
+        "action scale": (init.metadata.action_scale, settings.action_scale),
+        "inner steps": (init.metadata.inner_steps, settings.inner_steps),
+    }
+    for what, (mine, wanted) in given.items():
+        if mine != wanted:
+            raise Refusal(f"the controller to start from has the {what} {mine}, and the settings ask for {wanted}")
+    if init.parameters.keys() != state.parameters.keys():
+        name = min(init.parameters.keys() ^ state.parameters.keys())
+        raise Refusal(
+            f"the controller to start from is one of {init.metadata.method}, and the settings ask for "
+            f"{settings.method}: '{name}' is a parameter of one alone"
+        )
+    parameters = dict(init.parameters)
+    if get_method(settings.method).step_sizes == "fixed":
+        parameters[STEP_SIZES] = state.parameters[STEP_SIZES]
+    return replace(state, parameters=parameters, best_parameters=parameters)
+
+
 def advance(
     state: TrainingState, parameters: Parameters, moments: Parameters, report: IterationReport
 ) -> TrainingState:
@@ -199,6 +238,25 @@ def selection_score(returns: Sequence[float]) -> float:
 def selection_scores(returns: Sequence[float]) -> list[float]:
     """Return the selection score of each iteration."""
     return [selection_score(returns[:end]) for end in range(1, len(returns) + 1)]
+
+
+def describe(family: TaskFamily) -> dict[str, Any]:
+    """Return what a family's tasks and episodes are, in the types of JSON; infinite bounds are strings."""
+
+    def bounds(box: Box) -> list[list[float | str]]:
+        sides = (side.flatten().tolist() for side in (box.low, box.high))
+        return [[bound if math.isfinite(bound) else str(bound) for bound in side] for side in sides]
+
+    fields = {
+        f"field {field.name}": {"range": [field.low, field.high], "choices": list(field.choices)}
+        for field in family.fields
+    }
+    return {
+        "horizon": family.horizon,
+        **fields,
+        "observation bounds": bounds(family.observation_space),
+        "action bounds": bounds(family.action_space),
+    }
 
 
 def with_horizon(family: TaskFamily, horizon: int | None) -> TaskFamily:

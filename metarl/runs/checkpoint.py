@@ -12,34 +12,38 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from metarl.core.atomic import CannotWrite
+from metarl.core.errors import Refusal
 from metarl.policies.files.tensor_file import FileKind, NewerVersion, read_tensors, write_tensors
+from metarl.policies.networks.network import Parameters
+from metarl.runs.folder import CHECKPOINTS
 from metarl.runs.state import TrainingState
 
 KIND = FileKind(noun="checkpoint", format="metarl-checkpoint", version=2, oldest=2)
-FOLDER = "checkpoints"
 KEPT = 2
 PARAMETERS, MOMENTS, BEST = "parameters/", "moments/", "best/"
-BEST_SCORE = "best_return"  # the name in the first files, which knew returns alone
+
+
+class DamagedCheckpoint(Refusal):
+    """A checkpoint that is not whole; an older one may be."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A state and what it belongs to; ``log_bytes`` are the lengths of the run's logs when it was written."""
+    """A state, and the digest of the training that it belongs to; ``log_bytes`` are the lengths of the logs then."""
 
-    family: str
-    method: str
+    digest: str
     state: TrainingState
     log_bytes: dict[str, int]
 
 
 def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
-    """Writes one atomically and removes all but the last two; ValueError if it cannot be written."""
+    """Write a checkpoint in one stroke and remove all but the last two; CannotWrite if that is not possible."""
     state = checkpoint.state
     content = {
-        "family": checkpoint.family,
-        "method": checkpoint.method,
+        "digest": checkpoint.digest,
         "iteration": state.iteration,
-        BEST_SCORE: state.best_score if math.isfinite(state.best_score) else None,
+        "best_score": state.best_score if math.isfinite(state.best_score) else None,
         "best_iteration": state.best_iteration,
         "recent_returns": state.recent_returns,
         "faults_in_a_row": state.faults_in_a_row,
@@ -49,26 +53,25 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     tensors = {PARAMETERS + name: tensor for name, tensor in state.parameters.items()}
     tensors |= {MOMENTS + name: tensor for name, tensor in state.moments.items()}
     tensors |= {BEST + name: tensor for name, tensor in state.best_parameters.items()}
-    checkpoints = folder / FOLDER
+    checkpoints = folder / CHECKPOINTS
     try:
         checkpoints.mkdir(exist_ok=True)
         write_tensors(checkpoints / f"iteration-{state.iteration:08d}.safetensors", KIND, json.dumps(content), tensors)
         for old in checkpoint_files(folder)[KEPT:]:
             old.unlink()
     except OSError as error:
-        raise ValueError(f"cannot write a checkpoint to {checkpoints}: {error.strerror or error}") from None
+        raise CannotWrite(f"cannot write a checkpoint to {checkpoints}: {error.strerror or error}") from None
 
 
 def checkpoint_files(folder: Path) -> list[Path]:
-    """The run's checkpoints, newest first."""
-    return sorted((folder / FOLDER).glob("iteration-*.safetensors"), reverse=True)
+    """Return the run's checkpoints, newest first."""
+    return sorted((folder / CHECKPOINTS).glob("iteration-*.safetensors"), reverse=True)
 
 
-def newest_checkpoint(folder: Path, family: str, method: str) -> Checkpoint | None:
-    """The newest checkpoint that is whole; a damaged newer one is named in a warning.
+def newest_checkpoint(folder: Path, digest: str) -> Checkpoint | None:
+    """Return the newest checkpoint that is whole, None if the run has none; a damaged newer one is told by a warning.
 
-    None if the run has none yet. ValueError if all are damaged, or if the one found belongs to another family or
-    method, or to a newer version of the format.
+    Refusal if all are damaged, or if the newest whole one was written with other settings or by a later metarl.
     """
     files = checkpoint_files(folder)
     damaged = []
@@ -78,39 +81,32 @@ def newest_checkpoint(folder: Path, family: str, method: str) -> Checkpoint | No
         except DamagedCheckpoint as error:
             damaged.append(str(error))
             continue
-        if (checkpoint.family, checkpoint.method) != (family, method):
-            raise ValueError(
-                f"{path} is a checkpoint of {checkpoint.method} on {checkpoint.family}, "
-                f"but this run is {method} on {family}"
-            )
+        if checkpoint.digest != digest:
+            raise Refusal(f"{path} was written with other settings than the run has now: config.json was altered")
         for sentence in damaged:
             warnings.warn(f"{sentence}; going on from {path.name}", stacklevel=2)
         return checkpoint
     if files:
-        raise ValueError(f"no checkpoint of {folder} can be used: {'; '.join(damaged)}")
+        raise Refusal(f"no checkpoint of {folder} can be used: {'; '.join(damaged)}")
     return None
 
 
-class DamagedCheckpoint(ValueError):
-    """A checkpoint that an older one may stand in for."""
-
-
 def read_checkpoint(path: Path) -> Checkpoint:
-    """DamagedCheckpoint if the file is not whole; ValueError if it is of a newer version of the format."""
+    """Return the content of a file; DamagedCheckpoint if it is not whole, Refusal if a later metarl wrote it."""
     try:
         content, tensors = read_tensors(path, KIND)
         return _parse(json.loads(content), tensors)
     except NewerVersion as error:
-        raise ValueError(f"{path}: {error}") from None
+        raise Refusal(f"{path}: {error}") from None
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedCheckpoint(f"{path}: {error}") from None
 
 
-def _parse(content: dict[str, Any], tensors: dict[str, Any]) -> Checkpoint:
-    def group(prefix: str) -> dict[str, Any]:
+def _parse(content: dict[str, Any], tensors: Parameters) -> Checkpoint:
+    def group(prefix: str) -> Parameters:
         return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
-    best_score = content[BEST_SCORE]
+    best_score = content["best_score"]
     state = TrainingState(
         iteration=int(content["iteration"]),
         parameters=group(PARAMETERS),
@@ -118,9 +114,10 @@ def _parse(content: dict[str, Any], tensors: dict[str, Any]) -> Checkpoint:
         best_parameters=group(BEST),
         best_score=-math.inf if best_score is None else float(best_score),
         best_iteration=int(content["best_iteration"]),
-        recent_returns=tuple(float(value) for value in content.get("recent_returns", ())),
+        recent_returns=tuple(float(value) for value in content["recent_returns"]),
         faults_in_a_row=int(content["faults_in_a_row"]),
         skipped=int(content["skipped"]),
     )
-    log_bytes = {str(name): int(length) for name, length in content["log_bytes"].items()}
-    return Checkpoint(str(content["family"]), str(content["method"]), state, log_bytes)
+    return Checkpoint(
+        str(content["digest"]), state, {str(name): int(length) for name, length in content["log_bytes"].items()}
+    )

@@ -2,39 +2,23 @@
 
 from __future__ import annotations
 
-import time
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 
-from metarl.runs import folder as run_folder
+from metarl.core.errors import NumericalFault
 from metarl.runs.callbacks import Callback
-from metarl.runs.checkpoint import Checkpoint, newest_checkpoint, write_checkpoint
-from metarl.runs.logs import RunLog, cut_logs
-from metarl.runs.state import Step, TrainingState
+from metarl.runs.folder import TENSORBOARD
+from metarl.runs.recorder import CheckpointSettings, recording
+from metarl.runs.state import TrainingState
+from metarl.runs.tensorboard import TensorBoard
 from metarl.runs.training import Training
 
-
-@dataclass(frozen=True)
-class CheckpointSettings:
-    """How often a checkpoint is written: whichever of the two comes first."""
-
-    checkpoint_iterations: int = 10
-    """Iterations from one checkpoint to the next, at most."""
-    checkpoint_minutes: float = 5.0
-    """Minutes from one checkpoint to the next, at most (and an iteration more)."""
-
-    def __post_init__(self) -> None:
-        if self.checkpoint_iterations < 1 or not self.checkpoint_minutes > 0:
-            raise ValueError(
-                "checkpoints must be at least 1 iteration and more than 0 minutes apart, "
-                f"got {self.checkpoint_iterations} and {self.checkpoint_minutes}"
-            )
-
-
 DEFAULT_CHECKPOINTS = CheckpointSettings()
+
+
+class Untrained(NumericalFault):
+    """A training whose iterations all met a numerical fault."""
 
 
 def run(
@@ -55,14 +39,15 @@ def run(
         resume: Whether to go on from the newest checkpoint in ``folder`` instead of starting a new run there.
 
     Returns:
-        The state after the last iteration. ValueError if the folder cannot be used.
+        The state after the last iteration. Refusal if the folder cannot be used, Untrained if all iterations met a
+        numerical fault.
     """
     with ExitStack() as stack:
         if folder is None:
             state = training.initial_state()
         else:
             recorder = stack.enter_context(recording(training, folder, checkpoints, resume))
-            state, callbacks = recorder.state, (recorder, *callbacks)
+            state, callbacks = recorder.state, (recorder, TensorBoard(folder / TENSORBOARD), *callbacks)
 
         def end(callback: Callback) -> None:
             callback.on_end(state)
@@ -78,50 +63,6 @@ def run(
             state = step.state
             if False in [callback.on_iteration(step) for callback in callbacks]:
                 break
+    if state.iteration == state.faults_in_a_row:
+        raise Untrained("no iteration succeeded; the controller is untrained")
     return state
-
-
-@contextmanager
-def recording(training: Training, folder: Path, checkpoints: CheckpointSettings, resume: bool) -> Iterator[RunRecorder]:
-    """Yield what records the training in the folder, which no other process can use meanwhile."""
-    if not resume:
-        run_folder.create(folder, training.family_name, training.settings)
-    with run_folder.exclusive(folder):
-        checkpoint = newest_checkpoint(folder, training.family_name, training.settings.method) if resume else None
-        cut_logs(folder, checkpoint.log_bytes if checkpoint else {})
-        state = checkpoint.state if checkpoint else training.initial_state()
-        yield RunRecorder(training, folder, checkpoints, state)
-
-
-class RunRecorder(Callback):
-    """Writes the logs of a run after each iteration, a checkpoint now and then, and the best so far with each."""
-
-    def __init__(self, training: Training, folder: Path, checkpoints: CheckpointSettings, state: TrainingState) -> None:
-        self.training, self.folder, self.checkpoints, self.state = training, folder, checkpoints, state
-        self.log = RunLog(folder, training.columns, state.iteration)
-        self.saved_iteration, self.saved_time = state.iteration, time.monotonic()
-
-    def on_iteration(self, step: Step) -> None:
-        self.log.append(step.state.iteration, {run_folder.PROGRESS: step.scalars, run_folder.TIMINGS: step.timings})
-        self.state = step.state
-        minutes = (time.monotonic() - self.saved_time) / 60
-        iterations = self.state.iteration - self.saved_iteration
-        if iterations >= self.checkpoints.checkpoint_iterations or minutes >= self.checkpoints.checkpoint_minutes:
-            try:
-                self.save()
-            except ValueError as error:
-                # The checkpoint before this one stays, and the next one may succeed.
-                warnings.warn(f"{error}; training goes on", stacklevel=2)
-            self.saved_iteration, self.saved_time = self.state.iteration, time.monotonic()
-
-    def on_end(self, state: TrainingState) -> None:
-        self.log.close()
-        self.save()
-
-    def save(self) -> None:
-        """Write a checkpoint and the best so far; ValueError if they cannot be written."""
-        if self.state.iteration:
-            self.log.sync()
-            family, method = self.training.family_name, self.training.settings.method
-            write_checkpoint(self.folder, Checkpoint(family, method, self.state, self.log.lengths()))
-        self.training.save(self.state, self.folder / run_folder.CONTROLLER)

@@ -15,9 +15,6 @@ class Settings(Protocol):
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
     @property
-    def method(self) -> str: ...
-
-    @property
     def iterations(self) -> int: ...
 
 
@@ -29,6 +26,11 @@ class Training(Protocol):
 
     @property
     def settings(self) -> Settings: ...
+
+    @property
+    def trained_on(self) -> Mapping[str, Any]:
+        """What the numbers depend on beside the settings, in the types of JSON: it must be the same on resume."""
+        ...
 
     @property
     def columns(self) -> Mapping[str, list[str]]:

@@ -78,8 +78,9 @@ def test_same_seed_same_numbers(run: Path, tmp_path: Path) -> None:
     assert progress == same != other
 
 
-def test_settings_come_from_the_command_line_wherever_the_family_stands(tmp_path: Path) -> None:
-    succeeds("train", *TINY, "--method", "anil", "--inner-steps", 2, "--out", tmp_path / "run", "--", FAMILY)
+def test_settings_come_from_the_command_line_after_the_family(tmp_path: Path) -> None:
+    succeeds("train", FAMILY, *TINY, "--method", "anil", "--inner-steps", 2, "--out", tmp_path / "run")
+    assert "the task family comes first: metarl train FAMILY [OPTIONS]" in fails("train", *TINY, FAMILY)
     metadata = load_controller(tmp_path / "run" / "controller.safetensors").metadata
     assert (metadata.method, metadata.inner_steps, metadata.horizon) == ("anil", 2, 5)
     assert metadata.action_scale == preset(FAMILY).action_scale

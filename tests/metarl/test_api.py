@@ -88,12 +88,12 @@ def test_a_controller_made_for_other_spaces(controller: Controller) -> None:
     ("change", "sentence"),
     [
         ({"meta_batch_size": 0}, "setting 'meta_batch_size' must be at least 1, got 0"),
-        ({"step_size": -0.1}, "setting 'step_size' must be a number above 0, got -0.1"),
-        ({"initial_std": float("nan")}, "setting 'initial_std' must be a number above 0, got nan"),
-        ({"fisher_fraction": 1.5}, "setting 'fisher_fraction' must be above 0 and at most 1"),
-        ({"damping": -1.0}, "setting 'damping' must be a number of at least 0"),
-        ({"gae_lambda": 1.1}, "setting 'gae_lambda' must be between 0 and 1"),
-        ({"hidden_sizes": (8, 0)}, "setting 'hidden_sizes' must be widths of at least 1"),
+        ({"step_size": -0.1}, "setting 'step_size' must be greater than 0, got -0.1"),
+        ({"initial_std": float("nan")}, "setting 'initial_std' must be a finite number, got nan"),
+        ({"fisher_fraction": 1.5}, "setting 'fisher_fraction' must be at most 1"),
+        ({"damping": -1.0}, "setting 'damping' must be at least 0"),
+        ({"gae_lambda": 1.1}, "setting 'gae_lambda' must be at most 1"),
+        ({"hidden_sizes": (8, 0)}, "setting 'hidden_sizes.1.' must be at least 1"),
         ({"method": "reptile"}, "unknown method 'reptile': choose one of maml, anil"),
     ],
 )

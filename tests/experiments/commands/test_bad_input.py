@@ -23,8 +23,8 @@ from metarl.rl import training as meta_training
         ("train metarl:__version__", "metarl:__version__", "TaskFamily"),
         (f"train {FAMILY} --method nonsense", "'nonsense'", "maml, anil, boil"),
         (f"train {FAMILY} --meta-batch-size 0", "'meta_batch_size'", "at least 1"),
-        (f"train {FAMILY} --step-size -0.1", "'step_size'", "above 0"),
-        (f"train {FAMILY} --step-size nan", "'step_size'", "above 0"),
+        (f"train {FAMILY} --step-size -0.1", "'step_size'", "greater than 0"),
+        (f"train {FAMILY} --step-size nan", "'step_size'", "finite"),
         (f"train {FAMILY} --seed -1", "'seed'", "at least 0"),
         ("bench sampling --threads 0", "--threads", "at least 1"),
         ("demo --iterations 0", "--iterations", "at least 1"),
@@ -139,9 +139,12 @@ def test_a_simulation_that_diverges(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(meta_training, "meta_iteration", diverge)
     outcome = metarl("train", FAMILY, *TINY, "--iterations", 10, "--out", tmp_path / "run")
     *_, sentence = outcome.err.splitlines()
-    assert outcome.code == 2 and sentence.startswith("metarl: the reward is not finite")
-    assert str(tmp_path / "run" / "controller.safetensors") in sentence
-    assert (tmp_path / "run" / "controller.safetensors").exists()
+    assert outcome.code == 2
+    assert sentence.startswith("metarl: the reward is not finite; it was the 5th such iteration in a row")
+    assert f"the controller is untrained; metarl train --resume {tmp_path / 'run'} goes on" in sentence
+    outcome = metarl("train", FAMILY, *TINY, "--iterations", 2, "--out", tmp_path / "short")
+    assert outcome.code == 2 and "Meta-trained" not in outcome.out
+    assert outcome.err == "metarl: no iteration succeeded; the controller is untrained\n"
 
 
 @pytest.mark.parametrize(

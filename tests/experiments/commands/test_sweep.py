@@ -17,6 +17,7 @@ from rich.console import Console
 from run_folders import write_run
 
 from metarl import api
+from metarl.envs.registry import get_family
 from metarl.experiments.analysis import sweep
 from metarl.experiments.analysis.sweep import Job, Status
 from metarl.experiments.analysis.sweep_status import status_table
@@ -24,8 +25,9 @@ from metarl.experiments.commands import sweep as command
 from metarl.experiments.commands.train import parse_train
 from metarl.experiments.console.interrupts import Interrupted
 from metarl.rl.settings import TrainSettings, preset, read_config
-from metarl.runs import folder as run_folder
-from metarl.runs.run import CheckpointSettings
+from metarl.rl.training import PolicyTraining
+from metarl.runs.folder import write_config
+from metarl.runs.recorder import CheckpointSettings
 
 SMALL = preset(FAMILY, iterations=40, meta_batch_size=2, episodes_per_task=2, horizon=5, hidden_sizes=(4,), threads=2)
 WORDS = shlex.split("--meta-batch-size 2 --episodes-per-task 2 --horizon 5 --hidden-sizes 4 --threads 2")
@@ -34,6 +36,12 @@ OFTEN = CheckpointSettings(checkpoint_iterations=1)
 
 def make_jobs(out: Path, methods: tuple[str, ...], seeds: tuple[int, ...], processes: int = 1) -> list[Job]:
     return sweep.jobs(out, FAMILY, methods, seeds, SMALL, OFTEN, processes)
+
+
+def begin(folder: Path, settings: TrainSettings) -> None:
+    """Leave what a run has that was killed before its first iteration."""
+    folder.mkdir()
+    write_config(folder, PolicyTraining(get_family(FAMILY), settings))
 
 
 def pretend(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
@@ -71,12 +79,12 @@ def test_the_command_line_of_a_training_gives_its_settings(settings: TrainSettin
 
 def test_a_training_that_has_begun_is_resumed(tmp_path: Path) -> None:
     (job,) = make_jobs(tmp_path, ("maml",), (0,))
-    run_folder.create(job.folder, FAMILY, job.settings)
+    begin(job.folder, job.settings)
     assert sweep.command(job)[4:6] == ["--resume", str(job.folder)]
 
 
 def test_a_folder_of_another_run_is_refused(tmp_path: Path) -> None:
-    run_folder.create(tmp_path / "maml-seed0", FAMILY, replace(SMALL, threads=1))
+    begin(tmp_path / "maml-seed0", replace(SMALL, threads=1))
     make_jobs(tmp_path, ("maml",), (0,))
     for other, says in (
         (replace(SMALL, iterations=6), r"iterations 40, this sweep asks for 6"),

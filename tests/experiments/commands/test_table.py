@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from command_line import FAMILY, fails, metarl, rejects, succeeds
 from rich.console import Console
+from run_folders import write_run
 
 from metarl.envs.registry import FAMILIES, get_family
 from metarl.experiments.analysis import costs, sweep
@@ -26,7 +27,6 @@ from metarl.policies import methods
 from metarl.policies.files.pretrained import shipped
 from metarl.policies.loading import load_controller
 from metarl.rl.settings import TrainSettings, preset, read_config
-from metarl.runs import folder as run_folder
 
 ROOT = Path(__file__).resolve().parents[3]
 RECORD: dict[str, Any] = {
@@ -230,10 +230,9 @@ def test_in_a_checkout_the_controller_goes_where_it_ships(
 
 def test_what_the_table_has_no_place_for(run: Path, tmp_path: Path) -> None:
     for family, name in (("half-cheetah-direction", "other"), ("my_module:mine", "own")):
-        run_folder.create(tmp_path / name, family, preset(FAMILY))
+        write_run(tmp_path / name, family=family)
         assert family in fails("table", "rl", "--results", tmp_path / "r", "--file", tmp_path / name)
-    untrained = tmp_path / "untrained"
-    run_folder.create(untrained, FAMILY, preset(FAMILY))
+    untrained = write_run(tmp_path / "untrained", after=())
     assert "no such file" in fails("table", "rl", "--results", tmp_path / "r", "--file", untrained)
     costs.untrained(get_family(FAMILY), "maml").save(untrained / "controller.safetensors")
     assert "nothing was trained" in fails("table", "rl", "--results", tmp_path / "r", "--file", untrained)

@@ -22,7 +22,7 @@ from metarl.images.run import read_image_config
 from metarl.policies import methods
 from metarl.policies.loading import load_classifier
 from metarl.runs import folder as run_folder
-from metarl.runs.run import CheckpointSettings
+from metarl.runs.recorder import CheckpointSettings
 
 EMOJI = Path(__file__).parents[2] / "fixtures" / "emoji"
 TINY = Scale(side=16, epochs=1, tasks_per_epoch=4, validation_tasks=2, test_tasks=3, seed=4)

@@ -41,7 +41,7 @@ def test_trains_and_says_where_everything_is(tmp_path: Path, data: Path, capsys:
         (["--ways", "5"], "too few for 5 ways"),
         (["--shots", "9"], "9-shot episodes need at least 10"),
         (["--shots", "0"], "setting 'shots' must be at least 1"),
-        (["--backbone", "vgg"], "setting 'backbone' must be one of conv4, resnet12, got vgg"),
+        (["--backbone", "vgg"], "setting 'backbone' must be one of conv4, resnet12, got 'vgg'"),
         (["--method", "sgd"], "unknown method 'sgd'"),
         (["--data", "nowhere"], "there is no folder"),
     ],

@@ -14,7 +14,7 @@ from metarl.images.settings import ImageSettings, build_network
 from metarl.images.training import best_classifier, initial_state, load_data
 from metarl.policies.loading import load_classifier
 from metarl.runs.folder import CONTROLLER, PROGRESS
-from metarl.runs.run import CheckpointSettings
+from metarl.runs.recorder import CheckpointSettings
 
 OFTEN = CheckpointSettings(checkpoint_iterations=2)
 
@@ -75,7 +75,9 @@ def test_folders_that_are_refused(tmp_path: Path, whole: Path, settings: ImageSe
     assert contents(whole) == before
     with pytest.raises(ValueError, match="is not the folder of a run"):
         read_image_config(tmp_path)
-    (tmp_path / "config.json").write_text(json.dumps({"family": "images", "settings": {"data": "x", "ways": 1}}))
+    content = json.loads((whole / "config.json").read_text())
+    content["settings"]["ways"] = 1
+    (tmp_path / "config.json").write_text(json.dumps(content))
     with pytest.raises(ValueError, match="setting 'ways' must be at least 2, got 1"):
         read_image_config(tmp_path)
 
@@ -85,17 +87,17 @@ def test_folders_that_are_refused(tmp_path: Path, whole: Path, settings: ImageSe
     [
         ({"side": 100_000}, "the parameters of the network would take 15 GB"),
         ({"side": 5000, "backbone": "resnet12"}, "the activations of one image would take"),
-        ({"backbone": "vgg"}, "setting 'backbone' must be one of conv4, resnet12, got vgg"),
-        ({"norm": "layer"}, "setting 'norm' must be one of group, batch"),
-        ({"backbone": "resnet12", "pooling": "average"}, "setting 'pooling' must be max for resnet12"),
+        ({"backbone": "vgg"}, "setting 'backbone' must be one of conv4, resnet12, got 'vgg'"),
+        ({"norm": "layer"}, "setting 'norm' must be 'group' or 'batch'"),
+        ({"backbone": "resnet12", "pooling": "average"}, "setting 'pooling' must be 'max' for resnet12"),
         ({"method": "mamml"}, "unknown method 'mamml'"),
         ({"ways": 1}, "setting 'ways' must be at least 2"),
         ({"shots": 0}, "setting 'shots' must be at least 1"),
         ({"side": 15}, "setting 'side' must be at least 16"),
         ({"meta_batch_size": 0}, "setting 'meta_batch_size' must be at least 1"),
         ({"meta_batch_size": 4}, "setting 'tasks_per_epoch' must be a multiple of the meta-batch size, 4, got 6"),
-        ({"learning_rate": float("nan")}, "setting 'learning_rate' must be a number above 0"),
-        ({"lasso": -1.0}, "setting 'lasso' must be a number of at least 0"),
+        ({"learning_rate": float("nan")}, "setting 'learning_rate' must be a finite number"),
+        ({"lasso": -1.0}, "setting 'lasso' must be at least 0"),
         ({"seed": -1}, "setting 'seed' must be at least 0"),
     ],
 )

@@ -16,12 +16,13 @@ import metarl.core.atomic
 import metarl.rl.logs
 import metarl.runs.checkpoint
 from metarl.api import resume, train
-from metarl.policies.files.tensor_file import write_tensors
+from metarl.core.errors import Refusal
 from metarl.policies.loading import load_controller
 from metarl.rl.settings import TrainSettings, read_config
-from metarl.runs.checkpoint import FOLDER, KIND, checkpoint_files, read_checkpoint
-from metarl.runs.folder import CONTROLLER, PROGRESS, exclusive
-from metarl.runs.run import CheckpointSettings
+from metarl.rl.training import PolicyTraining
+from metarl.runs.checkpoint import checkpoint_files, read_checkpoint
+from metarl.runs.folder import CONTROLLER, PROGRESS, digest, exclusive
+from metarl.runs.recorder import CheckpointSettings
 
 OFTEN = CheckpointSettings(checkpoint_iterations=2)
 OUTPUTS = (PROGRESS, CONTROLLER)
@@ -92,13 +93,26 @@ def test_resumed_from_an_older_checkpoint_when_the_newest_is_damaged(
     assert contents(tmp_path / "run") == uninterrupted
 
 
-def test_resumed_before_the_first_checkpoint(tmp_path: Path, uninterrupted: dict[str, bytes]) -> None:
+def test_resumed_from_the_checkpoint_before_the_first_iteration(
+    tmp_path: Path, uninterrupted: dict[str, bytes]
+) -> None:
     with pytest.raises(Stop):
         run(tmp_path / "run", callbacks=[StopAfter(1)])
-    for path in checkpoint_files(tmp_path / "run"):
-        path.unlink()
+    newest, oldest = checkpoint_files(tmp_path / "run")
+    assert oldest.name == "iteration-00000000.safetensors"
+    newest.unlink()
     resume(tmp_path / "run", family=point_family())
     assert contents(tmp_path / "run") == uninterrupted
+
+
+def test_a_run_whose_checkpoints_are_gone_keeps_its_logs(tmp_path: Path) -> None:
+    run(tmp_path / "run")
+    before = contents(tmp_path / "run")
+    for path in checkpoint_files(tmp_path / "run"):
+        path.unlink()
+    with pytest.raises(Refusal, match="has no checkpoint any more: the run cannot go on"):
+        resume(tmp_path / "run", family=point_family())
+    assert contents(tmp_path / "run") == before
 
 
 def test_a_finished_run_stays_as_it_is(tmp_path: Path, uninterrupted: dict[str, bytes]) -> None:
@@ -115,11 +129,11 @@ def test_no_checkpoint_is_usable(tmp_path: Path) -> None:
         resume(tmp_path / "run", family=point_family())
 
 
-def test_a_checkpoint_of_another_method(tmp_path: Path) -> None:
+def test_a_checkpoint_of_other_settings(tmp_path: Path) -> None:
     run(tmp_path / "run")
     config = tmp_path / "run" / "config.json"
     config.write_text(config.read_text().replace('"method": "maml"', '"method": "anil"'))
-    with pytest.raises(ValueError, match="checkpoint of maml on point, but this run is anil on point"):
+    with pytest.raises(Refusal, match="written with other settings than the run has now: config.json was altered"):
         resume(tmp_path / "run", family=point_family())
 
 
@@ -128,7 +142,7 @@ def test_a_checkpoint_of_a_newer_version(tmp_path: Path, monkeypatch: pytest.Mon
     with monkeypatch.context() as patch:
         patch.setattr(metarl.runs.checkpoint, "KIND", newer)
         run(tmp_path / "run")
-    with pytest.raises(ValueError, match="format version 3, this metarl reads up to 2"):
+    with pytest.raises(Refusal, match="format version 3, this metarl reads up to 2"):
         resume(tmp_path / "run", family=point_family())
 
 
@@ -169,7 +183,7 @@ def test_a_second_process_is_told_who_trains(tmp_path: Path) -> None:
 def test_a_full_disk_costs_no_more_than_a_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uninterrupted: dict[str, bytes]
 ) -> None:
-    write, failures = metarl.core.atomic.os.fsync, iter([False, False, True])
+    write, failures = metarl.core.atomic.os.fsync, iter([False] * 8 + [True])
 
     def fsync(descriptor: int) -> None:
         if next(failures, False):
@@ -190,7 +204,7 @@ def test_a_checkpoint_says_all(tmp_path: Path) -> None:
     run(tmp_path / "run", callbacks=[steps])
     checkpoint = read_checkpoint(checkpoint_files(tmp_path / "run")[0])
     last = steps[-1].state
-    assert (checkpoint.family, checkpoint.method, checkpoint.state.iteration) == ("point", "maml", 6)
+    assert checkpoint.digest == digest(PolicyTraining(point_family(), TINY)) and checkpoint.state.iteration == 6
     assert checkpoint.state.best_score == last.best_score and checkpoint.state.best_iteration == last.best_iteration
     assert checkpoint.state.recent_returns == last.recent_returns and len(last.recent_returns) == 6
     for mine, theirs in (
@@ -198,16 +212,6 @@ def test_a_checkpoint_says_all(tmp_path: Path) -> None:
         (checkpoint.state.best_parameters, last.best_parameters),
     ):
         assert mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in mine)
-
-
-def test_a_checkpoint_whose_best_score_is_called_a_return(tmp_path: Path) -> None:
-    content = {"family": "point", "method": "maml", "iteration": 7, "best_return": -2.5, "best_iteration": 4}
-    content |= {"faults_in_a_row": 0, "skipped": 1, "log_bytes": {}}
-    (tmp_path / FOLDER).mkdir()
-    tensors = {f"{group}/layer1.bias": torch.ones(2) for group in ("parameters", "best")}
-    write_tensors(tmp_path / FOLDER / "iteration-00000007.safetensors", KIND, json.dumps(content), tensors)
-    state = read_checkpoint(checkpoint_files(tmp_path)[0]).state
-    assert (state.best_score, state.best_iteration, state.iteration) == (-2.5, 4, 7)
 
 
 @pytest.fixture(scope="module")
