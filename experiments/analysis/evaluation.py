@@ -8,16 +8,17 @@ from rich.table import Table
 
 from metarl.core.text import plural
 from metarl.envs.family import TaskFamily
-from metarl.experiments.console.intervals import interval_records, interval_table
+from metarl.experiments.console.intervals import interval_records, interval_table, percent
 from metarl.experiments.console.progress import number
 from metarl.policies.controller import Controller
 from metarl.rl.evaluation import Evaluation
 
 
 def returns_table(evaluation: Evaluation, family: TaskFamily, deterministic: bool = False) -> Table:
-    """Return the mean return and its 95 % interval by the number of inner steps, titled by what was evaluated."""
+    """Return mean returns, and success rates if they are known, by inner steps, titled by what was evaluated."""
     title = f"{family.name}, {plural(len(evaluation.tasks), 'unseen task')}{', mean actions' * deterministic}"
-    return interval_table(title, "return", dict(enumerate(evaluation.intervals())), number)
+    returns, successes = (dict(enumerate(of)) for of in (evaluation.intervals(), evaluation.success_intervals()))
+    return interval_table(title, {"mean return": (returns, number), "success rate": (successes, percent)})
 
 
 def returns_record(
@@ -48,4 +49,15 @@ def returns_record(
         "tasks": len(evaluation.tasks),
         "returns": interval_records(dict(enumerate(evaluation.intervals()))),
         "task_returns": [{"task": family.task_dict(task), "returns": returns} for task, returns in tasks],
+    } | success_record(evaluation)
+
+
+def success_record(evaluation: Evaluation) -> dict[str, Any]:
+    """Return success rates with intervals by inner step, and those of each task; nothing if they are not known."""
+    intervals = evaluation.success_intervals()
+    if not intervals:
+        return {}
+    return {
+        "successes": interval_records(dict(enumerate(intervals))),
+        "task_successes": evaluation.successes.mT.tolist(),
     }

@@ -13,7 +13,7 @@ from metarl.core.randomness import Purpose, generator
 from metarl.envs.images.episodes import EpisodeShape, episode_shape
 from metarl.envs.images.image_set import ImageSet, Progress, load_images
 from metarl.experiments.analysis.costs import TASKS
-from metarl.experiments.console.intervals import Intervals, interval_records, interval_table
+from metarl.experiments.console.intervals import Intervals, interval_records, interval_table, percent
 from metarl.images.evaluation import ImageEvaluation, evaluate_images
 from metarl.images.tasks import ImageTask, sample_tasks
 from metarl.policies.classifier import Classifier
@@ -119,4 +119,4 @@ def accuracies_table(classifier: Classifier, source: TaskSource, evaluation: Ima
     """Return the mean accuracy and 95 % interval before and after adaptation."""
     shape = source.shape
     title = f"{source.images.name}, {len(evaluation.after)} tasks, {shape.ways}-way {shape.shots}-shot"
-    return interval_table(title, "accuracy", by_steps(classifier, evaluation), lambda share: f"{100 * share:.2f} %")
+    return interval_table(title, {"mean accuracy": (by_steps(classifier, evaluation), percent)})

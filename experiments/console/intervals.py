@@ -21,11 +21,25 @@ def interval_records(intervals: Intervals) -> list[dict[str, Any]]:
     ]
 
 
-def interval_table(title: str, quantity: str, intervals: Intervals, show: Callable[[float], str]) -> Table:
-    """One row each."""
+def interval_table(title: str, quantities: Mapping[str, tuple[Intervals, Callable[[float], str]]]) -> Table:
+    """Return a table with a row for each number of inner steps, and two columns for each quantity.
+
+    ``quantities`` holds, by its heading, the intervals of a quantity and how a number of it is shown; one without
+    intervals is left out.
+    """
+    shown = {heading: quantity for heading, quantity in quantities.items() if quantity[0]}
     table = Table(title=title)
-    for heading in ("inner steps", f"mean {quantity}", "95 % interval"):
+    for heading in ("inner steps", *(each for quantity in shown for each in (quantity, "95 % interval"))):
         table.add_column(heading, justify="right")
-    for steps, each in intervals.items():
-        table.add_row(str(steps), show(each.mean), f"± {show(each.ci95)}" if math.isfinite(each.ci95) else "")
+    for steps in next(iter(shown.values()))[0]:
+        cells = [str(steps)]
+        for intervals, show in shown.values():
+            each = intervals[steps]
+            cells += [show(each.mean), f"± {show(each.ci95)}" if math.isfinite(each.ci95) else ""]
+        table.add_row(*cells)
     return table
+
+
+def percent(share: float) -> str:
+    """Return a share as ``12.50 %``."""
+    return f"{100 * share:.2f} %"

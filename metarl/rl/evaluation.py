@@ -20,7 +20,7 @@ from metarl.policies.controller import Controller, check_spaces
 from metarl.policies.methods import get_method
 from metarl.rl.adaptation import AdaptationSettings, adapt_to_tasks, stack
 from metarl.rl.episodes import Episodes
-from metarl.rl.iteration import task_returns
+from metarl.rl.iteration import task_returns, task_successes
 from metarl.rl.sampling import Sampler, for_each_task
 from metarl.rl.training import with_horizon
 
@@ -29,14 +29,21 @@ TASKS_AT_ONCE = 40
 
 @dataclass(frozen=True, repr=False)
 class Evaluation:
-    """Returns after 0, 1, ... K inner steps on each of many tasks."""
+    """Returns and success rates after 0, 1, ... K inner steps on each of many tasks."""
 
     tasks: Array  # [task, field]
     returns: Tensor  # [inner step, task], each the mean over the task's episodes
+    successes: Tensor  # [inner step, task], the same of success; NaN if the environment does not tell
 
     def intervals(self) -> tuple[Interval, ...]:
         """Return the mean and 95 % interval over tasks, by the number of inner steps."""
         return tuple(interval_over_tasks(returns) for returns in self.returns)
+
+    def success_intervals(self) -> tuple[Interval, ...]:
+        """Return the success rate and its 95 % interval over tasks, by inner steps; empty if it is not known."""
+        if bool(self.successes.isnan().any()):
+            return ()
+        return tuple(interval_over_tasks(successes) for successes in self.successes)
 
     def __repr__(self) -> str:
         return facts_as_text("Evaluation", self._facts())
@@ -49,7 +56,11 @@ class Evaluation:
             f"return after {plural(steps, 'inner step')}": f"{each.mean:.4g} ± {each.ci95:.2g}"
             for steps, each in enumerate(self.intervals())
         }
-        return {"tasks": str(len(self.tasks))} | means
+        rates = {
+            f"success after {plural(steps, 'inner step')}": f"{100 * each.mean:.3g} ± {100 * each.ci95:.2g} %"
+            for steps, each in enumerate(self.success_intervals())
+        }
+        return {"tasks": str(len(self.tasks))} | means | rates
 
 
 def evaluate_tasks(
@@ -76,7 +87,7 @@ def evaluate_tasks(
     Returns:
         The returns before and after each inner step.
     """
-    returns = []
+    returns, successes = [], []
     with (
         single_threaded_torch(),
         Sampler(family, controller.network, controller.metadata.action_scale, threads) as sampler,
@@ -103,8 +114,9 @@ def evaluate_tasks(
                     for parameters in adaptation.parameters
                 ]
             returns.append(torch.stack([task_returns(episodes) for episodes in sampled]))
+            successes.append(torch.stack([task_successes(episodes) for episodes in sampled]))
             on_tasks(start + len(chunk))
-    return Evaluation(tasks, torch.cat(returns, dim=1))
+    return Evaluation(tasks, torch.cat(returns, dim=1), torch.cat(successes, dim=1))
 
 
 def unseen_tasks(family: TaskFamily, count: int, seed: int) -> Array:
@@ -130,7 +142,8 @@ def adapt_to_task(
     tasks = family.task_array(task)[np.newaxis]
     metadata = controller.metadata
     random = generator(seed, Purpose.ADAPTATION)
-    adapted, returns = replace(controller, metadata=replace(metadata, adapted_to=family.task_dict(tasks[0]))), []
+    adapted = replace(controller, metadata=replace(metadata, adapted_to=family.task_dict(tasks[0])))
+    returns, successes = [], []
     with (
         single_threaded_torch(),
         Sampler(family, controller.network, metadata.action_scale, threads) as sampler,
@@ -138,9 +151,10 @@ def adapt_to_task(
         for step in range(metadata.inner_steps + 1):
             episodes = sampler.sample(for_each_task(adapted.parameters, 1), tasks, metadata.episodes_per_step, random)
             returns.append(task_returns(episodes))
+            successes.append(task_successes(episodes))
             if step < metadata.inner_steps:
                 adapted = adapted.adapt(episodes.recorded(task=0), step)
-    return adapted, Evaluation(tasks, torch.stack(returns))
+    return adapted, Evaluation(tasks, torch.stack(returns), torch.stack(successes))
 
 
 def adaptation_settings(controller: Controller) -> AdaptationSettings:

@@ -29,8 +29,13 @@ from metarl.rl.trpo import LineSearch, Measured, line_search, natural_step
 
 
 def task_returns(episodes: Episodes) -> Tensor:
-    """The mean return of each task's episodes [task], in float64."""
+    """Return the mean return of each task's episodes [task], in float64."""
     return episodes.returns().double().mean(dim=1)
+
+
+def task_successes(episodes: Episodes) -> Tensor:
+    """Return the share of each task's episodes that reached the goal [task]; NaN if the environment does not tell."""
+    return episodes.successes.double().mean(dim=1)
 
 
 @dataclass(frozen=True)
