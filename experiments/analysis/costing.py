@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rich.table import Table
@@ -11,7 +11,6 @@ from rich.table import Table
 from metarl.core.errors import Refusal
 from metarl.cost.memory import Moment, Workload, inference_moments
 from metarl.cost.operations import Cost, forward_macs
-from metarl.experiments.analysis.costs import cost_record, giga, megabytes
 from metarl.policies.networks.layers import Layer
 
 
@@ -112,3 +111,42 @@ def record(costing: Costing) -> dict[str, Any]:
     """What ``--json`` writes."""
     device = {"device": dict(costing.device)} if costing.device else {}
     return cost_record(costing.result, costing.work, costing.measured) | dict(costing.sizes) | device
+
+
+def cost_record(result: Cost, work: Workload, measured: int | None) -> dict[str, Any]:
+    """Return what ``--json`` writes: of adaptation the mean operations over the inner steps, and the largest memory."""
+    measurement = {} if measured is None else {"measured_peak_adaptation_bytes": measured}
+    return {
+        "peak_adaptation_bytes": result.peak_adaptation_bytes,
+        "peak_inference_bytes": result.peak_inference_bytes,
+        "adaptation_macs": result.adaptation_macs,
+        "inference_macs": result.inference_macs,
+        "static_bytes": result.static_bytes,
+        **measurement,
+        "attention_bytes": result.attention_bytes,
+        "horizon": work.horizon,
+        "episodes": work.episodes,
+        "chunk": work.batch,
+        "steps": [{"layers": [asdict(layer) for layer in step.layers]} for step in result.steps],
+    }
+
+
+def device_sentence(device: Mapping[str, int]) -> str:
+    """Say what a device needs to adapt a policy, from the bytes of ``device_record``."""
+    working, largest, raw, packed, weights, attention = (megabytes(count) for count in device.values())
+    most = f", at most {largest} MB if attention keeps every channel" if device["attention_bytes"] else ""
+    modules = f" and {attention} MB of attention" if device["attention_bytes"] else ""
+    return (
+        f"{working} MB of working memory at its peak, the baseline included{most}; beside it {raw} MB of "
+        f"recorded episodes ({packed} MB packed), {weights} MB of weights{modules}."
+    )
+
+
+def megabytes(count: int) -> str:
+    """Return 10^6 bytes with the digits that tell layers of a small policy apart."""
+    return f"{count / 1e6:.4f}"
+
+
+def giga(count: int) -> str:
+    """Return 10^9 operations with as many digits."""
+    return f"{count / 1e9:.4f}"

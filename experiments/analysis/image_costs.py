@@ -1,12 +1,11 @@
-"""What an image network costs on a device: from its step sizes and attention to the cost model, and its step measured.
+"""Take an image network's inner steps on a few tasks: which channels they keep, and how much memory they take.
 
-Which channels attention keeps depends on the images, so the inner steps are really taken, on a few tasks.
+Which channels attention keeps depends on the images.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +14,7 @@ import torch
 from metarl.core.randomness import Purpose, generator
 from metarl.core.text import plural
 from metarl.cost.memory import Workload
-from metarl.cost.operations import Cost, cost
-from metarl.experiments.analysis.costs import TASKS as TASKS
-from metarl.experiments.analysis.costs import KeptShares, TakenStep, adapted_layers, mean_shares, step_plans
+from metarl.experiments.analysis.adaptable import TASKS, KeptShares, TakenStep, adapted_layers, mean_shares
 from metarl.images.batch import ImageBatch, accumulated_step
 from metarl.images.settings import ImageSettings, build_network
 from metarl.images.tasks import ImageTask
@@ -33,9 +30,17 @@ from metarl.policies.networks.sizes import WORD_BYTES, check_bytes, network_byte
 
 
 def untrained(backbone: str, method: str, side: int = 84, ways: int = 5, shots: int = 1) -> Classifier:
-    """The classifier that a meta-training with otherwise default settings starts from.
+    """Return the classifier that a meta-training with otherwise default settings starts from.
 
-    ValueError names a method or a size that there is not.
+    Args:
+        backbone: The network's kind.
+        method: The meta-learning method.
+        side: Width and height of the images.
+        ways: Classes to tell apart.
+        shots: Images of each class to adapt to.
+
+    Returns:
+        The classifier. Refusal names a method or a size that there is not.
     """
     settings = ImageSettings(Path(), backbone, method, ways=ways, shots=shots, side=side)
     network = build_network(settings)
@@ -43,29 +48,17 @@ def untrained(backbone: str, method: str, side: int = 84, ways: int = 5, shots: 
 
 
 def image_workload(classifier: Classifier, images_at_once: int = 1) -> Workload:
-    """One inner step's data, the support set: images are episodes of one observation."""
+    """Return one inner step's data, the support set: images are episodes of one observation."""
     return Workload(horizon=1, episodes=classifier.network.ways * classifier.metadata.shots, chunk=images_at_once)
-
-
-def image_cost(
-    classifier: Classifier, taken: Sequence[TakenStep] = (), images_at_once: int = 1, side: int | None = None
-) -> Cost:
-    """The cost model for the layers that each inner step updates.
-
-    ``taken`` has the shares that attention keeps in each step; without them it counts as keeping every channel. With
-    ``side`` the images count as so wide and high.
-    """
-    network = classifier.network if side is None else replace(classifier.network, side=side)
-    return cost(network.layers, step_plans(classifier, taken), image_workload(classifier, images_at_once))
 
 
 def take_image_steps(
     classifier: Classifier, tasks: Sequence[ImageTask], images_at_once: int = 1
 ) -> tuple[TakenStep, ...]:
-    """All inner steps on the support sets of the tasks, each from the parameters of the step before.
+    """Take all inner steps on the support sets of the tasks and return the shares that they keep.
 
-    They tell the kept shares of every layer that a step updates, as a device finds them that takes ``images_at_once``;
-    memory is not measured (see ``measured_peak``). ValueError if the classifier lacks what its adaptation needs.
+    The shares are those on a device that takes ``images_at_once`` images at a time. Memory is not measured (see
+    ``measured_peak``). Raise Refusal if the classifier lacks what its adaptation needs.
     """
     network, method = classifier.network, get_method(classifier.metadata.method)
     images = network.ways * classifier.metadata.shots
@@ -85,9 +78,9 @@ def take_image_steps(
 
 
 def measured_peak(classifier: Classifier, support: ImageBatch, images_at_once: int = 1) -> int:
-    """The most bytes that the adaptation on a device has alive, while it really takes all inner steps.
+    """Return the most bytes that are alive while all inner steps are taken as on a device.
 
-    ValueError if the network cannot be adapted on a device.
+    Raise Refusal if the network cannot be adapted on a device.
     """
     meter = Meter()
     classifier.adapt(support.images.numpy(), support.labels.numpy(), images_at_once, meter)
@@ -95,7 +88,17 @@ def measured_peak(classifier: Classifier, support: ImageBatch, images_at_once: i
 
 
 def random_tasks(network: ImageNetwork, shots: int, seed: int, count: int = TASKS) -> list[ImageTask]:
-    """Tasks whose images, one query for each class, are uniform noise between -1 and 1, for want of real ones."""
+    """Return tasks of uniform noise between -1 and 1, with one query for each class.
+
+    Args:
+        network: The network, which says how many classes and how large images.
+        shots: Images of each class to adapt to.
+        seed: Seed of the noise.
+        count: Number of tasks.
+
+    Returns:
+        The tasks.
+    """
     random = generator(seed, Purpose.ADAPTATION)
     images = count * network.ways * (shots + 1)
     check_bytes(f"{plural(images, 'random image')}", images * WORD_BYTES * network.layers[0].input_words)

@@ -12,7 +12,7 @@ from rich.table import Table
 from metarl.core.randomness import Purpose, generator
 from metarl.envs.images.episodes import EpisodeShape, episode_shape
 from metarl.envs.images.image_set import ImageSet, Progress, load_images
-from metarl.experiments.analysis.costs import TASKS
+from metarl.experiments.analysis.adaptable import TASKS
 from metarl.experiments.console.intervals import Intervals, interval_records, interval_table, percent
 from metarl.images.evaluation import ImageEvaluation, evaluate_images
 from metarl.images.tasks import ImageTask, sample_tasks

@@ -1,4 +1,4 @@
-"""What there is to tell of an image network."""
+"""Tell what an image network is."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from rich.table import Table
 from metarl.core.text import plural
 from metarl.envs.images.image_set import Progress
 from metarl.experiments.analysis import image_costs
+from metarl.experiments.analysis.adaptable import attended
 from metarl.experiments.analysis.image_evaluation import few_tasks
 from metarl.experiments.analysis.inspection import (
     Report,
     Taken,
-    attended,
     facts_table,
     inspected,
     method_fact,
@@ -37,9 +37,9 @@ NO_IMAGES = "it depends on the images, so name a folder of them with --data"
 
 
 def inspected_classifier(classifier: Classifier, data: Path | None, seed: int, progress: Progress | None) -> Report:
-    """Finds out what an adaptation does; attention judges tasks of the folder's split val, and nothing without one.
+    """Find out what an adaptation does; attention judges tasks of the folder's split val, and nothing without one.
 
-    ValueError says what is wrong with the folder.
+    Raise Refusal saying what is wrong with the folder.
     """
     tasks = few_tasks(classifier, data, seed, progress) if data else []
 
@@ -48,13 +48,11 @@ def inspected_classifier(classifier: Classifier, data: Path | None, seed: int, p
         check_adaptable(classifier.parameters, classifier.network, method, on_device=False)
         return image_costs.take_image_steps(classifier, tasks)
 
-    return inspected(
-        classifier, take if tasks else None, NO_IMAGES, lambda taken: image_costs.image_cost(classifier, taken)
-    )
+    return inspected(classifier, image_costs.image_workload(classifier), take if tasks else None, NO_IMAGES)
 
 
 def classifier_facts(name: str, classifier: Classifier, report: Report) -> Table:
-    """What the classifier is, a line each."""
+    """Return what the classifier is, a line each."""
     network, metadata = classifier.network, classifier.metadata
     images = plural(network.ways * metadata.shots, "image")
     facts = {
@@ -70,7 +68,7 @@ def classifier_facts(name: str, classifier: Classifier, report: Report) -> Table
 
 
 def network_text(network: ImageNetwork) -> str:
-    """``conv4: 32 channels, group norm, max pooling``."""
+    """Return e.g. ``conv4: 32 channels, group norm, max pooling``."""
     channels = dict.fromkeys(str(layer.outputs) for layer in network.layers if layer.kind == "convolution")
     pooling = dict.fromkeys(layer.pooling for layer in network.layers if layer.pooling)
     pooled = "".join(f", {name} pooling" for name in pooling)
@@ -78,7 +76,7 @@ def network_text(network: ImageNetwork) -> str:
 
 
 def classifier_layers(classifier: Classifier, report: Report) -> Table:
-    """A row per layer; the least and the most over the inner steps where they differ."""
+    """Return a row per layer, with the least and the most over the inner steps where they differ."""
     kept = ("kept\nin", "kept\nout") if attended(classifier) else ()
     # Without vertical lines the names of a residual network leave room for all columns in 80 characters.
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
@@ -99,19 +97,19 @@ def classifier_layers(classifier: Classifier, report: Report) -> Table:
 
 
 def percent(shares: Sequence[float | None]) -> str:
-    """``20 %`` or ``20-25 %`` of the shares that are known, ``-`` if none is."""
+    """Return ``20 %`` or ``20-25 %`` for the shares that are known, ``-`` if none is."""
     known = sorted(share for share in shares if share is not None)
     return f"{'-'.join(ends(f'{100 * share:.0f}' for share in known))} %" if known else "-"
 
 
 def ends(texts: Iterable[str]) -> list[str]:
-    """The first and the last, or only one of them if they look alike."""
+    """Return the first and the last, or only one of them if they look alike."""
     every = list(texts)
     return list(dict.fromkeys(every[:1] + every[-1:]))
 
 
 def classifier_record(classifier: Classifier, report: Report) -> dict[str, Any]:
-    """What ``--json`` writes."""
+    """Return what ``--json`` writes."""
     work = image_costs.image_workload(classifier)
     kinds = [layer.kind for layer in classifier.network.layers]
     layers = [asdict(layer) | {"kind": kind} for layer, kind in zip(report.layers, kinds, strict=True)]

@@ -1,4 +1,4 @@
-"""What there is to tell of any controller: its layers, what an adaptation does to them, its training, its cost."""
+"""Tell what any controller is: its layers, what an adaptation does to them, its training, its cost."""
 
 from __future__ import annotations
 
@@ -10,14 +10,19 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from metarl.core.errors import NumericalFault, Refusal
 from metarl.cost.memory import Workload
 from metarl.cost.operations import Cost
-from metarl.experiments.analysis import costs
+from metarl.experiments.analysis.adaptable import Adaptable, KeptShares, TakenStep, adapted_layers, attended, model_cost
+from metarl.experiments.analysis.costing import cost_record, device_sentence, giga, megabytes
 from metarl.policies.attention import PREFIX
 from metarl.policies.methods import STEP_SIZES, get_method
 
-Taken = tuple[costs.TakenStep, ...]
+Taken = tuple[TakenStep, ...]
 Notes = tuple[str, ...]
+
+MOST_ITEMS = 20  # shown of a list
+LONGEST_TEXT = 200  # characters shown of a word
 
 
 @dataclass(frozen=True)
@@ -53,20 +58,23 @@ class Report:
 
 
 def inspected(
-    adaptable: costs.Adaptable,
+    adaptable: Adaptable,
+    work: Workload,
     take: Callable[[], Taken] | None,
     why_not: str,
-    cost_of: Callable[[Taken], Cost],
     device_of: Callable[[Taken], Mapping[str, int]] = lambda taken: {},
 ) -> Report:
     """Find out what an adaptation does.
 
     Args:
         adaptable: A controller or a classifier.
+        work: The data of one inner step.
         take: Takes the inner steps on a few tasks, whose data attention judges; None if there are none.
         why_not: Why there are none.
-        cost_of: Returns the cost of such steps.
-        device_of: Returns the bytes that a device needs for them, of a policy.
+        device_of: Returns the bytes that a device needs for these steps, of a policy.
+
+    Returns:
+        The report.
     """
     parameters = adaptable.parameters
     taken, notes = judged(adaptable, take, why_not)
@@ -76,14 +84,14 @@ def inspected(
         parameters=sum(tensor.numel() for tensor in parameters.values()) - modules - steps,
         attention_parameters=modules,
         layers=tuple(layer_reports(adaptable, taken, known=not notes)),
-        cost=cost_of(taken) if STEP_SIZES in parameters else None,
+        cost=model_cost(adaptable, work, taken) if STEP_SIZES in parameters else None,
         notes=notes,
         device=device_of(taken) if STEP_SIZES in parameters else {},
     )
 
 
-def judged(adaptable: costs.Adaptable, take: Callable[[], Taken] | None, why_not: str) -> tuple[Taken, Notes]:
-    """The inner steps on a few tasks, if attention plays a part in them, or a sentence why they were not taken."""
+def judged(adaptable: Adaptable, take: Callable[[], Taken] | None, why_not: str) -> tuple[Taken, Notes]:
+    """Return the inner steps on a few tasks, if attention plays a part in them, or why they were not taken."""
     if STEP_SIZES not in adaptable.parameters:
         return (), (f"The controller has no '{STEP_SIZES}': it acts, but cannot be adapted.",)
     if not attended(adaptable):
@@ -91,24 +99,19 @@ def judged(adaptable: costs.Adaptable, take: Callable[[], Taken] | None, why_not
     try:
         if take is not None:
             return take(), ()
-    except (ValueError, FloatingPointError) as error:
+    except (Refusal, NumericalFault) as error:
         why_not = str(error)
     return (), (f"Which channels attention keeps is left out: {why_not}. The cost counts all channels.",)
 
 
-def attended(adaptable: costs.Adaptable) -> bool:
-    """Whether its method has attention."""
-    return get_method(adaptable.metadata.method).attention is not None
-
-
-def layer_reports(adaptable: costs.Adaptable, taken: Taken, known: bool) -> Iterator[LayerReport]:
-    """Every layer; ``known``: the inner steps of ``taken``, if there are any, tell all kept shares."""
+def layer_reports(adaptable: Adaptable, taken: Taken, known: bool) -> Iterator[LayerReport]:
+    """Yield every layer; ``known`` says whether ``taken``, or its absence, tells all kept shares."""
     steps = range(adaptable.metadata.inner_steps)
     sizes = adaptable.parameters.get(STEP_SIZES)
-    adapted = [costs.adapted_layers(adaptable, step) if sizes is not None else () for step in steps]
+    adapted = [adapted_layers(adaptable, step) if sizes is not None else () for step in steps]
     for index, layer in enumerate(adaptable.network.layers):
         shares = [
-            (taken[step].shares if taken else {}).get(layer.name, costs.KeptShares())
+            (taken[step].shares if taken else {}).get(layer.name, KeptShares())
             if layer.name in adapted[step] and known
             else None
             for step in steps
@@ -125,11 +128,11 @@ def layer_reports(adaptable: costs.Adaptable, taken: Taken, known: bool) -> Iter
 
 
 def facts_table(facts: Mapping[str, str], training: Mapping[str, Any], report: Report) -> Table:
-    """What a controller is, a line for each fact that there is; then its parameters, training and cost."""
+    """Return a line for each fact that there is, then the parameters, the training and the cost."""
     modules = f" and {report.attention_parameters} of attention" if report.attention_parameters else ""
     cost = [("cost", cost_line(report.cost))] if report.cost else []
     if report.device:
-        cost.append(("on a device", costs.device_sentence(report.device)))
+        cost.append(("on a device", device_sentence(report.device)))
     table = Table.grid(padding=(0, 2, 0, 0))
     parameters = ("parameters", f"{report.parameters}{modules}")
     for label, fact in (*facts.items(), parameters, *training_facts(training), *cost):
@@ -139,39 +142,41 @@ def facts_table(facts: Mapping[str, str], training: Mapping[str, Any], report: R
 
 
 def method_fact(name: str) -> str:
-    """A method's name and source."""
+    """Return a method's name and source."""
     return f"{name} ({get_method(name).source})"
 
 
 def training_facts(training: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The training record: its numbers and words in one line, and a line for each list or group of values in it."""
+    """Return the training record: numbers and words in one line, and a line for each list or group of values."""
     groups = {name: value for name, value in training.items() if isinstance(value, dict | list)}
     single = ", ".join(f"{shown(name)} {shown(value)}" for name, value in training.items() if name not in groups)
     return [("training", single), *((f"training {shown(name)}", shown(value)) for name, value in groups.items())]
 
 
 def shown(value: Any, depth: int = 3) -> str:
-    """A value of a file that may come from a stranger: nothing in it moves a terminal's cursor, nor nests for ever."""
+    """Return a value of a stranger's file as text that steers no terminal, of bounded length and depth."""
     if isinstance(value, dict | list | tuple) and not depth:
         return "..."
     if isinstance(value, dict):
         return " ".join(f"{shown(name)}={shown(item, depth - 1)}" for name, item in value.items())
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(shown(item, depth - 1) for item in value) + "]"
+        items = [shown(item, depth - 1) for item in value[:MOST_ITEMS]] + ["..."] * (len(value) > MOST_ITEMS)
+        return f"[{', '.join(items)}]"
     if isinstance(value, float):
         return f"{value:g}"
-    return value if isinstance(value, str) and value.isprintable() else json.dumps(value)
+    text = value if isinstance(value, str) and value.isprintable() else json.dumps(value)
+    return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}..."
 
 
 def cost_line(cost: Cost) -> str:
-    """Peak memory and operations of an adaptation step, and what the weights take."""
+    """Return peak memory and operations of an adaptation step, and what the weights take."""
     return (
-        f"{costs.megabytes(cost.peak_adaptation_bytes)} MB at the peak of a step and "
-        f"{costs.giga(cost.adaptation_macs)} GMAC, beside {costs.megabytes(cost.static_bytes)} MB of weights"
+        f"{megabytes(cost.peak_adaptation_bytes)} MB at the peak of a step and "
+        f"{giga(cost.adaptation_macs)} GMAC, beside {megabytes(cost.static_bytes)} MB of weights"
     )
 
 
 def report_record(metadata: str, report: Report, work: Workload) -> dict[str, Any]:
-    """What ``--json`` writes: the ``metadata`` as it stands in the controller's file, and what was found out."""
-    cost = costs.cost_record(report.cost, work, None) if report.cost else None
+    """Return what ``--json`` writes: the ``metadata`` as in the controller's file, and what was found out."""
+    cost = cost_record(report.cost, work, None) if report.cost else None
     return {**json.loads(metadata), **asdict(report), "cost": cost}

@@ -13,8 +13,7 @@ from rich.text import Text
 
 from metarl.core.atomic import write_atomically
 from metarl.core.errors import Refusal
-from metarl.experiments.analysis import costs
-from metarl.experiments.analysis.costing import caption, cost_table, record
+from metarl.experiments.analysis.costing import caption, cost_table, device_sentence, megabytes, record
 from metarl.experiments.commands.cost_images import image_costing, is_about_images
 from metarl.experiments.commands.cost_policies import policy_costing
 from metarl.experiments.console.constructors import Family, Maybe
@@ -109,9 +108,9 @@ def main(arguments: Sequence[str]) -> None:
     console.print(cost_table(costing))
     console.print(Text(caption(costing)))
     if costing.measured is not None:
-        measured = costs.megabytes(costing.measured)
+        measured = megabytes(costing.measured)
         console.print(Text(f"The step really takes {measured} MB at its peak, on {costing.data}."))
     if costing.device:
-        console.print(Text(f"On a device: {costs.device_sentence(costing.device)}"))
+        console.print(Text(f"On a device: {device_sentence(costing.device)}"))
     if command.json:
         write_atomically(command.json, (json.dumps(record(costing), indent=2) + "\n").encode())

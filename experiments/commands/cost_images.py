@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from metarl.core.text import plural
-from metarl.experiments.analysis import costs, image_costs
+from metarl.experiments.analysis import image_costs
+from metarl.experiments.analysis.adaptable import attended, model_cost, parameters_adapting
 from metarl.experiments.analysis.costing import Costing, chosen_layers
 from metarl.experiments.analysis.image_evaluation import few_tasks
 from metarl.experiments.console.output import Terminal
@@ -15,7 +16,6 @@ from metarl.experiments.console.progress import decoding_line
 from metarl.images.tasks import ImageTask
 from metarl.policies.classifier import Classifier
 from metarl.policies.loading import load, load_classifier
-from metarl.policies.methods import get_method
 from metarl.policies.networks.registry import kind_of
 
 if TYPE_CHECKING:
@@ -35,18 +35,17 @@ def image_costing(command: Cost) -> Costing:
     classifier = chosen(command)
     network, metadata, at_once = classifier.network, classifier.metadata, command.chunk or 1
     work = image_costs.image_workload(classifier, at_once)
-    attended = get_method(metadata.method).attention is not None
-    tasks = tasks_to_adapt_to(classifier, command) if attended or command.measure else []
-    taken = image_costs.take_image_steps(classifier, tasks, at_once) if attended else ()
+    tasks = tasks_to_adapt_to(classifier, command) if attended(classifier) or command.measure else []
+    taken = image_costs.take_image_steps(classifier, tasks, at_once) if attended(classifier) else ()
     return Costing(
         title=f"{kind_of(network)} on images of {network.side} x {network.side}, {metadata.method}",
         layers=network.layers,
         work=work,
-        result=image_costs.image_cost(classifier, taken, at_once),
+        result=model_cost(classifier, work, taken),
         step=f"One adaptation step: {network.ways} classes with {plural(metadata.shots, 'image')} each, "
         f"{plural(at_once, 'image')} at a time, their gradients added up.",
         data="random images" if command.image.data is None else f"tasks of {command.image.data}",
-        attended=attended,
+        attended=attended(classifier),
         measured=image_costs.measured_peak(classifier, tasks[0].support, at_once) if command.measure else None,
         sizes={"side": network.side, "ways": network.ways, "shots": metadata.shots},
     )
@@ -66,7 +65,7 @@ def chosen(command: Cost) -> Classifier:
         classifier = replace(classifier, metadata=replace(classifier.metadata, shots=command.image.shots))
     if command.layers is not None:
         layers = chosen_layers(command.layers, classifier.network.layer_names)
-        classifier = replace(classifier, parameters=costs.parameters_adapting(classifier, layers))
+        classifier = replace(classifier, parameters=parameters_adapting(classifier, layers))
     return classifier
 
 

@@ -11,6 +11,7 @@ from metarl.core.text import plural
 from metarl.envs.family import TaskFamily
 from metarl.envs.registry import FAMILIES, get_family
 from metarl.experiments.analysis import costs
+from metarl.experiments.analysis.adaptable import TASKS, TakenStep, attended, model_cost, parameters_adapting
 from metarl.experiments.analysis.costing import Costing, chosen_layers
 from metarl.experiments.console.families import family_by_name
 from metarl.experiments.console.parsing import refuse
@@ -34,9 +35,8 @@ def policy_costing(command: Cost) -> Costing:
             f"the step on a device takes one episode at a time: with --measure, --chunk must be at most the horizon "
             f"{work.horizon}, got {work.batch}"
         )
-    attended = get_method(controller.metadata.method).attention is not None
-    taken: tuple[costs.TakenStep, ...] = ()
-    if attended or command.measure:
+    taken: tuple[TakenStep, ...] = ()
+    if attended(controller) or command.measure:
         with recording(controller, family, command.seed) as episodes:
             taken = costs.take_steps(controller, episodes, chunk=command.chunk)
     unit = "one episode" if work.chunk is None else plural(work.chunk, "observation")
@@ -44,11 +44,11 @@ def policy_costing(command: Cost) -> Costing:
         title=f"{controller.metadata.family}, {controller.metadata.method}",
         layers=controller.network.layers,
         work=work,
-        result=costs.controller_cost(controller, taken, command.chunk),
+        result=model_cost(controller, work, taken),
         step=f"One adaptation step: {plural(work.episodes, 'episode')} of "
         f"{plural(work.horizon, 'observation')}, {unit} at a time, their gradients added up.",
-        data=f"{costs.TASKS} tasks of {family.name}" if family else "random episodes",
-        attended=attended,
+        data=f"{TASKS} tasks of {family.name}" if family else "random episodes",
+        attended=attended(controller),
         measured=max(step.peak_bytes for step in taken) if command.measure else None,
         device=costs.device_record(controller, taken, command.chunk) if work.batch <= work.horizon else {},
     )
@@ -59,7 +59,7 @@ def chosen(command: Cost) -> tuple[Controller, TaskFamily | None]:
     controller, family = named(command)
     if command.layers is not None:
         layers = chosen_layers(command.layers, controller.network.layer_names)
-        controller = replace(controller, parameters=costs.parameters_adapting(controller, layers))
+        controller = replace(controller, parameters=parameters_adapting(controller, layers))
     controller = varied(controller, command.policy.horizon, command.policy.episodes)
     return controller, family and family_of(controller, family)
 

@@ -23,6 +23,7 @@ from metarl.envs.family import Array, TaskFamily
 from metarl.envs.registry import get_family
 from metarl.experiments.analysis import costs, plots
 from metarl.experiments.analysis.animation import animation_limits, write_animation
+from metarl.experiments.analysis.costing import device_sentence
 from metarl.experiments.analysis.evaluation import returns_table
 from metarl.experiments.analysis.rendering import film, play, use_opengl_without_display
 from metarl.experiments.commands.train import PolicyView
@@ -123,7 +124,7 @@ def show_robot(animation: Path, console: Console) -> None:
     console.print(
         f"Return over {episodes} episodes: {number(run.returns[0])} before, {number(run.returns[-1])} after. The "
         f"adaptation took {run.seconds:.2f} s. With {CHUNK} observations in work at a time, a device needs "
-        f"{costs.device_sentence(device)}",
+        f"{device_sentence(device)}",
         soft_wrap=True,
     )
     write_animation(film(run.adapted, family, ROBOT_TASK, 0, *animation_limits(animation)), animation)

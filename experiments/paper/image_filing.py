@@ -17,16 +17,16 @@ from metarl.core.randomness import Purpose, generator
 from metarl.envs.images.episodes import episode_shape
 from metarl.envs.images.image_set import Progress, load_images
 from metarl.experiments.analysis import image_costs
+from metarl.experiments.analysis.adaptable import TASKS, model_cost
 from metarl.experiments.analysis.image_evaluation import TaskSource, accuracies_record, evaluate_classifier
 from metarl.experiments.paper.cells import BATCH_CELL, BATCHES, MAIN, Cell, Scale, place_of
 from metarl.experiments.paper.results import (
-    DeviceCost,
     ImageCost,
     ImageResult,
     Score,
     Trial,
     begin_filing,
-    ever_adapted,
+    device_cost,
     read_files,
     read_result,
     write_result,
@@ -163,16 +163,15 @@ def result_of(run: ImageRun, trials: Mapping[str, Trial], test: Test) -> ImageRe
 def image_step_cost(run: ImageRun, test: Test) -> ImageCost:
     """Return the cost of the layers and channels that the network chooses on a few tasks, and its steps measured."""
     classifier, random = run.classifier, generator(run.settings.seed + 1, Purpose.ADAPTATION)
-    tasks = sample_tasks(test.source.images, test.source.shape, image_costs.TASKS, random)
-    taken = image_costs.take_image_steps(classifier, tasks)
-    model, paper = (image_costs.image_cost(classifier, taken, side=side) for side in (None, PAPER_SIDE))
-    trained = DeviceCost(
-        layers=ever_adapted(classifier),
-        peak_adaptation_bytes=model.peak_adaptation_bytes,
-        adaptation_macs=model.adaptation_macs,
-        measured_peak_adaptation_bytes=max(image_costs.measured_peak(classifier, task.support) for task in tasks),
+    tasks = sample_tasks(test.source.images, test.source.shape, TASKS, random)
+    taken, work = image_costs.take_image_steps(classifier, tasks), image_costs.image_workload(classifier)
+    measured = max(image_costs.measured_peak(classifier, task.support) for task in tasks)
+    paper = model_cost(classifier, work, taken, replace(classifier.network, side=PAPER_SIDE).layers)
+    return ImageCost(
+        device_cost(classifier, model_cost(classifier, work, taken), measured),
+        paper.peak_adaptation_bytes,
+        paper.adaptation_macs,
     )
-    return ImageCost(trained, paper.peak_adaptation_bytes, paper.adaptation_macs)
 
 
 def file_image_run(run: ImageRun, result: ImageResult, results: Path) -> None:

@@ -15,6 +15,7 @@ from metarl.core.errors import Refusal
 from metarl.envs.family import TaskFamily
 from metarl.envs.registry import get_family
 from metarl.experiments.analysis import costs
+from metarl.experiments.analysis.adaptable import model_cost
 from metarl.experiments.analysis.filed import controller_path
 from metarl.experiments.analysis.learning_curves import plot_learning_curve
 from metarl.experiments.console.intervals import interval_records
@@ -24,7 +25,7 @@ from metarl.experiments.paper.results import (
     PolicyResult,
     Score,
     begin_filing,
-    ever_adapted,
+    device_cost,
     read_files,
     write_result,
 )
@@ -69,21 +70,16 @@ def evaluate_run(run: PolicyRun, threads: int, on_tasks: Callable[[int], None]) 
         returns=tuple(Score(**each) for each in interval_records(dict(enumerate(evaluation.intervals())))),
         seed=seed,
         iterations=run.controller.metadata.training["iterations"],
-        **asdict(device_cost(run.controller, run.family, seed)),
+        **asdict(step_cost(run.controller, run.family, seed)),
     )
 
 
-def device_cost(controller: Controller, family: TaskFamily, seed: int) -> DeviceCost:
+def step_cost(controller: Controller, family: TaskFamily, seed: int) -> DeviceCost:
     """Return the cost of the layers and channels that the controller chooses, and its steps measured on a few tasks."""
     with costs.environment_episodes(controller, family_of(controller, family), seed) as record:
         taken = costs.take_steps(controller, record)
-    model = costs.controller_cost(controller, taken)
-    return DeviceCost(
-        layers=ever_adapted(controller),
-        peak_adaptation_bytes=model.peak_adaptation_bytes,
-        adaptation_macs=model.adaptation_macs,
-        measured_peak_adaptation_bytes=max(step.peak_bytes for step in taken),
-    )
+    model = model_cost(controller, costs.workload(controller), taken)
+    return device_cost(controller, model, max(step.peak_bytes for step in taken))
 
 
 def file_run(run: PolicyRun, result: PolicyResult, results: Path) -> None:

@@ -15,7 +15,8 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_confi
 
 from metarl.core.atomic import write_atomically
 from metarl.core.errors import Refusal
-from metarl.experiments.analysis.costs import Adaptable, adapted_layers
+from metarl.cost.operations import Cost
+from metarl.experiments.analysis.adaptable import Adaptable, ever_adapted
 from metarl.experiments.paper.cells import Scale
 from metarl.policies.files.pretrained import TRAINED
 
@@ -177,7 +178,6 @@ def read_files(folder: Path, names: Sequence[str]) -> dict[str, bytes]:
         raise Refusal(f"cannot read {error.filename}: {error.strerror or error}") from None
 
 
-def ever_adapted(adaptable: Adaptable) -> tuple[str, ...]:
-    """Return the layers that any inner step updates."""
-    updated = {name for step in range(adaptable.metadata.inner_steps) for name in adapted_layers(adaptable, step)}
-    return tuple(name for name in adaptable.network.layer_names if name in updated)
+def device_cost(adaptable: Adaptable, model: Cost, measured: int) -> DeviceCost:
+    """Return the cost of an inner step by the model, beside the bytes that were ``measured`` at its peak."""
+    return DeviceCost(ever_adapted(adaptable), model.peak_adaptation_bytes, model.adaptation_macs, measured)

@@ -9,9 +9,8 @@ import torch
 from image_problems import image_parameters, random_images
 
 from metarl.cost.memory import LayerUpdate
-from metarl.experiments.analysis.costs import KeptShares, TakenStep, step_plans
+from metarl.experiments.analysis.adaptable import KeptShares, TakenStep, model_cost, step_plans
 from metarl.experiments.analysis.image_costs import (
-    image_cost,
     image_workload,
     measured_peak,
     random_tasks,
@@ -67,7 +66,8 @@ def test_shapes_are_those_that_the_network_runs(network: ImageNetwork) -> None:
 
 def test_average_pooling_keeps_no_bits() -> None:
     for pooling, bits in (("max", 64 * 8 * 2 // 8), ("average", 0)):
-        cost = image_cost(replace(classifier("maml"), network=replace(NETWORK, pooling=pooling)))
+        pooled = replace(classifier("maml"), network=replace(NETWORK, pooling=pooling))
+        cost = model_cost(pooled, image_workload(pooled))
         relu = 16 * 16 * 8 // 8
         assert cost.steps[0].layers[1].bit_bytes == relu + bits
 
@@ -85,7 +85,8 @@ def test_plans_follow_step_sizes_and_modules() -> None:
 
 def test_shares_become_stored_bytes() -> None:
     taken = (TakenStep({"conv1": KeptShares(2 / 3, 1.0), "norm2": KeptShares(1.0, 0.5)}),)
-    conv1, _, _, norm2, *_ = image_cost(classifier("p-meta"), taken, images_at_once=2).steps[0].layers
+    p_meta = classifier("p-meta")
+    conv1, _, _, norm2, *_ = model_cost(p_meta, image_workload(p_meta, 2), taken).steps[0].layers
     assert conv1.stored_input_bytes == 2 * 4 * 16 * 16 * 3 * 2 / 3
     assert norm2.stored_input_bytes == 2 * 4 * 8 * 8 * 8
     assert norm2.weight_gradient_macs == 6 * 2 * 8 * 8 * 8 / 2
@@ -97,7 +98,9 @@ def test_the_workload_is_the_support_set() -> None:
 
 
 def test_another_side_changes_the_images_alone() -> None:
-    here, there = (image_cost(classifier("anil"), side=side) for side in (None, 84))
+    anil = classifier("anil")
+    larger = replace(anil.network, side=84).layers
+    here, there = (model_cost(anil, image_workload(anil), layers=layers) for layers in (None, larger))
     assert here.peak_inference_bytes == 4 * 8 * 16 * 16 and there.peak_inference_bytes == 4 * 8 * 84 * 84
     assert there.static_bytes - here.static_bytes == 4 * 3 * 8 * (25 - 1)
 
@@ -154,7 +157,8 @@ def test_the_measured_peak_is_that_of_the_model(method: str, frozen: tuple[str, 
     parameters = image_parameters(network, method, frozen=frozen)
     measured = Classifier(parameters, network, ClassifierMetadata(method, 1, SHOTS, queries=1, data="none"))
     drawn = random_tasks(network, SHOTS, seed=0, count=2)
-    model = image_cost(measured, take_image_steps(measured, drawn)).peak_adaptation_bytes
+    taken = take_image_steps(measured, drawn)
+    model = model_cost(measured, image_workload(measured), taken).peak_adaptation_bytes
     assert measured_peak(measured, drawn[0].support) == pytest.approx(model, rel=0.1)
 
 

@@ -202,7 +202,7 @@ def test_controllers_that_cannot_be_adapted_are_described_all_the_same(tmp_path:
 
 def test_nothing_in_a_strangers_file_reaches_the_terminal_as_a_command(tmp_path: Path) -> None:
     nested: Any = "deep"
-    for _ in range(200):
+    for _ in range(20):
         nested = [nested]
     training = {"\x1b[2J": "\x1b]0;title\x07", "[bold]": "[/red]", "method": {"a": nested, "nan": math.nan}}
     path = navigation(tmp_path / "c", "maml", training=training, family="\x1b[31mred")
