@@ -1,4 +1,4 @@
-"""The tasks of an image meta-batch all in one vectorised pass, over one task at a time in each thread."""
+"""An image meta-batch in one vectorized pass over its tasks, against one task at a time in each thread."""
 
 from __future__ import annotations
 
@@ -40,24 +40,24 @@ class Workplace:
 
 
 def run(threads: int | None = None) -> dict[str, Any]:
-    """Measures 4Conv's meta-gradient, 5-way 1-shot, with ``threads`` (default: all cores), in about two minutes."""
+    """Measure 4Conv's meta-gradient, 5-way 1-shot, with ``threads`` (default: all cores), in about two minutes."""
     return measure(SIDES, threads or available_threads(), repetitions=3)
 
 
 def show(result: dict[str, Any]) -> None:
-    """Prints the seconds of a meta-gradient and the ratios."""
+    """Print the seconds of a meta-gradient and the ratios."""
     print_table(
         f"Meta-gradient of {result['tasks']} tasks, 5-way 1-shot, 4Conv, {result['threads']} threads: median seconds",
-        ["method and side", "task by task", "vectorised", "vectorised / task by task"],
+        ["method and side", "task by task", "vectorized", "vectorized / task by task"],
         [
-            [name, f"{of['by_task']['median']:.2f}", f"{of['vectorised']['median']:.2f}", ratio_text(of)]
+            [name, f"{of['by_task']['median']:.2f}", f"{of['vectorized']['median']:.2f}", ratio_text(of)]
             for name, of in result["cases"].items()
         ],
     )
 
 
 def measure(sides: Sequence[int], threads: int, repetitions: int) -> dict[str, Any]:
-    """Both ways in turn, ``repetitions`` times after a warm-up. ``ratio`` is the median over the cases."""
+    """Measure both in turn, ``repetitions`` times after a warm-up; ``ratio`` is the median over the cases."""
     keep_freed_memory()
     cases = {
         f"{method} {side}": compare(workplace(method, side), threads, repetitions)
@@ -74,8 +74,8 @@ def measure(sides: Sequence[int], threads: int, repetitions: int) -> dict[str, A
 
 
 def compare(place: Workplace, threads: int, repetitions: int) -> dict[str, Any]:
-    """Seconds of both ways, and the ratio of the vectorised pass over the other."""
-    seconds: dict[str, list[float]] = {"by_task": [], "vectorised": []}
+    """Return the seconds of both, and the ratio of the vectorized pass to the other."""
+    seconds: dict[str, list[float]] = {"by_task": [], "vectorized": []}
     with ThreadPoolExecutor(threads) as executor:
 
         def by_task() -> None:
@@ -83,7 +83,7 @@ def compare(place: Workplace, threads: int, repetitions: int) -> dict[str, Any]:
 
         ways: dict[str, tuple[int, Callable[[], object]]] = {
             "by_task": (1, by_task),
-            "vectorised": (threads, lambda: vectorised_gradient(place)),
+            "vectorized": (threads, lambda: vectorized_gradient(place)),
         }
         for repetition in range(repetitions + 1):
             for name, (torch_threads, work) in ways.items():
@@ -93,13 +93,13 @@ def compare(place: Workplace, threads: int, repetitions: int) -> dict[str, Any]:
                     if repetition:
                         seconds[name].append(time.perf_counter() - start)
     return {
-        **ratio_of(seconds["vectorised"], seconds["by_task"]),
+        **ratio_of(seconds["vectorized"], seconds["by_task"]),
         **{name: spread(values) for name, values in seconds.items()},
     }
 
 
-def vectorised_gradient(place: Workplace) -> Parameters:
-    """The meta-gradient as one pass over a leading task axis (``torch.vmap``), its mean over the tasks."""
+def vectorized_gradient(place: Workplace) -> Parameters:
+    """Return the meta-gradient, computed in one pass over a leading task axis (``torch.vmap``)."""
     trained = {name: place.parameters[name] for name in trained_names(place.method, place.parameters)}
     batches = ((*task.support[:2], *task.query[:2]) for task in place.tasks)
 
@@ -115,7 +115,7 @@ def vectorised_gradient(place: Workplace) -> Parameters:
 
 
 def workplace(method: str, side: int) -> Workplace:
-    """An untrained network, and tasks of random images."""
+    """Make an untrained network and tasks of random images."""
     settings = ImageSettings(data=Path(), method=method, side=side)
     random = torch.Generator().manual_seed(0)
 
@@ -130,7 +130,7 @@ def workplace(method: str, side: int) -> Workplace:
 
 @contextmanager
 def torch_threads_set(count: int) -> Iterator[None]:
-    """So many threads in each of torch's operations."""
+    """Let each of torch's operations use a number of threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

@@ -30,7 +30,7 @@ def run(threads: int | None = None) -> dict[str, Any]:
 
 
 def show(result: dict[str, Any]) -> None:
-    """Prints the ratios, the phases and the peak memory."""
+    """Print the ratios, the phases and the peak memory."""
     maml, p_meta = ({"whole iteration": of["total"], **of["parts"]} for of in (result, result["p_meta"]))
     keys = ("median", "min", "max")
     print_table(
@@ -45,7 +45,7 @@ def show(result: dict[str, Any]) -> None:
 
 
 def measure(scale: Scale, threads: int, repetitions: int) -> dict[str, Any]:
-    """``repetitions`` iterations of each method in turn, after one for warm-up.
+    """Measure ``repetitions`` iterations of each method in turn, after one for warm-up.
 
     ``rest`` is what belongs to no phase. The top level is MAML's; ``p_meta`` has p-Meta's, its ratio over MAML.
     """
@@ -68,7 +68,7 @@ def measure(scale: Scale, threads: int, repetitions: int) -> dict[str, Any]:
 
 
 def spreads(runs: Sequence[tuple[float, dict[str, float]]]) -> dict[str, Any]:
-    """Of the whole iterations, and of each of their parts."""
+    """Return the spread of the whole iterations and of each of their parts, in seconds."""
     phases = {name: [seconds[name] for _, seconds in runs] for name in runs[0][1]}
     phases["rest"] = [total - sum(seconds.values()) for total, seconds in runs]
     return {
@@ -78,7 +78,17 @@ def spreads(runs: Sequence[tuple[float, dict[str, float]]]) -> dict[str, Any]:
 
 
 def timed_iterations(scale: Scale, threads: int, method: str, count: int) -> Iterator[tuple[float, dict[str, float]]]:
-    """The first iterations of a training: the seconds of each, in all and by phase."""
+    """Run the first iterations of a training.
+
+    Args:
+        scale: How much is sampled, and of which family.
+        threads: Threads of the sampler and of the outer step.
+        method: The method's name.
+        count: Number of iterations.
+
+    Yields:
+        The seconds of each iteration, in all and by phase.
+    """
     family, settings = scale.family(), scale.settings(threads, method)
     network = build_network(family, settings)
     state = initial_state(network, settings)
@@ -96,13 +106,13 @@ def timed_iterations(scale: Scale, threads: int, method: str, count: int) -> Ite
 
 
 def peak_memory(scale: Scale, threads: int, method: str) -> float:
-    """MiB that a fresh process occupies at most (its resident set) in one iteration."""
+    """Return the peak resident set in MiB of a fresh process that runs one iteration."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
         return process.submit(peak_of_this_process, scale, threads, method).result()
 
 
 def peak_of_this_process(scale: Scale, threads: int, method: str) -> float:
-    """MiB, after one iteration."""
+    """Return the peak resident set in MiB of this process after one iteration."""
     for _ in timed_iterations(scale, threads, method, 1):
         pass
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -53,26 +53,26 @@ def scale_of(family: str) -> Scale:
 
 @dataclass(frozen=True)
 class SamplingJob:
-    """A sampling that is the same every time: one set of policies, tasks, seeds and noise."""
+    """A sampling that is the same every time: its policies, tasks, seeds and noise are fixed."""
 
     family: TaskFamily
     settings: TrainSettings
     parameters: Parameters  # with a leading task axis, as after an adaptation
 
     def sampler(self) -> Sampler:
-        """A sampler for the job, to be closed by the caller."""
+        """Make a sampler for the job; the caller closes it."""
         network = build_network(self.family, self.settings)
         return Sampler(self.family, network, self.settings.action_scale, self.settings.threads)
 
     def sample(self, sampler: Sampler) -> Episodes:
-        """The job, done once."""
+        """Do the job once."""
         generator = np.random.default_rng(0)
         tasks = self.family.sample_tasks(self.settings.meta_batch_size, generator)
         return sampler.sample(self.parameters, tasks, self.settings.episodes_per_task, generator)
 
 
 def sampling_job(scale: Scale, threads: int) -> SamplingJob:
-    """The job at a scale, with an untrained policy per task."""
+    """Make the job at a scale, with an untrained policy per task."""
     family, settings = scale.family(), scale.settings(threads)
     network, generator = build_network(family, settings), torch.Generator().manual_seed(0)
     policies = [network.initial_parameters(generator) for _ in range(scale.tasks)]
@@ -80,9 +80,9 @@ def sampling_job(scale: Scale, threads: int) -> SamplingJob:
 
 
 def rates_in_turn(works: Mapping[str, Callable[[], int]], repetitions: int) -> dict[str, list[float]]:
-    """Environment steps per second of several pieces of work, each of which returns its number of steps.
+    """Measure the environment steps per second of several pieces of work, which return their number of steps.
 
-    After a warm-up they take turns, so that whatever else the machine does meets all of them.
+    After a warm-up they take turns, so that other load on the machine slows all of them.
     """
     rates: dict[str, list[float]] = {name: [] for name in works}
     for repetition in range(repetitions + 1):
@@ -96,12 +96,12 @@ def rates_in_turn(works: Mapping[str, Callable[[], int]], repetitions: int) -> d
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
-    """Median, smallest and largest."""
+    """Return median, smallest and largest value."""
     return {"median": median(values), "min": min(values), "max": max(values)}
 
 
 def ratio_of(numerators: Sequence[float], denominators: Sequence[float]) -> dict[str, float]:
-    """The ratio of the medians, and the smallest and largest ratio of what was measured in the same turn."""
+    """Return the ratio of the medians, and the smallest and largest ratio within a turn."""
     ratios = [above / below for above, below in zip(numerators, denominators, strict=True)]
     return {
         "ratio": median(numerators) / median(denominators),
@@ -111,7 +111,14 @@ def ratio_of(numerators: Sequence[float], denominators: Sequence[float]) -> dict
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *remarks: str) -> None:
-    """A table whose first column is text and whose others are numbers, and lines below it."""
+    """Print a table and lines below it.
+
+    Args:
+        title: A line above the table.
+        columns: Headings; the first column is text, the others are numbers.
+        rows: Cells, as long as ``columns``.
+        remarks: Lines below the table.
+    """
     console = Terminal()
     table = Table()
     for index, column in enumerate(columns):
@@ -125,10 +132,10 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
 
 
 def rate_cells(rates: Mapping[str, float]) -> list[str]:
-    """Median, smallest and largest in steps per second."""
+    """Write median, smallest and largest rate in steps per second."""
     return [f"{rates[key]:,.0f}" for key in ("median", "min", "max")]
 
 
 def ratio_text(result: Mapping[str, Any]) -> str:
-    """``0.91 (0.90 to 0.93)``."""
+    """Write a ratio with its range, e.g. ``0.91 (0.90 to 0.93)``."""
     return f"{result['ratio']:.2f} ({result['ratio_min']:.2f} to {result['ratio_max']:.2f})"

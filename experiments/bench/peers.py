@@ -35,7 +35,7 @@ def run(threads: int | None = None, family: str | None = None) -> dict[str, Any]
 
 
 def show(result: dict[str, Any]) -> None:
-    """Prints our ratio to each peer."""
+    """Print our ratio to each peer."""
     measured = [part for part in result["parts"] if "rate" in part]
     skipped = [part for part in result["parts"] if "rate" not in part]
     rows = [
@@ -54,7 +54,18 @@ def show(result: dict[str, Any]) -> None:
 
 
 def measure(peers: Sequence[Peer], scale: Scale, threads: int, repetitions: int, seconds: float) -> dict[str, Any]:
-    """Our sampler at a scale and every installed peer in turn; a peer's turn lasts ``seconds`` or a round."""
+    """Measure our sampler and every installed peer in turn.
+
+    Args:
+        peers: The vector environments to compare with.
+        scale: How much our sampler samples, and of which family.
+        threads: Threads of our sampler and of the peers.
+        repetitions: Turns that are measured, after one for warm-up.
+        seconds: How long a peer's turn lasts at least; it consists of whole rounds.
+
+    Returns:
+        Rates in environment steps per second and ratios, as ``show`` prints them.
+    """
     environment = environment_of(scale.name)
     job = sampling_job(scale, threads)
     parts: list[dict[str, Any]] = []
@@ -95,7 +106,7 @@ def measure(peers: Sequence[Peer], scale: Scale, threads: int, repetitions: int,
 
 
 def rounds_for(seconds: float, a_round: Round) -> int:
-    """As many rounds as it takes; returns the number of environment steps."""
+    """Repeat rounds for some seconds and return the number of environment steps."""
     start, steps = time.perf_counter(), a_round()
     while time.perf_counter() - start < seconds:
         steps += a_round()

@@ -33,12 +33,12 @@ class Peer:
 
     name: str
     package: str  # the importable name
-    environments: Callable[[int], tuple[int, ...]]  # numbers of environments to choose from, given those of threads
+    environments: Callable[[int], tuple[int, ...]]  # from the threads to the numbers of environments that are tried
     open: Callable[[str, int, int, int], AbstractContextManager[Round]]
 
 
 def make_policy(observation_size: int, action_size: int) -> Policy:
-    """The policy network of our own sampler, one for all environments, with the noise."""
+    """Make the policy network of our sampler with its noise, one for all environments."""
     network, generator = GaussianMLP(observation_size, (100, 100), action_size), torch.Generator().manual_seed(0)
     parameters = network.initial_parameters(generator)
     std = network.log_std(parameters).exp()
@@ -53,27 +53,27 @@ def make_policy(observation_size: int, action_size: int) -> Policy:
 
 
 def policy_for(environments: Any) -> Policy:
-    """Of the right sizes for any vector environment."""
+    """Make the policy for the spaces of a vector environment."""
     return make_policy(environments.observation_space.shape[-1], environments.action_space.shape[-1])
 
 
 def processes_to_try(threads: int) -> tuple[int, ...]:
-    """Environments that each have a process: one or two of them per core, or 16 to make use of a batched policy."""
+    """Return how many environments to try, each in a process: one or two per core, or 16 for a batched policy."""
     return tuple(sorted({threads, 2 * threads, max(16, threads)}))
 
 
 def start_method() -> str:
-    """How to start processes beside threads: not by fork."""
+    """Return how to start processes beside threads, which fork does not allow."""
     return "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
 
 def makers(environment: str, count: int, horizon: int) -> list[Callable[[], gymnasium.Env[Any, Any]]]:
-    """Functions that make one environment each."""
+    """Return functions that make one environment each."""
     return [partial(make_robot, environment, horizon)] * count
 
 
 def roll_out(environments: Any, policy: Policy, horizon: int) -> int:
-    """A round with Gymnasium's interface."""
+    """Play a round through Gymnasium's interface and return its number of steps."""
     observations, _ = environments.reset()
     for _ in range(horizon):
         observations = environments.step(policy(observations))[0]
@@ -82,14 +82,14 @@ def roll_out(environments: Any, policy: Policy, horizon: int) -> int:
 
 @contextmanager
 def gymnasium_sync(environment: str, count: int, threads: int, horizon: int) -> Iterator[Round]:
-    """Gymnasium's environments one after the other, in this process."""
+    """Step Gymnasium's environments one after the other, in this process."""
     with closing(SyncVectorEnv(makers(environment, count, horizon))) as environments:
         yield partial(roll_out, environments, policy_for(environments), horizon)
 
 
 @contextmanager
 def gymnasium_async(environment: str, count: int, threads: int, horizon: int) -> Iterator[Round]:
-    """Gymnasium's environments in a process each; observations come back through shared memory."""
+    """Step Gymnasium's environments in a process each, with observations in shared memory."""
     vector = AsyncVectorEnv(makers(environment, count, horizon), shared_memory=True, context=start_method())
     with closing(vector) as environments:
         yield partial(roll_out, environments, policy_for(environments), horizon)
@@ -97,7 +97,7 @@ def gymnasium_async(environment: str, count: int, threads: int, horizon: int) ->
 
 @contextmanager
 def stable_baselines(environment: str, count: int, threads: int, horizon: int) -> Iterator[Round]:
-    """Stable-Baselines3's environments in a process each."""
+    """Step Stable-Baselines3's environments in a process each."""
     from stable_baselines3.common.vec_env import SubprocVecEnv
 
     with closing(SubprocVecEnv(makers(environment, count, horizon), start_method=start_method())) as environments:
@@ -113,7 +113,18 @@ def stable_baselines(environment: str, count: int, threads: int, horizon: int) -
 
 
 def make_envpool(environment: str, count: int, batch: int, threads: int, horizon: int) -> Any:
-    """EnvPool's environments, of which ``batch`` are stepped at once, in its own threads."""
+    """Make EnvPool's environments.
+
+    Args:
+        environment: Gymnasium's id.
+        count: Number of environments.
+        batch: How many of them are stepped at once.
+        threads: EnvPool's own threads.
+        horizon: Steps in an episode.
+
+    Returns:
+        The vector environment.
+    """
     return import_module("envpool").make(
         environment,
         env_type="gymnasium",
@@ -127,14 +138,14 @@ def make_envpool(environment: str, count: int, batch: int, threads: int, horizon
 
 @contextmanager
 def envpool_sync(environment: str, count: int, threads: int, horizon: int) -> Iterator[Round]:
-    """EnvPool, waiting for all environments at each step."""
+    """Step EnvPool, waiting for all environments at each step."""
     with closing(make_envpool(environment, count, count, threads, horizon)) as environments:
         yield partial(roll_out, environments, policy_for(environments), horizon)
 
 
 @contextmanager
 def envpool_async(environment: str, count: int, threads: int, horizon: int) -> Iterator[Round]:
-    """EnvPool, acting on whichever half of the environments is ready first."""
+    """Step EnvPool, acting on the half of the environments that is ready first."""
     batch = count // 2
     with closing(make_envpool(environment, count, batch, threads, horizon)) as environments:
         policy = policy_for(environments)

@@ -226,6 +226,16 @@ def test_an_episode_that_has_ended_stands_still() -> None:
     assert set(seen[end + 1 :]) == {(seen[end][0], 0.0, True)}
 
 
+def test_an_end_is_final_whatever_healthy_says_later() -> None:
+    answers = iter([True, False, True, True])
+    family = slider(robot={"healthy": lambda fields: np.array([next(answers)])})
+    simulator = family.make_simulator(1)
+    simulator.reset(np.zeros((1, 1)), np.array([[0]]))
+    ended = [simulator.step(np.zeros((1, 1, 1))).terminated[0, 0] for _ in range(4)]
+    simulator.close()
+    assert ended == [False, True, True, True]
+
+
 # --- models that differ between tasks
 
 
@@ -455,6 +465,18 @@ def test_no_divergence_goes_unnoticed(coordinate: int) -> None:
     simulator.close()
     assert unnoticed == []
     assert noticed > 0
+
+
+def test_an_acceleration_that_mujoco_finds_bad_is_told_though_the_state_is_small() -> None:
+    text = SLIDER.replace('timestep="0.01"', 'timestep="1e-6"').replace('gear="4"', 'gear="1e11"')
+    simulator = robot_family("fast", Robot(text, 1, observe), (TARGET,), lambda step: step.seconds).make_simulator(1)
+    simulator.reset(np.zeros((1, 1)), np.array([[0]]))
+    with pytest.raises(
+        NumericalFault, match=r"the simulation diverged in episode 0 of task 0 \(target=0\) after 1e-06 s"
+    ):
+        simulator.step(np.ones((1, 1, 1)))
+    assert np.abs(simulator.batch.qvel).max() < 1e6
+    simulator.close()
 
 
 def test_what_mujoco_itself_stops_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

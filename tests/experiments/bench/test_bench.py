@@ -321,11 +321,11 @@ def test_both_ways_to_the_image_meta_gradient_agree(method):
     place = replace(place, parameters=parameters, tasks=tasks)
     with ThreadPoolExecutor(1) as executor:
         gradients = meta_gradient(place.network, parameters, place.method, tasks, False, executor).gradients
-    torch.testing.assert_close(images.vectorised_gradient(place), gradients)
+    torch.testing.assert_close(images.vectorized_gradient(place), gradients)
 
 
 def test_images_takes_turns_and_says_the_ratio(capsys):
     result = images.measure((16,), threads=1, repetitions=1)
     assert list(result["cases"]) == ["maml 16", "p-meta 16"]
     images.show(result)
-    assert "vectorised / task by task" in capsys.readouterr().out
+    assert "vectorized / task by task" in capsys.readouterr().out
