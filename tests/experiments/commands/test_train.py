@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from pathlib import Path
-from types import SimpleNamespace
+from types import FrameType, SimpleNamespace
 
-from point_family import TINY, point_family
+import pytest
+from command_line import TINY as COMMAND_LINE_TINY
+from command_line import succeeds
+from point_family import TINY, PointSimulator, point_family
 
+import metarl
 from metarl.experiments.commands.train import PolicyView
 from metarl.experiments.commands.train_images import ImageView
 from metarl.images.settings import ImageSettings
@@ -38,3 +44,35 @@ def test_an_iteration_that_was_skipped_says_why() -> None:
     step = Step(STATE, {}, {}, "the rewards are not finite")
     assert POLICY.line(step) == "skipped: the rewards are not finite; 2 skipped so far"
     assert IMAGES.line(step).startswith(POLICY.line(step))
+
+
+ROOMS = tuple(str(Path(metarl.__file__).parents[1] / room) for room in ("metarl", "experiments", "policies", "envs"))
+
+
+def frames(thread: int) -> list[str]:
+    """The functions of metarl that a thread is in, innermost first."""
+    frame: FrameType | None = sys._current_frames()[thread]
+    found = []
+    while frame is not None:
+        if frame.f_code.co_filename.startswith(ROOMS):
+            found.append(frame.f_code.co_qualname)
+        frame = frame.f_back
+    return found
+
+
+def test_the_way_from_the_shell_to_the_simulator_is_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twelve calls at most, from the command to a step of the simulator, which runs in the sampler's own thread."""
+    seen: list[list[str]] = []
+
+    class Watched(PointSimulator):
+        def step(self, actions):
+            if not seen:
+                here, main_thread = threading.get_ident(), threading.main_thread().ident
+                seen.append(["Watched.step", *frames(here), *frames(main_thread)])
+            return super().step(actions)
+
+    family = point_family(make_simulator=lambda threads: Watched())
+    monkeypatch.setitem(sys.modules, "watched", SimpleNamespace(family=family))
+    succeeds("train", "watched:family", *COMMAND_LINE_TINY, "--out", tmp_path / "run")
+    assert seen[0][-1] == "main" and "meta_iteration" in seen[0]
+    assert len(seen[0]) <= 12, seen[0]
