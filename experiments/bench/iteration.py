@@ -16,7 +16,7 @@ from metarl.core.threads import available_threads, single_threaded_torch
 from metarl.experiments.bench.measure import FULL_SCALE, Scale, print_table, ratio_of, ratio_text, spread
 from metarl.rl.iteration import meta_iteration
 from metarl.rl.sampling import Sampler
-from metarl.rl.training import build_network, initial_state
+from metarl.rl.start import build_network, initial_state
 
 TARGET = 1.35
 TARGET_MIB = 4096

@@ -20,7 +20,8 @@ from metarl.rl.adaptation import stack
 from metarl.rl.episodes import Episodes
 from metarl.rl.sampling import Sampler
 from metarl.rl.settings import TrainSettings, preset
-from metarl.rl.training import build_network, with_horizon
+from metarl.rl.start import build_network
+from metarl.rl.training import with_horizon
 
 FAMILY = "half-cheetah-velocity"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
@@ -10,29 +9,24 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import torch
 from gymnasium import Env
-from gymnasium.spaces import Box
 from gymnasium.wrappers import TimeLimit
 
-from metarl.adam import initial_moments
 from metarl.core.clock import Clock
-from metarl.core.errors import NumericalFault, Refusal
+from metarl.core.errors import NumericalFault
 from metarl.core.randomness import Purpose, generator
 from metarl.core.threads import single_threaded_torch
 from metarl.core.version import __version__
 from metarl.envs.family import TaskFamily
-from metarl.policies.controller import Controller, check_spaces
+from metarl.policies.controller import Controller
 from metarl.policies.files.metadata import ControllerMetadata, FieldRecord
-from metarl.policies.gate import initial_gate, is_measured, measure_returns
-from metarl.policies.methods import STEP_SIZES, get_method, initial_meta_parameters, meta_parameter_shapes
-from metarl.policies.networks.mlp import GaussianMLP
+from metarl.policies.gate import is_measured, measure_returns
 from metarl.policies.networks.network import Parameters
-from metarl.policies.networks.sizes import check_size
-from metarl.rl.iteration import IterationReport, meta_iteration, outer_names, task_returns
+from metarl.rl.iteration import IterationReport, meta_iteration, task_returns
 from metarl.rl.logs import progress_columns, progress_row, timings_columns, timings_row
 from metarl.rl.sampling import Sampler, for_each_task
 from metarl.rl.settings import TrainSettings
+from metarl.rl.start import build_network, describe, initial_state, start_from, warn_of_clipping
 from metarl.runs.folder import PROGRESS, TIMINGS
 from metarl.runs.state import FAULTS_IN_A_ROW, Step, TrainingState, abandon
 
@@ -75,6 +69,8 @@ class PolicyTraining:
         FAULTS_IN_A_ROW such iterations, for then it is the parameters or the simulator.
         """
         settings = self.settings
+        if not state.iteration:
+            warn_of_clipping(self.family, settings)
         with (
             single_threaded_torch(),
             Sampler(self.family, self.network, settings.action_scale, settings.threads) as sampler,
@@ -142,61 +138,6 @@ class PolicyTraining:
         self.controller(state).save(path, overwrite=True)
 
 
-def build_network(family: TaskFamily, settings: TrainSettings) -> GaussianMLP:
-    """Return the policy network for a family's spaces; raise Refusal if it is too large."""
-    (observation_size,), (action_size,) = family.observation_space.shape, family.action_space.shape
-    network = GaussianMLP(observation_size, settings.hidden_sizes, action_size, settings.initial_std)
-    check_size(network, meta_parameter_shapes(get_method(settings.method), network.layers, settings.inner_steps))
-    return network
-
-
-def initial_state(network: GaussianMLP, settings: TrainSettings) -> TrainingState:
-    """Return the state before the first iteration."""
-    seed = int(generator(settings.seed, Purpose.PARAMETERS).integers(2**31))
-    random = torch.Generator().manual_seed(seed)
-    parameters = network.initial_parameters(random) | initial_meta_parameters(
-        get_method(settings.method), network.layers, settings.inner_steps, settings.step_size, random
-    )
-    if settings.gate == "return":
-        parameters |= initial_gate(settings.inner_steps)
-    _, attention = outer_names(get_method(settings.method), parameters)
-    moments = initial_moments({name: parameters[name] for name in attention})
-    return TrainingState(0, parameters, moments, parameters, -math.inf, 0)
-
-
-def start_from(init: Controller, state: TrainingState, family: TaskFamily, settings: TrainSettings) -> TrainingState:
-    """Return the state before the first iteration with the parameters of a controller.
-
-    Args:
-        init: The controller to start from.
-        state: The state to start from without it.
-        family: The task family.
-        settings: The settings of the training.
-
-    Returns:
-        The state. Refusal names what of the controller is not as the family and the settings ask for.
-    """
-    check_spaces(init, family.observation_space.shape, family.action_space.shape, family.name)
-    given = {
-        "hidden sizes": (init.network.hidden_sizes, settings.hidden_sizes),
-        "action scale": (init.metadata.action_scale, settings.action_scale),
-        "inner steps": (init.metadata.inner_steps, settings.inner_steps),
-    }
-    for what, (mine, wanted) in given.items():
-        if mine != wanted:
-            raise Refusal(f"the controller to start from has the {what} {mine}, and the settings ask for {wanted}")
-    if init.parameters.keys() != state.parameters.keys():
-        name = min(init.parameters.keys() ^ state.parameters.keys())
-        raise Refusal(
-            f"the controller to start from is one of {init.metadata.method}, and the settings ask for "
-            f"{settings.method}: '{name}' is a parameter of one alone"
-        )
-    parameters = dict(init.parameters)
-    if get_method(settings.method).step_sizes == "fixed":
-        parameters[STEP_SIZES] = state.parameters[STEP_SIZES]
-    return replace(state, parameters=parameters, best_parameters=parameters)
-
-
 def advance(
     state: TrainingState, parameters: Parameters, moments: Parameters, report: IterationReport
 ) -> TrainingState:
@@ -238,25 +179,6 @@ def selection_score(returns: Sequence[float]) -> float:
 def selection_scores(returns: Sequence[float]) -> list[float]:
     """Return the selection score of each iteration."""
     return [selection_score(returns[:end]) for end in range(1, len(returns) + 1)]
-
-
-def describe(family: TaskFamily) -> dict[str, Any]:
-    """Return what a family's tasks and episodes are, in the types of JSON; infinite bounds are strings."""
-
-    def bounds(box: Box) -> list[list[float | str]]:
-        sides = (side.flatten().tolist() for side in (box.low, box.high))
-        return [[bound if math.isfinite(bound) else str(bound) for bound in side] for side in sides]
-
-    fields = {
-        f"field {field.name}": {"range": [field.low, field.high], "choices": list(field.choices)}
-        for field in family.fields
-    }
-    return {
-        "horizon": family.horizon,
-        **fields,
-        "observation bounds": bounds(family.observation_space),
-        "action bounds": bounds(family.action_space),
-    }
 
 
 def with_horizon(family: TaskFamily, horizon: int | None) -> TaskFamily:

@@ -22,7 +22,7 @@ from metarl.rl.adaptation import adapt_to_tasks
 from metarl.rl.batch import Batch
 from metarl.rl.iteration import adaptation_settings, meta_iteration
 from metarl.rl.sampling import Sampler
-from metarl.rl.training import build_network, initial_state
+from metarl.rl.start import build_network, initial_state
 
 LAYERS = ("layer1", "layer2", "layer3")
 

@@ -1,0 +1,120 @@
+"""How the meta-training of a policy starts: its network, its parameters, and what it trains on."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium.spaces import Box
+from torch.distributions import Normal
+
+from metarl.adam import initial_moments
+from metarl.core.errors import Refusal
+from metarl.core.randomness import Purpose, generator
+from metarl.envs.family import TaskFamily
+from metarl.policies.controller import Controller, check_spaces
+from metarl.policies.gate import initial_gate
+from metarl.policies.methods import STEP_SIZES, get_method, initial_meta_parameters, meta_parameter_shapes
+from metarl.policies.networks.mlp import GaussianMLP
+from metarl.policies.networks.sizes import check_size
+from metarl.rl.iteration import outer_names
+from metarl.rl.settings import TrainSettings
+from metarl.runs.state import TrainingState
+
+LEAST_WITHIN = 0.01  # share of a policy's first actions that must lie within the bounds
+
+
+def build_network(family: TaskFamily, settings: TrainSettings) -> GaussianMLP:
+    """Return the policy network for a family's spaces; raise Refusal if it is too large."""
+    (observation_size,), (action_size,) = family.observation_space.shape, family.action_space.shape
+    network = GaussianMLP(observation_size, settings.hidden_sizes, action_size, settings.initial_std)
+    check_size(network, meta_parameter_shapes(get_method(settings.method), network.layers, settings.inner_steps))
+    return network
+
+
+def initial_state(network: GaussianMLP, settings: TrainSettings) -> TrainingState:
+    """Return the state before the first iteration."""
+    seed = int(generator(settings.seed, Purpose.PARAMETERS).integers(2**31))
+    random = torch.Generator().manual_seed(seed)
+    parameters = network.initial_parameters(random) | initial_meta_parameters(
+        get_method(settings.method), network.layers, settings.inner_steps, settings.step_size, random
+    )
+    if settings.gate == "return":
+        parameters |= initial_gate(settings.inner_steps)
+    _, attention = outer_names(get_method(settings.method), parameters)
+    moments = initial_moments({name: parameters[name] for name in attention})
+    return TrainingState(0, parameters, moments, parameters, -math.inf, 0)
+
+
+def start_from(init: Controller, state: TrainingState, family: TaskFamily, settings: TrainSettings) -> TrainingState:
+    """Return the state before the first iteration with the parameters of a controller.
+
+    Args:
+        init: The controller to start from.
+        state: The state to start from without it.
+        family: The task family.
+        settings: The settings of the training.
+
+    Returns:
+        The state. Refusal names what of the controller is not as the family and the settings ask for.
+    """
+    check_spaces(init, family.observation_space.shape, family.action_space.shape, family.name)
+    given = {
+        "hidden sizes": (init.network.hidden_sizes, settings.hidden_sizes),
+        "action scale": (init.metadata.action_scale, settings.action_scale),
+        "inner steps": (init.metadata.inner_steps, settings.inner_steps),
+    }
+    for what, (mine, wanted) in given.items():
+        if mine != wanted:
+            raise Refusal(f"the controller to start from has the {what} {mine}, and the settings ask for {wanted}")
+    if init.parameters.keys() != state.parameters.keys():
+        name = min(init.parameters.keys() ^ state.parameters.keys())
+        raise Refusal(
+            f"the controller to start from is one of {init.metadata.method}, and the settings ask for "
+            f"{settings.method}: '{name}' is a parameter of one alone"
+        )
+    parameters = dict(init.parameters)
+    if get_method(settings.method).step_sizes == "fixed":
+        parameters[STEP_SIZES] = state.parameters[STEP_SIZES]
+    return replace(state, parameters=parameters, best_parameters=parameters)
+
+
+def describe(family: TaskFamily) -> dict[str, Any]:
+    """Return what a family's tasks and episodes are, in the types of JSON; infinite bounds are strings."""
+
+    def bounds(box: Box) -> list[list[float | str]]:
+        sides = (side.flatten().tolist() for side in (box.low, box.high))
+        return [[bound if math.isfinite(bound) else str(bound) for bound in side] for side in sides]
+
+    fields = {
+        f"field {field.name}": {"range": [field.low, field.high], "choices": list(field.choices)}
+        for field in family.fields
+    }
+    return {
+        "horizon": family.horizon,
+        **fields,
+        "observation bounds": bounds(family.observation_space),
+        "action bounds": bounds(family.action_space),
+    }
+
+
+def warn_of_clipping(family: TaskFamily, settings: TrainSettings) -> None:
+    """Warn if the action space clips nearly all actions of an untrained policy: then none is better than another.
+
+    Before training, an action is Gaussian around nearly zero with the standard deviation initial_std * action_scale.
+    """
+    deviation = settings.initial_std * settings.action_scale
+    low, high = (torch.as_tensor(np.float64(side)) for side in (family.action_space.low, family.action_space.high))
+    actions = Normal(0.0, deviation)
+    within = actions.cdf(high) - actions.cdf(low)
+    worst = int(within.argmin())
+    if within[worst] < LEAST_WITHIN:
+        warnings.warn(
+            f"the untrained policy's actions are 0 ± {deviation:g} (initial_std x action_scale), and {family.name} "
+            f"clips nearly all of them to [{low[worst]:g}, {high[worst]:g}]: so nothing can be learned",
+            stacklevel=2,
+        )
