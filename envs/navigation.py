@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from metarl.envs import drawing
 from metarl.envs.family import Array, Transition
 
 MAX_SPEED = 0.1  # per axis and step
@@ -54,6 +53,8 @@ class NavigationSimulator:
 
     def draw(self) -> NDArray[np.uint8]:
         """Return a picture of the first episode's path."""
+        from metarl.envs import drawing  # needs Pillow, which an installation may lack
+
         return drawing.draw_navigation(np.array(self.trail), self.goals[0, 0])
 
     def close(self) -> None:

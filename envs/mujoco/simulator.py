@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mujoco
 import numpy as np
@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from metarl.core.errors import NumericalFault, Refusal
 from metarl.core.user_code import UserCodeError, user_code
 from metarl.envs.family import Array, Transition
-from metarl.envs.mujoco.camera import Camera
 from metarl.envs.mujoco.interface import Interface
 from metarl.envs.mujoco.model import action_space, check_ranges, describe, load_model, model_for
 from metarl.envs.mujoco.robot import RobotTasks, Step
+
+if TYPE_CHECKING:
+    from metarl.envs.mujoco.camera import Camera
 
 DIVERGED = 1e6  # m, rad or their rate per second: no robot driven within its limits comes near
 BAD_STATES = [int(getattr(mujoco.mjtWarning, f"mjWARN_BAD{of}")) for of in ("QPOS", "QVEL", "QACC")]
@@ -85,6 +87,8 @@ class RobotSimulator:
         """Draw the first task's first episode."""
         model, data = self.first_episode()
         if self.camera is None:
+            from metarl.envs.mujoco.camera import Camera  # needs Pillow, which an installation may lack
+
             self.camera = Camera(model, data)
         return self.camera.picture(data, f"{describe(self.each_task[0])}   reward {self.rewards[0]:+.2f}")
 

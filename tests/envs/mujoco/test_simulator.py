@@ -511,6 +511,7 @@ families = {name: get_family(name) for name in FAMILIES}
 assert "mujoco" not in sys.modules, "imported too early"
 simulator = families["half-cheetah-velocity"].make_simulator(1)
 simulator.reset(np.ones((1, 1)), np.zeros((1, 1), np.int64))
+assert "PIL" not in sys.modules, "needed for drawing alone"
 simulator.batch.qpos[:] = 1e30
 try:
     simulator.step(np.zeros((1, 1, 6)))
