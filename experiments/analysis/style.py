@@ -84,7 +84,9 @@ def draw_curve(axes: Axes, curve: Curve, color: str, label: str, classes: str = 
     if has_band.any():
         band: Any = {"color": LIGHT[color], "alpha": BAND_OPACITY, "linewidth": 0}
         axes.fill_between(curve.x, curve.low, curve.high, has_band, gid=f"band {classes}|", **band)
-    axes.plot(curve.x, curve.mean, gid=f"line {classes}|{label}", marker="o", markevery=isolated, **look, **line)
+    if isolated:
+        look |= {"marker": "o", "markevery": isolated}
+    axes.plot(curve.x, curve.mean, gid=f"line {classes}|{label}", **look, **line)
 
 
 def round_ticks(most: int = 6, integer: bool = False) -> MaxNLocator:

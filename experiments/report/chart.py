@@ -28,8 +28,8 @@ SVG_STYLE: Any = STYLE | {
     "figure.facecolor": "none",
     "axes.facecolor": "none",
 }
-# Namespaces, which HTML does without, and control characters, which XML does not allow.
-UNWANTED = re.compile(r'xlink:(?=href)| xmlns(:xlink)?="[^"]*"|[\x00-\x08\x0b\x0c\x0e-\x1f]')
+# Namespaces, which HTML does without, control characters, which XML does not allow, and indentation.
+UNWANTED = re.compile(r'xlink:(?=href)| xmlns(:xlink)?="[^"]*"|[\x00-\x08\x0b\x0c\x0e-\x1f]|(?<=>)\s+(?=<)')
 COLOR = re.compile("#[0-9a-f]{6}")
 DIGITS = re.compile(r"(?<=\.\d\d)\d+")  # those that nobody sees
 NAMES = {light: f"var(--{name})" for name, light in LIGHT.items()}
