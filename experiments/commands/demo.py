@@ -1,6 +1,6 @@
-"""``metarl demo``: the whole way on 2D navigation, from meta-training to adapted controllers and pictures.
+"""``metarl demo``: meta-train on 2D navigation, adapt to new goals, and draw what happened.
 
-It ends with a robot: a HalfCheetah that runs the controller which ships for it, and adapts that as a device would.
+At the end a simulated robot, a HalfCheetah, adapts its pretrained controller as a device does.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ ROBOT_TASK = {"target_velocity": 1.5}
 
 @dataclass(frozen=True)
 class RobotRun:
-    """A controller that was adapted on a robot: mean returns by inner steps, seconds and peak bytes of the steps."""
+    """A controller adapted on a robot, mean returns by inner steps, and seconds and peak bytes of the steps."""
 
     adapted: Controller
     returns: tuple[float, ...]
@@ -69,7 +69,7 @@ class Demo:
     """
 
     out: Path = Path("demo")
-    """Folder for the pictures; the controller and its log come into a new folder run-N in it."""
+    """Folder for the pictures; the training gets a new folder run-N in it."""
     iterations: int = 60
     """Meta-iterations."""
     seed: int = 0
@@ -81,7 +81,7 @@ class Demo:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Runs the command; ValueError says what is wrong with its arguments."""
+    """Run the command; raise Refusal if its arguments cannot be used."""
     command = parse(Demo, arguments, "metarl demo")
     use_opengl_without_display()
     console = Terminal()
@@ -110,7 +110,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def show_robot(animation: Path, console: Console) -> None:
-    """Adapts the HalfCheetah controller that ships, says what came of it and what it took, and films it."""
+    """Adapt a pretrained HalfCheetah controller, print its returns and its cost, and film it."""
     name = next(name for name in (f"{ROBOT}/{method}" for method in ROBOT_METHODS) if name in shipped())
     controller = load_controller(name)
     family = family_of(controller, get_family(ROBOT))
@@ -132,9 +132,9 @@ def show_robot(animation: Path, console: Console) -> None:
 
 
 def adapt_on_robot(controller: Controller, family: TaskFamily, task: dict[str, float]) -> RobotRun:
-    """Records episodes, adapts to them, and so on for all inner steps; episodes of the adapted controller come last.
+    """Take all inner steps, each on episodes recorded before it, then record episodes of the adapted controller.
 
-    Memory is that of the inner steps, beside the controller and the recorded episodes.
+    The memory is that of the inner steps alone, without the controller and the recorded episodes.
     """
     env, meter, random = family.make_env(), Meter(), generator(0, Purpose.ADAPTATION)
     adapted, returns, seconds = controller, [], 0.0
@@ -152,7 +152,15 @@ def adapt_on_robot(controller: Controller, family: TaskFamily, task: dict[str, f
 def record(
     controller: Controller, env: Env[Any, Any], task: dict[str, float], horizon: int, random: np.random.Generator
 ) -> Recorder:
-    """The robot's loop: as many episodes as an inner step of the controller takes."""
+    """Return the episodes of one inner step, recorded as a robot's control loop does.
+
+    Args:
+        controller: the policy.
+        env: the environment.
+        task: the value of each field by name.
+        horizon: steps of an episode.
+        random: draws the seeds of the episodes and the exploration noise.
+    """
     recorder = Recorder(controller, random)
     for _ in range(controller.metadata.episodes_per_step):
         observation, _ = env.reset(seed=int(random.integers(2**31)), options={"task": task})
@@ -166,7 +174,7 @@ def record(
 
 
 def next_run(out: Path) -> Path:
-    """The first of ``run-1``, ``run-2``, ... that is not there; ValueError if the folder is not the demo's."""
+    """Return the first of ``run-1``, ``run-2``, ... that does not exist; raise Refusal for a folder of other files."""
     if out.exists() and not (out / "run-1").is_dir() and (not out.is_dir() or any(out.iterdir())):
         raise Refusal(f"{out} is there already and was not made by the demo: choose another folder with --out")
     try:
@@ -180,7 +188,7 @@ def next_run(out: Path) -> Path:
 
 
 def adapt_to_goals(controller: Controller, family: TaskFamily, picture: Path) -> Table:
-    """Adapts to each goal, draws the paths before and after, and returns the table of returns."""
+    """Adapt to each goal, draw the paths before and after, and return the table of returns."""
     table = Table(title="the goals in the picture")
     for heading in ("goal", "return before", "after adaptation"):
         table.add_column(heading, justify="right")
@@ -198,7 +206,7 @@ def adapt_to_goals(controller: Controller, family: TaskFamily, picture: Path) ->
 
 
 def paths(controller: Controller, family: TaskFamily, task: dict[str, float]) -> tuple[Array, Array]:
-    """Positions [time, 2] of two episodes, with and without exploration noise; they are what the policy observes."""
+    """Return the positions [time, 2], which the policy observes, of episodes with and without exploration noise."""
     env = family.make_env()
     noisy, quiet = (
         np.array([moment.observation for moment in play(controller, env, task, 0, family.horizon, noise)])
