@@ -13,6 +13,7 @@ input, finds the means that attention looks at. The result does not depend on th
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from metarl.policies.device.advantages import MOMENTS, feature_count, triangle
 from metarl.policies.device.network import DeviceLayer
@@ -39,73 +40,112 @@ def step_program(
         The program, at whose end the parameters have been changed.
     """
     buffers = Buffers()
-    phases = list(_baseline(layers[0].weight.shape[1], work, estimator, buffers)) if estimator else []
-    for number, window in enumerate(windows or [whole_window(layers)], start=1):
-        phases += _window(Pass(layers, work, window, buffers, f"window{number}." if windows else ""), estimator)
-    return Program(tuple(phases), buffers)
+    baseline = None
+    if estimator:
+        baseline = Baseline(layers[0].stated.inputs, work, estimator, buffers)
+    phases = (*(baseline.phases() if baseline else ()), *gradient_phases(layers, work, buffers, baseline, windows))
+    return Program(phases, buffers)
 
 
 def advantages_program(observation_size: int, work: Workload, estimator: Estimator) -> Program:
     """Return the program whose last phase computes the advantages of one episode after the other."""
     buffers = Buffers()
-    phases = list(_baseline(observation_size, work, estimator, buffers))
-    stage = Stage("advantages", (_advantages(work, estimator, buffers),))
-    return Program((*phases, Phase("advantages", (stage,), every_episode=True)), buffers)
+    baseline = Baseline(observation_size, work, estimator, buffers)
+    stage = Stage("advantages", (baseline.advantages(),))
+    return Program((*baseline.phases(), Phase("advantages", (stage,), every_episode=True)), buffers)
 
 
-def _baseline(observation_size: int, work: Workload, estimator: Estimator, buffers: Buffers) -> Iterator[Phase]:
-    """Fit the linear baseline to the returns, and find the mean and deviation of the advantages."""
-    count = feature_count(observation_size)
-    gram = buffers.add(Buffer("gram", (triangle(count),), "float64"))
-    target = buffers.add(Buffer("target", (count,), "float64"))
-    trace = buffers.add(Buffer("trace", (count,), "float64"))
-    moments = buffers.add(Buffer("moments", (MOMENTS,), "float64"))
-    gamma, gae_lambda = estimator.discount, estimator.gae_lambda
-    clear_equations = Operation("fill", (gram, 0)), Operation("fill", (target, 0))
-    add = Operation("add_normal_equations", (_features("equations", count, work, buffers), trace, gram, target, gamma))
-    yield Phase("equations", (Stage("clear equations", clear_equations),))
-    yield Phase(
-        "returns",
-        (
-            Stage("clear trace", (Operation("fill", (trace, 0)),)),
-            Stage("add equations", (add,), work.feature_rows),
-        ),
-        every_episode=True,
-    )
-    returns = buffers.add(Buffer("returns", (work.episode,), "float64"))
-    clear_statistics = Operation("fill", (moments, 0)), Operation("fill", (returns, 0))
-    yield Phase("baseline", (Stage("solve", (Operation("solve", (gram, target)), *clear_statistics)),))
-    features = _features("statistics", count, work, buffers)
-    statistics = Operation("add_statistics", (target, features, moments, returns, gamma, gae_lambda))
-    yield Phase("statistics", (Stage("statistics", (statistics,)),), every_episode=True)
-    yield Phase("scale", (Stage("scale", (Operation("find_scale", (moments, returns)),)),))
+@dataclass(frozen=True)
+class Baseline:
+    """The linear baseline of a program, which adds the buffers that its operations need.
+
+    Attributes:
+        observation_size: The numbers of an observation.
+        work: The sizes of the episodes and of the blocks in work.
+        estimator: How the advantages are computed from the rewards.
+        buffers: The buffers of the program.
+        name: What the names of its own buffers begin with.
+    """
+
+    observation_size: int
+    work: Workload
+    estimator: Estimator
+    buffers: Buffers
+    name: str = ""
+
+    def equations(self) -> tuple[str, ...]:
+        """Return the features, the trace and both sides of the normal equations."""
+        count = feature_count(self.observation_size)
+        features = Buffer("features", (self.work.feature_rows, count), "float64", by_row=True, scratch=True)
+        sizes = {"trace": count, "gram": triangle(count), "target": count}
+        return (self.buffers.add(features), *(self._doubles(name, size) for name, size in sizes.items()))
+
+    def phases(self) -> Iterator[Phase]:
+        """Fit the baseline to the returns, and find the mean and the scale of the advantages."""
+        features, trace, gram, target = self.equations()
+        moments, returns = self._doubles("moments", MOMENTS), self._doubles("returns", self.work.episode)
+        discount = self.estimator.discount
+        add = Operation("add_normal_equations", (features, trace, gram, target, discount))
+        yield self._once("clear equations", *(Operation("fill", (each, 0)) for each in (gram, target)))
+        yield self._every(
+            "returns",
+            Stage(f"{self.name}clear trace", (Operation("fill", (trace, 0)),)),
+            Stage(f"{self.name}add equations", (add,), self.work.feature_rows),
+        )
+        clear = (Operation("fill", (each, 0)) for each in (moments, returns))
+        yield self._once("solve", Operation("solve", (gram, target)), *clear)
+        operands = target, features, moments, returns, discount, self.estimator.gae_lambda
+        yield self._every("statistics", Stage(f"{self.name}statistics", (Operation("add_statistics", operands),)))
+        yield self._once("scale", Operation("find_scale", (moments, returns)))
+
+    def advantages(self) -> Operation:
+        """Compute the advantages of the episode in work."""
+        features, _, _, target = self.equations()
+        advantages = self.buffers.add(Buffer(f"{self.name}advantages", (self.work.episode,)))
+        operands = target, features, self._doubles("moments", MOMENTS), advantages
+        return Operation("normalized_advantages", (*operands, self.estimator.discount, self.estimator.gae_lambda))
+
+    def _doubles(self, name: str, size: int) -> str:
+        return self.buffers.add(Buffer(f"{self.name}{name}", (size,), "float64"))
+
+    def _once(self, name: str, *operations: Operation) -> Phase:
+        return Phase(f"{self.name}{name}", (Stage(f"{self.name}{name}", operations),))
+
+    def _every(self, name: str, *stages: Stage) -> Phase:
+        return Phase(f"{self.name}{name}", stages, every_episode=True)
 
 
-def _features(name: str, count: int, work: Workload, buffers: Buffers) -> str:
-    """Return working memory [step, feature], which holds nothing from one operation to the next."""
-    return buffers.add(Buffer(f"{name}.features", (work.feature_rows, count), "float64", by_row=True))
+def gradient_phases(
+    layers: Sequence[DeviceLayer],
+    work: Workload,
+    buffers: Buffers,
+    baseline: Baseline | None,
+    windows: Sequence[Window] = (),
+) -> Iterator[Phase]:
+    """Add up the gradients over all episodes, window by window, and change the parameters.
 
-
-def _window(steps: Pass, estimator: Estimator | None) -> Iterator[Phase]:
-    """Add up the gradients of a window over all episodes, and change the parameters."""
-    name = steps.name
-    begin = [_advantages(steps.work, estimator, steps.buffers)] if estimator else []
-    stages = []
-    if steps.scores_first:
-        begin += steps.clear_summaries()
-        stages.append(Stage(f"{name}summaries", tuple(steps.summaries()), steps.rows))
-        stages.append(Stage(f"{name}scores", tuple(steps.scores())))
-    if begin:
-        stages.insert(0, Stage(f"{name}episode", tuple(begin)))
-    stages.append(Stage(f"{name}gradients", tuple(steps.gradients()), steps.rows))
-    yield Phase(f"{name}start", (Stage(f"{name}start", tuple(steps.start())),))
-    yield Phase(f"{name}gradients", tuple(stages), every_episode=True)
-    if update := tuple(steps.update()):
-        yield Phase(f"{name}update", (Stage(f"{name}update", update),))
-
-
-def _advantages(work: Workload, estimator: Estimator, buffers: Buffers) -> Operation:
-    advantages = buffers.add(Buffer("advantages", (work.episode,)))
-    features = _features("advantages", buffers["target"].size, work, buffers)
-    operands = "target", features, "moments", advantages, estimator.discount, estimator.gae_lambda
-    return Operation("normalized_advantages", operands)
+    Args:
+        layers: The network's layers from the input to the output, of which the step updates at least one.
+        work: The sizes of the episodes and of the blocks in work.
+        buffers: The buffers of the program.
+        baseline: Computes the advantages; None if they are stored with the episodes.
+        windows: The passes over the episodes, which together add up all gradients; one pass if empty.
+    """
+    prefix = baseline.name if baseline else ""
+    for number, window in enumerate(windows or [whole_window(layers)], start=1):
+        name = f"{prefix}window{number}." if windows else prefix
+        advantages = f"{prefix}advantages" if baseline else None
+        steps = Pass(layers, work, window, buffers, advantages, name)
+        begin = [baseline.advantages()] if baseline else []
+        stages = []
+        if steps.scores_first:
+            begin += steps.clear_summaries()
+            stages.append(Stage(f"{name}summaries", tuple(steps.summaries()), steps.rows))
+            stages.append(Stage(f"{name}scores", tuple(steps.scores())))
+        if begin:
+            stages.insert(0, Stage(f"{name}episode", tuple(begin)))
+        stages.append(Stage(f"{name}gradients", tuple(steps.gradients()), steps.rows))
+        yield Phase(f"{name}start", (Stage(f"{name}start", tuple(steps.start())),))
+        yield Phase(f"{name}gradients", tuple(stages), every_episode=True)
+        if update := tuple(steps.update()):
+            yield Phase(f"{name}update", (Stage(f"{name}update", update),))

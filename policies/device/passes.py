@@ -23,6 +23,7 @@ class Pass:
         work: The sizes of the episodes and of the blocks in work.
         window: The gradients that are added up.
         buffers: The buffers of the program.
+        advantages: The advantages of the episode in work; None if they are stored with it.
         name: What the names of the pass's own buffers begin with.
     """
 
@@ -30,6 +31,7 @@ class Pass:
     work: Workload
     window: Window
     buffers: Buffers
+    advantages: str | None
     name: str = ""
 
     @property
@@ -116,7 +118,7 @@ class Pass:
 
     def row(self) -> str:
         """Return the working memory for some rows of the widest layer."""
-        return self.buffers.add(Buffer("row", (self.work.rows * max(self.sizes),)))
+        return self.buffers.add(Buffer("row", (self.work.rows * max(self.sizes),), scratch=True))
 
     def _clear(self, index: int) -> Operations:
         """Clear the accumulators of a layer."""
@@ -147,7 +149,7 @@ class Pass:
 
     def _likelihood_gradient(self, mean: str, log_std: bool = True) -> Operations:
         """Compute the gradient at the mean action, and add that of the log standard deviation."""
-        advantages, name = self._advantages(), f"{self.layers[-1].name}.log_std"
+        advantages, name = self.advantages, f"{self.layers[-1].name}.log_std"
         yield Operation("standardize", (mean, self._inverse_std()))
         if log_std and name in self.window.vectors:
             yield Operation("add_log_std_gradient", (mean, advantages, self._vector(name), self.row()))
@@ -210,34 +212,38 @@ class Pass:
 
     def _weight(self, index: int) -> str:
         """Return the accumulators of a layer's weights [input, output], or [place, output]."""
-        layer, grows = self.layers[index], self._has_places(index)
-        count = self.work.kept.get(layer.name, (0, 0))[1] if grows else self.window.inputs[layer.name][1]
-        shape = count, layer.stated.outputs
-        return self.buffers.add(Buffer(f"{self.name}{layer.name}.weight.sum", shape, grows=grows))
+        layer = self.layers[index]
+        shape = self._room(index)[1], layer.stated.outputs
+        return self.buffers.add(Buffer(f"{self.name}{layer.name}.weight.sum", shape, grows=self._grows(index)))
 
     def _kept(self, index: int) -> str:
         """Return the memory for the input channels that attention keeps."""
-        layer, grows = self.layers[index], self._has_places(index)
-        count = self.work.kept.get(layer.name, (0, 0))[0] if grows else self.window.inputs[layer.name][1]
-        return self.buffers.add(Buffer(f"{self.name}{layer.name}.kept", (self.rows * count,), grows=grows))
+        shape = (self.rows * self._room(index)[0],)
+        return self.buffers.add(Buffer(f"{self.name}{self.layers[index].name}.kept", shape, grows=self._grows(index)))
+
+    def _room(self, index: int) -> tuple[int, int]:
+        """Return for how many of a layer's inputs there is room: those kept of an episode, and the accumulators."""
+        name = self.layers[index].name
+        if self._has_places(index):
+            return self.work.kept.get(name, (0, 0))
+        return self.window.inputs[name][1], self.window.inputs[name][1]
+
+    def _grows(self, index: int) -> bool:
+        return self._has_places(index) and not self.work.fixed
 
     def _places(self, index: int) -> str:
         """Return the place of each input channel's accumulators."""
         layer = self.layers[index]
-        return self.buffers.add(Buffer(f"{layer.name}.places", (layer.stated.inputs,), "int16"))
+        return self.buffers.add(Buffer(f"{self.name}{layer.name}.places", (layer.stated.inputs,), "int16"))
 
     def _scores(self, index: int, side: str) -> str:
         """Return what attention sees of a tensor, and then its scores, by channel."""
         layer = self.layers[index].stated
         channels = layer.inputs if side == "forward" else layer.outputs
-        return self.buffers.add(Buffer(f"{layer.name}.{side}", (channels,)))
+        return self.buffers.add(Buffer(f"{self.name}{layer.name}.{side}", (channels,)))
 
     def _inverse_std(self) -> str:
-        return self.buffers.add(Buffer("inverse_std", (self.sizes[-1],)))
-
-    def _advantages(self) -> str | None:
-        """Return the advantages of the episode in work; None if they are stored with it."""
-        return "advantages" if "advantages" in self.buffers else None
+        return self.buffers.add(Buffer(f"{self.name}inverse_std", (self.sizes[-1],)))
 
 
 class Tensors:

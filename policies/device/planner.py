@@ -13,21 +13,24 @@ from metarl.policies.device.program import Buffer, Program
 
 
 @dataclass(frozen=True, slots=True)
-class Lifetime:
-    """The first and the last operation, by their position in the program, at which a buffer holds a value."""
+class Span:
+    """Operations in a row, by their positions in the program."""
 
     first: int
     last: int
 
-    def overlaps(self, other: Lifetime) -> bool:
-        """Return whether there is an operation during which both are alive."""
+    def overlaps(self, other: Span) -> bool:
+        """Return whether there is an operation in both."""
         return self.first <= other.last and other.first <= self.last
 
-    def over(self, loop: Lifetime) -> Lifetime:
-        """Return the lifetime of a value that outlives a turn of a loop: it lasts for the whole loop."""
+    def over(self, loop: Span) -> Span:
+        """Return the span of a value that outlives a turn of a loop: it lasts for the whole loop."""
         if not self.overlaps(loop) or (loop.first <= self.first and self.last <= loop.last):
             return self
-        return Lifetime(min(self.first, loop.first), max(self.last, loop.last))
+        return Span(min(self.first, loop.first), max(self.last, loop.last))
+
+
+Lifetime = tuple[Span, ...]  # when a buffer holds a value
 
 
 @dataclass(frozen=True)
@@ -44,57 +47,68 @@ def plan(program: Program) -> Plan:
 
     Larger buffers are placed first, each at the lowest offset that is free during its lifetime.
     """
-    alive, sizes = lifetimes(program), program.buffers.owned_bytes()
+    buffers, alive = program.buffers, lifetimes(program)
+    sizes = buffers.owned_bytes()
     placed: dict[str, int] = {}
     for name in sorted(alive, key=lambda name: -sizes[name]):
-        if not program.buffers[name].grows:
-            taken = sorted(
-                (offset, offset + sizes[other])
-                for other, offset in placed.items()
-                if alive[name].overlaps(alive[other])
-            )
-            placed[name] = _lowest(taken, sizes[name], program.buffers[name])
+        if not buffers[name].grows:
+            others = [other for other in placed if overlap(alive[name], alive[other])]
+            taken = sorted((placed[other], placed[other] + sizes[other]) for other in others)
+            placed[name] = _lowest(taken, sizes[name], buffers[name])
     end = max((offset + sizes[name] for name, offset in placed.items()), default=0)
     for name in alive:
-        if program.buffers[name].grows:
-            placed[name] = _aligned(end, program.buffers[name])
+        if buffers[name].grows:
+            placed[name] = _aligned(end, buffers[name])
             end = placed[name] + sizes[name]
-    offsets = {
-        name: placed[program.buffers.owner(name)] for name in program.buffers if program.buffers.owner(name) in placed
-    }
-    return Plan(program, offsets, end)
+    return Plan(program, {name: placed[buffers.owner(name)] for name in buffers}, end)
+
+
+def overlap(first: Lifetime, second: Lifetime) -> bool:
+    """Return whether there is an operation during which both are alive."""
+    return any(span.overlaps(other) for span in first for other in second)
 
 
 def lifetimes(program: Program) -> dict[str, Lifetime]:
     """Return when the memory of each buffer that owns some is in use.
 
     A value that is written and read within one turn of a loop is dead between the turns; any other value that a loop
-    reads or writes is alive during the whole loop.
+    reads or writes is alive during the whole loop. Scratch memory is in use during single operations.
     """
+    used = _positions(program)
+    loops = list(_loops(program))
     alive: dict[str, Lifetime] = {}
-    position = 0
-    for stage in program.stages():
-        for operation in stage.operations:
-            for buffer in program.used(operation):
-                owner, now = program.buffers.owner(buffer.name), Lifetime(position, position)
-                alive[owner] = Lifetime(alive.get(owner, now).first, position)
-            position += 1
-    for loop in _loops(program):
-        alive = {name: lifetime.over(loop) for name, lifetime in alive.items()}
+    for name, positions in used.items():
+        if program.buffers[name].scratch:
+            alive[name] = tuple(Span(position, position) for position in positions)
+            continue
+        span = Span(positions[0], positions[-1])
+        for loop in loops:
+            span = span.over(loop)
+        alive[name] = (span,)
     return alive
 
 
-def _loops(program: Program) -> Iterator[Lifetime]:
+def _positions(program: Program) -> dict[str, list[int]]:
+    """Return the positions of the operations that use the memory of each buffer that owns some."""
+    used: dict[str, list[int]] = {}
+    operations = (operation for stage in program.stages() for operation in stage.operations)
+    for position, operation in enumerate(operations):
+        for buffer in program.used(operation):
+            used.setdefault(program.buffers.owner(buffer.name), []).append(position)
+    return used
+
+
+def _loops(program: Program) -> Iterator[Span]:
     """Yield the operations that each loop repeats, inner loops before outer ones."""
     position = 0
     for phase in program.phases:
         start = position
         for stage in phase.stages:
             if stage.rows is not None:
-                yield Lifetime(position, position + len(stage.operations) - 1)
+                yield Span(position, position + len(stage.operations) - 1)
             position += len(stage.operations)
         if phase.every_episode:
-            yield Lifetime(start, position - 1)
+            yield Span(start, position - 1)
 
 
 def _lowest(taken: list[tuple[int, int]], size: int, buffer: Buffer) -> int:

@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-Element = Literal["float32", "float64", "int16", "uint8"]
+Element = Literal["float32", "float64", "int16", "uint8", "uint32"]
 Operand = str | int | float | None  # the name of a buffer or of a layer, a number, or nothing
 
 
@@ -30,6 +30,7 @@ class Buffer:
         overwrites: The buffer whose memory it takes over, from the same first byte on; None for memory of its own.
         by_row: Whether the first axis is the time steps of the block in work, of which there may be fewer.
         grows: Whether its size follows the data: how many channels attention keeps.
+        scratch: Whether its value is of no use beyond the operation that writes it.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Buffer:
     overwrites: str | None = None
     by_row: bool = False
     grows: bool = False
+    scratch: bool = False
 
     @property
     def size(self) -> int:

@@ -26,7 +26,7 @@ def episode_scores(
 ) -> dict[tuple[str, str], FloatArray]:
     """Return the scores gamma [channel] of an episode, by the name of the layer and the side."""
     steps = len(episode.advantages)
-    passing = Pass(layers, Workload(steps, steps), whole_window(layers), Buffers())
+    passing = Pass(layers, Workload(steps, steps), whole_window(layers), Buffers(), advantages=None)
     stages = (
         Stage("start", (*passing.start(), *passing.clear_summaries())),
         Stage("summaries", tuple(passing.summaries()), steps),

@@ -23,6 +23,7 @@ class Workload:
         feature_rows: The time steps whose features for the baseline are in memory at a time.
         kept: The channels that attention keeps of a layer's input, by layer: of one episode at most, and of all
             episodes together. A layer that is missing keeps none yet.
+        fixed: Whether there is never room for more of them: then their memory, too, is shared with other buffers.
     """
 
     episode: int
@@ -31,6 +32,7 @@ class Workload:
     rows: int = 1
     feature_rows: int = FEATURE_ROWS
     kept: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    fixed: bool = False
 
 
 @dataclass(frozen=True)

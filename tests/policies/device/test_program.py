@@ -13,7 +13,7 @@ from metarl.policies.device.adaptation import step_program
 from metarl.policies.device.kernels import KERNELS, Run
 from metarl.policies.device.meter import Meter
 from metarl.policies.device.network import DeviceLayer, Samples, device_layers
-from metarl.policies.device.planner import lifetimes, plan
+from metarl.policies.device.planner import Span, lifetimes, overlap, plan
 from metarl.policies.device.program import Buffer, Buffers, Operation, Phase, Program, Stage
 from metarl.policies.device.runner import Runner, constants
 from metarl.policies.device.step import device_step, recorded_step
@@ -40,17 +40,16 @@ def small_program(*stages: Stage) -> Program:
 def test_lifetimes_by_hand() -> None:
     copies = [Operation("copy", names) for names in (("a", "b"), ("b", "c"), ("c", "d"))]
     alive = lifetimes(small_program(Stage("one", tuple(copies))))
-    assert {name: (life.first, life.last) for name, life in alive.items()} == {
-        "a": (0, 0),
-        "b": (0, 1),
-        "c": (1, 2),
-        "d": (2, 2),
-    }
+    assert alive == {"a": (Span(0, 0),), "b": (Span(0, 1),), "c": (Span(1, 2),), "d": (Span(2, 2),)}
     # b is written in a loop and read after it: it is alive in all turns. a comes from before and is read in each.
     alive = lifetimes(
         small_program(Stage("one", (Operation("fill", ("a",)),)), Stage("two", tuple(copies[:2]), rows=5))
     )
-    assert {name: (life.first, life.last) for name, life in alive.items()} == {"a": (0, 2), "b": (1, 2), "c": (2, 2)}
+    assert alive == {"a": (Span(0, 2),), "b": (Span(1, 2),), "c": (Span(2, 2),)}
+    # What is scratch memory is free between the operations that use it.
+    program = small_program(Stage("one", (*copies, copies[0])))
+    program.buffers["b"] = Buffer("b", (2,), scratch=True)
+    assert lifetimes(program)["b"] == (Span(0, 0), Span(1, 1), Span(3, 3))
 
 
 def test_a_plan_by_hand() -> None:
@@ -79,7 +78,7 @@ def test_what_is_alive_together_lies_apart(method, work, frozen, estimated) -> N
         assert planned.offsets[name] % buffers[name].width == 0
         assert planned.offsets[name] + owned[name] <= planned.bytes
         for other, its_life in alive.items():
-            if other != name and life.overlaps(its_life):
+            if other != name and overlap(life, its_life):
                 first, second = sorted((name, other), key=lambda each: (planned.offsets[each], owned[each]))
                 assert planned.offsets[first] + owned[first] <= planned.offsets[second]
     fixed = plan(step_program(layers_of(method, tuple(frozen)), work, ESTIMATOR if estimated else None))

@@ -1,0 +1,1 @@
+"""Controllers for where there is no Python: C for microcontrollers, ONNX."""

@@ -1,0 +1,169 @@
+"""Export of a controller to C for a microcontroller."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import torch
+
+from metarl.core.errors import Refusal
+from metarl.policies.controller import Controller
+from metarl.policies.device.in_place import FloatArray
+from metarl.policies.device.network import DeviceLayer, device_layers
+from metarl.policies.device.workload import Estimator
+from metarl.policies.export.c_files import STATE_BYTES, Generated, stored_offsets
+from metarl.policies.export.c_text import check_prefix, identifier
+from metarl.policies.export.fitting import fitted
+from metarl.policies.files.checks import check_adaptable
+from metarl.policies.methods import STEP_SIZES, get_method
+
+RUNTIME = (
+    "metarl.h",
+    "metarl_kernels.h",
+    "metarl_internal.h",
+    *(
+        f"metarl_{part}.c"
+        for part in (
+            "accumulators",
+            "advantages",
+            "attention",
+            "calls",
+            "changes",
+            "layers",
+            "memory",
+            "passes",
+            "policy",
+            "saving",
+        )
+    ),
+)
+
+
+@dataclass(frozen=True)
+class COptions:
+    """How a controller is exported to C.
+
+    Attributes:
+        ram: The bytes of RAM that it has to fit into; None: no bound.
+        channels: The input channels that attention may keep of a layer, by layer; all of a layer that is missing.
+        packed_range: The lowest and the highest observation, to record observations in 8 bits and no actions; None
+            records float32.
+        prefix: What its names in C begin with; None: the method's and family's.
+        policy_only: Whether it acts alone, and does not adapt.
+    """
+
+    ram: int | None = None
+    channels: Mapping[str, int] | None = None
+    packed_range: tuple[FloatArray, FloatArray] | None = None
+    prefix: str | None = None
+    policy_only: bool = False
+
+
+def generated(controller: Controller, options: COptions) -> Generated:
+    """Return a controller with all that its files in C are made of.
+
+    Raises:
+        Refusal: If the controller cannot be adapted on a device, the prefix is no identifier, or it does not fit.
+    """
+    prefix = check_prefix(options.prefix or default_prefix(controller))
+    metadata = controller.metadata
+    steps = [] if options.policy_only else _steps(controller)
+    estimator = Estimator(metadata.discount, metadata.gae_lambda)
+    channels = _channels(steps, options.channels or {})
+    sizes, program = fitted(
+        steps,
+        max(controller.network.sizes),
+        metadata.episodes_per_step,
+        metadata.horizon,
+        estimator,
+        channels,
+        options.ram,
+        STATE_BYTES,
+    )
+    layers = steps[0] if steps else _still(controller)
+    stored = stored_offsets(layers) if sizes.windows else {}
+    return Generated(controller, prefix, checksum(controller), layers, sizes, program, options.packed_range, stored)
+
+
+def write_c(controller: Controller, out: str | Path, options: COptions | None = None) -> Generated:
+    """Write a controller, the runtime, an example and a description to a new or empty folder.
+
+    Args:
+        controller: The controller.
+        out: The folder.
+        options: How it is exported; None: with all that its adaptation may take.
+
+    Returns:
+        What was written.
+
+    Raises:
+        Refusal: As ``generated``, or if the folder holds something or cannot be written.
+    """
+    made = generated(controller, options or COptions())
+    out = Path(out)
+    files = _files(made)
+    try:
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise Refusal(f"{out} is there already and is not an empty folder: choose another")
+        out.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (out / name).write_text(text, encoding="ascii")
+    except OSError as error:
+        raise Refusal(f"cannot write to {out}: {error.strerror or error}") from None
+    return made
+
+
+def default_prefix(controller: Controller) -> str:
+    """Return a prefix made of the method's name: ``p_meta``."""
+    return identifier(controller.metadata.method).strip("_")
+
+
+def checksum(controller: Controller) -> int:
+    """Return a number that tells the controller's network and parameters from others."""
+    value = zlib.crc32(repr(controller.network).encode())
+    for name in sorted(controller.parameters):
+        value = zlib.crc32(controller.parameters[name].numpy().tobytes(), zlib.crc32(name.encode(), value))
+    return value
+
+
+def _steps(controller: Controller) -> list[tuple[DeviceLayer, ...]]:
+    """Return the layers for each inner step with what it does to them."""
+    method = get_method(controller.metadata.method)
+    check_adaptable(controller.parameters, controller.network, method, on_device=True)
+    steps = [
+        device_layers(controller.network, controller.parameters, method, step)
+        for step in range(controller.metadata.inner_steps)
+    ]
+    if not any(layer.updated for layers in steps for layer in layers):
+        raise Refusal("the controller adapts no layer, for all its step sizes are zero: export its policy only")
+    return steps
+
+
+def _still(controller: Controller) -> tuple[DeviceLayer, ...]:
+    """Return the layers of a policy that does not adapt."""
+    step_sizes = torch.zeros(1, len(controller.network.layers))
+    parameters = controller.parameters | {STEP_SIZES: step_sizes}
+    return device_layers(controller.network, parameters, get_method(controller.metadata.method), 0)
+
+
+def _channels(steps: Sequence[Sequence[DeviceLayer]], asked: Mapping[str, int]) -> dict[str, int]:
+    """Return the input channels that there is room for, of each layer that chooses them."""
+    choosing = {layer.name: layer.stated.inputs for layers in steps for layer in layers if layer.chooses_inputs}
+    return {name: min(max(asked.get(name, inputs), 1), inputs) for name, inputs in choosing.items()}
+
+
+def _files(made: Generated) -> dict[str, str]:
+    """Return the text of each file by its name."""
+    declared, defined = made.tables()
+    runtime = resources.files("metarl.policies.export") / "runtime"
+    return {
+        f"{made.prefix}_controller.h": made.header(),
+        f"{made.prefix}_controller.c": made.source(),
+        f"{made.prefix}_tables.h": declared,
+        f"{made.prefix}_tables.c": defined,
+        **{name: (runtime / name).read_text() for name in RUNTIME},
+    }

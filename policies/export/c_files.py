@@ -1,0 +1,374 @@
+"""The generated files of a controller in C: its header with the robot's memory, its tables, and its program."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metarl.core.text import plural
+from metarl.policies.attention import PREFIX
+from metarl.policies.controller import Controller
+from metarl.policies.device.in_place import FloatArray
+from metarl.policies.device.kernels import Module
+from metarl.policies.device.network import DeviceLayer
+from metarl.policies.device.program import Buffer
+from metarl.policies.device.runner import constants
+from metarl.policies.export.c_program import Printer
+from metarl.policies.export.c_text import double, identifier, number, rows, safe, table
+from metarl.policies.export.robot_program import ACT, LENGTHS, RobotProgram, Sizes
+from metarl.policies.gate import GATE, GATE_STATISTICS
+
+STATE_BYTES = 56  # of a robot beside its arena, with pointers of 4 bytes
+TYPES = {"float32": "float", "float64": "double", "int16": "int16_t", "uint8": "uint8_t", "uint32": "uint32_t"}
+
+
+@dataclass(frozen=True)
+class Generated:
+    """A controller on its way into C.
+
+    Attributes:
+        controller: The controller.
+        prefix: What its names in C begin with.
+        checksum: Tells this controller from others when a change is restored.
+        layers: The network's layers.
+        sizes: What the robot has room for.
+        program: The robot's program.
+        packed_range: The lowest and the highest observation [observation] of packed recordings; None: raw recordings.
+        stored: Where the change of each parameter lies in the storage, and its end by ""; empty: in the robot.
+    """
+
+    controller: Controller
+    prefix: str
+    checksum: int
+    layers: tuple[DeviceLayer, ...]
+    sizes: Sizes
+    program: RobotProgram
+    packed_range: tuple[FloatArray, FloatArray] | None
+    stored: Mapping[str, int]
+
+    @property
+    def robot_bytes(self) -> int:
+        """The RAM of a robot, with pointers of 4 bytes."""
+        return STATE_BYTES + self.arena_bytes
+
+    @property
+    def arena_bytes(self) -> int:
+        """The bytes of the robot's arena, whose elements of 8 bytes are aligned."""
+        return -(-self.program.plan.bytes // 8) * 8
+
+    @property
+    def row_bytes(self) -> int:
+        """The bytes of a recorded time step."""
+        network = self.controller.network
+        if self.packed_range is not None:
+            return network.observation_size + 4
+        return 4 * (network.observation_size + network.action_size + 1)
+
+    @property
+    def recordings_bytes(self) -> int:
+        """The bytes of the recorded episodes of an inner step; 0 for a policy that acts alone."""
+        return bool(self.program.steps) * self.sizes.episodes * self.sizes.work.episode * self.row_bytes
+
+    @property
+    def storage_bytes(self) -> int:
+        """The storage that a robot needs: the recorded episodes, and the change if that does not lie in the robot."""
+        return self.stored.get("", 0) + self.recordings_bytes
+
+    @cached_property
+    def modules(self) -> dict[str, Module]:
+        """The attention modules that an inner step asks, by their names."""
+        known = constants(self.layers, self.controller.parameters) if self.program.steps else {}
+        return {name: module for name, module in known.items() if name.startswith(PREFIX)}
+
+    @property
+    def tables_bytes(self) -> int:
+        """The bytes of the constant tables of weights and attention."""
+        parameters = sum(layer.stated.parameter_bytes for layer in self.layers)
+        return parameters + sum(array.nbytes for module in self.modules.values() for array in module)
+
+    def change_from(self, buffer: Callable[[str], NDArray[Any]], storage: bytes) -> dict[str, FloatArray]:
+        """Return the change of each parameter, in the parameter's shape, from a robot's memory and its storage.
+
+        Args:
+            buffer: Returns a buffer of the robot by its name.
+            storage: What the storage holds.
+        """
+        changes = {}
+        for layer in self.layers:
+            for name, shape in layer.stated.parameter_shapes.items():
+                change = np.zeros(shape, np.float32)
+                if name in self.stored:
+                    stored = np.frombuffer(storage, np.float32, change.size, self.stored[name])
+                    change[...] = stored.reshape(shape[::-1]).T
+                elif name in self.program.places:
+                    places = buffer(self.program.places[name])
+                    kept = places >= 0
+                    change[:, kept] = buffer(self.program.changes[name])[places[kept]].T
+                elif name in self.program.changes:
+                    change[...] = buffer(self.program.changes[name]).T
+                changes[name] = change
+        return changes
+
+    def header(self) -> str:
+        """Return the header: sizes, the robot, and its calls."""
+        p, network = self.prefix, self.controller.network
+        places = "\n".join(
+            f"        {self._place(buffer)}"
+            for buffer in sorted(self.program.plan.program.buffers.values(), key=lambda each: self._offset(each.name))
+        )
+        guard = f"{p.upper()}_CONTROLLER_H"
+        facts = "\n".join(f"   {line}" for line in self.facts())
+        return f"""/* A controller of metarl.
+
+{facts} */
+
+#ifndef {guard}
+#define {guard}
+
+#include "metarl.h"
+
+#ifdef __cplusplus
+extern "C" {{
+#endif
+
+#define {p.upper()}_OBSERVATIONS {network.observation_size}
+#define {p.upper()}_ACTIONS {network.action_size}
+#define {p.upper()}_HORIZON {self.sizes.work.episode}
+#define {p.upper()}_EPISODES {self.sizes.episodes}
+#define {p.upper()}_STORAGE_BYTES {self.storage_bytes}u
+
+/* The robot's memory. Buffers that are never in use at the same time share a place. */
+typedef struct {{
+    metarl_robot base;
+    union {{
+        double aligned;
+{places}
+    }} arena;
+}} {p}_robot;
+
+typedef char {p}_arena_is_as_planned[sizeof(((({p}_robot *)0)->arena)) == {self.arena_bytes} ? 1 : -1];
+
+extern const metarl_controller {p}_controller;
+
+{calls(p)}
+#ifdef __cplusplus
+}}
+#endif
+
+#endif
+"""
+
+    def facts(self) -> list[str]:
+        """Return what the header says of the controller."""
+        metadata, work = self.controller.metadata, self.sizes.work
+        kept = ", ".join(f"{count} of {layer}" for layer, (_, count) in work.kept.items())
+        passes = max(len(self.sizes.windows), 1)
+        steps = f"{plural(len(self.program.steps), 'inner step')}, each in {passes} pass(es) over the episodes"
+        return [
+            f"family      {safe(metadata.family)}",
+            f"method      {safe(metadata.method)}, {steps if self.program.steps else 'the policy alone'}",
+            f"checksum    {self.checksum:08x}",
+            f"RAM         {self.robot_bytes} bytes: {self.arena_bytes} as planned below and {STATE_BYTES} of state, "
+            "with pointers of 4 bytes",
+            f"storage     {self.storage_bytes} bytes: {self.sizes.episodes} episodes of {work.episode} steps of "
+            f"{self.row_bytes} bytes" + (f", behind {self.stored['']} bytes of the change" if self.stored else ""),
+            f"tables      {self.tables_bytes} bytes of weights and attention",
+            *([f"channels    room for those that attention keeps: {kept}"] if kept else []),
+        ]
+
+    def source(self) -> str:
+        """Return the program: the functions of the stages, and the controller."""
+        p = self.prefix
+        printer = Printer(p, self.program, self.layers, list(self.modules), self.stored)
+        return f"""/* The program of the controller; see {p}_controller.h. */
+
+#include "{p}_controller.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#include "{p}_tables.h"
+#include "metarl_kernels.h"
+
+#define TRY(call)               \\
+    status = (call);            \\
+    if (status != METARL_OK) {{  \\
+        return status;          \\
+    }}
+
+static const metarl_layer {p}_layers[{len(self.layers)}] = {{
+{rows(self._layer(printer, layer) for layer in self.layers)}}};
+
+{self._module_table()}{printer.stages()}
+{printer.programs()}
+{self._span_table(printer)}
+{self._controller(printer)}"""
+
+    def tables(self) -> tuple[str, str]:
+        """Return the header and the definitions of the constant tables."""
+        p, arrays = self.prefix, self._arrays()
+        declared = "\n".join(f"extern const float {p}_{name}[{array.size}];" for name, array in arrays.items())
+        defined = "\n".join(table(f"{p}_{name}", array) for name, array in arrays.items())
+        header = f"""/* The constant tables of the controller. */
+
+#ifndef {p.upper()}_TABLES_H
+#define {p.upper()}_TABLES_H
+
+#ifdef __cplusplus
+extern "C" {{
+#endif
+
+{declared}
+
+#ifdef __cplusplus
+}}
+#endif
+
+#endif
+"""
+        infinity = "#include <math.h>\n\n" if "INFINITY" in defined else ""
+        return header, f'#include "{p}_tables.h"\n\n{infinity}{defined}'
+
+    def _arrays(self) -> dict[str, NDArray[np.float32]]:
+        metadata = self.controller.metadata
+        parameters = {name: tensor.detach().numpy() for name, tensor in self.controller.parameters.items()}
+        arrays = {identifier(name): parameters[name] for layer in self.layers for name in layer.stated.parameter_shapes}
+        arrays |= {
+            "action_low": np.array(metadata.action_low, np.float32),
+            "action_high": np.array(metadata.action_high, np.float32),
+        }
+        if self.packed_range is not None:
+            low, high = self.packed_range
+            arrays |= {"observation_low": low, "observation_step": (high - low) / np.float32(255)}
+        if GATE in parameters:
+            arrays["gate"] = np.concatenate([parameters[GATE].reshape(-1), parameters[GATE_STATISTICS]])
+        for name, module in self.modules.items():
+            arrays |= {identifier(f"{name}.{part}"): array for part, array in module._asdict().items()}
+        return arrays
+
+    def _offset(self, buffer: str) -> int:
+        return self.program.plan.offsets[buffer]
+
+    def _place(self, buffer: Buffer) -> str:
+        offset = self._offset(buffer.name)
+        before = f"unsigned char before[{offset}]; " if offset else ""
+        return f"struct {{ {before}{TYPES[buffer.element]} at[{max(buffer.size, 1)}]; }} {identifier(buffer.name)};"
+
+    def _layer(self, printer: Printer, layer: DeviceLayer) -> str:
+        weight, bias = f"{layer.name}.weight", f"{layer.name}.bias"
+        tables = f"{self.prefix}_{identifier(weight)}, {self.prefix}_{identifier(bias)}"
+        changes = ", ".join(self._change(printer, name) for name in (weight, bias))
+        places = self.program.places.get(weight)
+        last = printer.offset(places) if places else "METARL_NONE"
+        return f"{{{tables}, {layer.stated.inputs}, {layer.stated.outputs}, {changes}, {last}}}"
+
+    def _change(self, printer: Printer, parameter: str) -> str:
+        if self.stored:
+            return str(self.stored.get(parameter, "METARL_NONE"))
+        change = self.program.changes.get(parameter)
+        return printer.offset(change) if change else "METARL_NONE"
+
+    def _module_table(self) -> str:
+        if not self.modules:
+            return ""
+        entries = (
+            "{"
+            + ", ".join(f"{self.prefix}_{identifier(f'{name}.{part}')}" for part in Module._fields)
+            + f", {len(module.bias)}}}"
+            for name, module in self.modules.items()
+        )
+        name = f"{self.prefix}_modules[{len(self.modules)}]"
+        return f"static const metarl_module {name} = {{\n{rows(entries)}}};\n\n"
+
+    def _spans(self, printer: Printer) -> list[str]:
+        if self.stored:
+            return [f"{{0, {self.stored['']}}}"]
+        buffers = self.program.plan.program.buffers
+        names = [*self.program.changes.values(), *self.program.places.values()]
+        return [f"{{{printer.offset(name)}, {buffers[name].bytes}}}" for name in names]
+
+    def _span_table(self, printer: Printer) -> str:
+        spans = self._spans(printer)
+        name = f"{self.prefix}_changes[{max(len(spans), 1)}]"
+        return f"static const metarl_span {name} = {{\n{rows(spans or ['{0, 0}'])}}};\n"
+
+    def _controller(self, printer: Printer) -> str:
+        p, metadata, network = self.prefix, self.controller.metadata, self.controller.network
+        log_std = f"{self.layers[-1].name}.log_std"
+        packed = [f"{p}_observation_low", f"{p}_observation_step"] if self.packed_range else ["0", "0"]
+        entries = [
+            f"0x{self.checksum:08x}u",
+            str(network.observation_size),
+            str(network.action_size),
+            str(len(self.layers)),
+            str(len(self.program.steps)),
+            str(self.sizes.episodes),
+            str(self.sizes.work.episode),
+            f"{p}_layers",
+            f"{p}_{identifier(log_std)}",
+            self._change(printer, log_std),
+            f"{p}_action_low",
+            f"{p}_action_high",
+            number(metadata.action_scale),
+            *packed,
+            f"{p}_gate" if GATE in self.controller.parameters else "0",
+            f"{p}_programs" if self.program.steps else "0",
+            f"{p}_changes",
+            str(len(self._spans(printer))),
+            printer.offset(ACT),
+            printer.offset("features"),
+            printer.offset(LENGTHS),
+            str(self.stored.get("", 0)),
+            str(int(bool(self.stored))),
+            double(metadata.discount),
+        ]
+        return f"const metarl_controller {p}_controller = {{\n{rows(entries)}}};\n"
+
+
+def stored_offsets(layers: Sequence[DeviceLayer]) -> dict[str, int]:
+    """Return where the change of each parameter that a step updates lies in the storage, and its end by ""."""
+    offsets, end = {}, 0
+    for layer in layers:
+        for name, shape in layer.stated.parameter_shapes.items() if layer.updated else ():
+            offsets[name] = end
+            end += 4 * math.prod(shape)
+    return offsets | {"": end}
+
+
+def calls(prefix: str) -> str:
+    """Return the calls of the runtime under the controller's own name."""
+    pointer = f"{prefix}_robot *robot"
+    signatures = [
+        ("metarl_status", "act", f"{pointer}, const float *observation, float *action", "observation, action"),
+        (
+            "metarl_status",
+            "record",
+            f"{pointer}, const float *observation, const float *policy_action",
+            "observation, policy_action",
+        ),
+        ("metarl_status", "reward", f"{pointer}, float reward", "reward"),
+        ("metarl_status", "end_episode", pointer, ""),
+        ("metarl_status", "adapt", pointer, ""),
+        ("metarl_status", "adapt_some", f"{pointer}, uint32_t stages", "stages"),
+        ("metarl_status", "predict", f"{pointer}, const float *observation, float *action", "observation, action"),
+        ("void", "forget", pointer, ""),
+        ("uint32_t", "saved_bytes", f"const {pointer}", ""),
+        ("metarl_status", "save", f"const {pointer}, const metarl_storage *target", "target"),
+        ("metarl_status", "restore", f"{pointer}, const metarl_storage *source", "source"),
+    ]
+    start = f"""static inline void {prefix}_start({pointer}, const metarl_storage *storage, uint32_t seed)
+{{
+    metarl_start(&robot->base, &{prefix}_controller, storage, seed);
+}}
+"""
+    for kind, name, parameters, arguments in signatures:
+        returned = "" if kind == "void" else "return "
+        call = f"metarl_{name}({', '.join(filter(None, ('&robot->base', arguments)))})"
+        start += f"static inline {kind} {prefix}_{name}({parameters})\n{{\n    {returned}{call};\n}}\n"
+    return start

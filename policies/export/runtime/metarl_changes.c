@@ -1,0 +1,49 @@
+/* The accumulators become the change of the parameters, which is added up over several inner steps. */
+
+#include "metarl_internal.h"
+
+metarl_status metarl_update(const metarl_robot *robot, float *total, uint32_t count, float step_size)
+{
+    const float scale = -step_size * robot->gate / (float)robot->recorded;
+    uint32_t index;
+    for (index = 0; index < count; index++) {
+        total[index] *= scale;
+    }
+    return metarl_finite_all(total, count) ? METARL_OK : METARL_NOT_FINITE;
+}
+
+metarl_status metarl_store_change(const metarl_robot *robot, const float *change, uint32_t count, uint32_t offset)
+{
+    const metarl_storage *storage = robot->storage;
+    return storage->write(storage->user, offset, change, 4u * count) == 0 ? METARL_OK : METARL_STORAGE;
+}
+
+metarl_status metarl_check_room(const int16_t *places, const int16_t *added, uint16_t channels, uint16_t capacity)
+{
+    uint16_t index, together = 0;
+    for (index = 0; index < channels; index++) {
+        together = (uint16_t)(together + (places[index] >= 0 || added[index] >= 0));
+    }
+    return together <= capacity ? METARL_OK : METARL_CAPACITY;
+}
+
+void metarl_merge(float *change, const float *added, uint32_t count) { metarl_add_scaled(change, added, 1.0f, count); }
+
+void metarl_merge_rows(float *change, int16_t *places, const float *added, const int16_t *added_places,
+                       uint16_t channels, uint16_t outputs)
+{
+    uint16_t index;
+    int16_t opened = 0;
+    for (index = 0; index < channels; index++) {
+        opened = places[index] >= opened ? (int16_t)(places[index] + 1) : opened;
+    }
+    for (index = 0; index < channels; index++) {
+        if (added_places[index] >= 0) {
+            if (places[index] < 0) {
+                places[index] = opened++;
+            }
+            metarl_merge(change + (uint32_t)places[index] * outputs, added + (uint32_t)added_places[index] * outputs,
+                         outputs);
+        }
+    }
+}

@@ -1,0 +1,143 @@
+/* The kernels of the forward and the backward pass. */
+
+#include "metarl_internal.h"
+
+#include <string.h>
+
+void metarl_inverse_deviations(const metarl_robot *robot, float *inverse_std)
+{
+    uint16_t action;
+    for (action = 0; action < robot->controller->actions; action++) {
+        inverse_std[action] = 1.0f / metarl_deviation_of(robot, action);
+    }
+}
+
+metarl_status metarl_load(const metarl_robot *robot, float *inputs)
+{
+    metarl_status status = METARL_OK;
+    uint32_t row;
+    for (row = 0; row < robot->rows && status == METARL_OK; row++) {
+        status = metarl_read_observation(robot, robot->row + robot->start + row, (unsigned char *)inputs);
+        inputs += robot->controller->observations;
+    }
+    return status;
+}
+
+void metarl_linear(const metarl_robot *robot, const metarl_layer *layer, const float *inputs, float *output)
+{
+    metarl_forward_rows(robot, layer, inputs, output, robot->rows);
+}
+
+void metarl_input_gradient(const metarl_robot *robot, const metarl_layer *layer, const float *gradient, float *passed)
+{
+    metarl_backward_rows(robot, layer, gradient, passed, robot->rows);
+}
+
+/* Runs a product in the memory of its factor, for as many rows at a time as there are words of working memory: from the
+last rows on where rows get longer, so that none is overwritten before it was read. */
+static void in_place(const metarl_robot *robot, const metarl_layer *layer, float *tensor, float *row, uint32_t words,
+                     int backward)
+{
+    const uint32_t before = backward ? layer->outputs : layer->inputs;
+    const uint32_t after = backward ? layer->inputs : layer->outputs;
+    const uint32_t at_once = words / after, blocks = (robot->rows + at_once - 1u) / at_once;
+    uint32_t block;
+    for (block = 0; block < blocks; block++) {
+        const uint32_t first = (after > before ? blocks - 1u - block : block) * at_once;
+        const uint32_t rows = robot->rows - first < at_once ? robot->rows - first : at_once;
+        if (backward) {
+            metarl_backward_rows(robot, layer, tensor + first * before, row, rows);
+        } else {
+            metarl_forward_rows(robot, layer, tensor + first * before, row, rows);
+        }
+        memcpy(tensor + first * after, row, rows * after * sizeof *row);
+    }
+}
+
+void metarl_linear_in_place(const metarl_robot *robot, const metarl_layer *layer, float *tensor, float *row,
+                            uint32_t words)
+{
+    in_place(robot, layer, tensor, row, words, 0);
+}
+
+void metarl_input_gradient_in_place(const metarl_robot *robot, const metarl_layer *layer, float *tensor, float *row,
+                                    uint32_t words)
+{
+    in_place(robot, layer, tensor, row, words, 1);
+}
+
+void metarl_rectify(const metarl_robot *robot, float *output, uint8_t *bits, uint16_t width)
+{
+    const uint32_t count = (uint32_t)robot->rows * width;
+    uint32_t index;
+    if (bits) {
+        memset(bits, 0, (count + 7u) / 8u);
+    }
+    for (index = 0; index < count; index++) {
+        if (!(output[index] > 0.0f)) {
+            output[index] = 0.0f;
+            if (bits) {
+                bits[index / 8u] = (uint8_t)(bits[index / 8u] | (1u << (index % 8u)));
+            }
+        }
+    }
+}
+
+void metarl_block(const metarl_robot *robot, float *gradient, const uint8_t *bits, uint16_t width)
+{
+    const uint32_t count = (uint32_t)robot->rows * width;
+    uint32_t index;
+    for (index = 0; index < count; index++) {
+        if ((bits[index / 8u] >> (index % 8u)) & 1u) {
+            gradient[index] = 0.0f;
+        }
+    }
+}
+
+metarl_status metarl_standardize(const metarl_robot *robot, float *mean, const float *inverse_std)
+{
+    const metarl_controller *controller = robot->controller;
+    const uint32_t place = metarl_observation_bytes(controller);
+    metarl_status status = METARL_OK;
+    uint32_t recorded, end = robot->row + robot->start + robot->rows;
+    uint16_t action;
+    for (recorded = robot->row + robot->start; recorded < end; recorded++, mean += controller->actions) {
+        for (action = 0; action < controller->actions && status == METARL_OK; action++) {
+            if (metarl_is_packed(controller)) {
+                mean[action] = -metarl_noise(robot->seed, metarl_noise_step(robot, recorded), action);
+            } else {
+                float taken = 0.0f;
+                status = metarl_read_row(robot, recorded, place + 4u * action, &taken, sizeof taken);
+                mean[action] = (mean[action] - taken) * inverse_std[action];
+            }
+        }
+    }
+    return status;
+}
+
+void metarl_add_log_std_gradient(const metarl_robot *robot, const float *standardized, const float *advantages,
+                                 float *total)
+{
+    const uint16_t actions = robot->controller->actions;
+    uint32_t row;
+    uint16_t action;
+    for (row = 0; row < robot->rows; row++, standardized += actions) {
+        for (action = 0; action < actions; action++) {
+            const float squared = standardized[action] * standardized[action];
+            total[action] += (1.0f - squared) * advantages[robot->start + row];
+        }
+    }
+}
+
+void metarl_output_gradient(const metarl_robot *robot, float *standardized, const float *inverse_std,
+                            const float *advantages)
+{
+    const uint16_t actions = robot->controller->actions;
+    uint32_t row;
+    uint16_t action;
+    for (row = 0; row < robot->rows; row++, standardized += actions) {
+        for (action = 0; action < actions; action++) {
+            standardized[action] *= inverse_std[action] * advantages[robot->start + row];
+        }
+    }
+}
