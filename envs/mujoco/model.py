@@ -13,6 +13,7 @@ from gymnasium.spaces import Box
 
 from metarl.core.errors import Refusal
 from metarl.core.user_code import UserCodeError, user_code
+from metarl.envs.family import TaskField
 from metarl.envs.mujoco.robot import RobotTasks, Source
 
 # Fields that a changed model may not have below zero, and those that must stay above it.
@@ -102,10 +103,14 @@ def check_ranges(tasks: RobotTasks, base: mujoco.MjModel) -> None:
 
     Raise Refusal if one of them is no robot.
     """
-    middle = {field.name: (field.choices or ((field.low + field.high) / 2,))[0] for field in tasks.fields}
     for field in tasks.fields:
         for end in field.choices or (field.low, field.high):
-            model_for(tasks, base, middle | {field.name: end})
+            model_for(tasks, base, middle_task(tasks.fields) | {field.name: end})
+
+
+def middle_task(fields: tuple[TaskField, ...]) -> dict[str, float]:
+    """Return the task in the middle of all ranges, with the first of a field's choices."""
+    return {field.name: (field.choices or ((field.low + field.high) / 2,))[0] for field in fields}
 
 
 def describe(task: Mapping[str, float]) -> str:

@@ -82,7 +82,7 @@ class Robot:
     Attributes:
         model: An MJCF file, an MJCF text or an ``MjSpec``.
         frame_skip: Physics steps per control step.
-        observe: Maps fields to observations [n, observation], in a new array.
+        observe: Maps fields to observations [n, observation].
         start: Draws the positions [nq] and velocities [nv] that an episode starts from.
         reads: Names of the MjData fields that ``observe``, ``healthy`` and rewards read. As after ``mj_step``, fields
             other than the state are those of the last physics step's beginning.

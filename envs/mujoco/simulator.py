@@ -15,7 +15,7 @@ from metarl.core.errors import NumericalFault, Refusal
 from metarl.core.user_code import UserCodeError, user_code
 from metarl.envs.family import Array, Transition
 from metarl.envs.mujoco.interface import Interface
-from metarl.envs.mujoco.model import action_space, check_ranges, describe, load_model, model_for
+from metarl.envs.mujoco.model import action_space, check_ranges, describe, load_model, middle_task, model_for
 from metarl.envs.mujoco.robot import RobotTasks, Step
 
 if TYPE_CHECKING:
@@ -154,8 +154,9 @@ class RobotSimulator:
             try:
                 batch.step(None if running.all() else running, nstep=self.robot.frame_skip * repeat)
             except SimulationError as error:
-                running[error.ids] = False
-                self._require(running | ~self.alive, f"MuJoCo stopped ({batch.error(int(error.ids[0]))})")
+                good = np.ones(batch.nsim, dtype=bool)
+                good[error.ids] = False
+                self._require(good, f"MuJoCo stopped ({batch.error(int(error.ids[0]))})")
         good = ~(batch.warning[:, BAD_STATES, 1] > 0).any(axis=1)
         for state in (batch.qpos, batch.qvel):
             good &= (np.abs(state) < DIVERGED).all(axis=1)
@@ -173,13 +174,14 @@ class RobotSimulator:
     def _observations(self) -> Array:
         size = None if self.robot.spaces is None else self.robot.spaces[0].shape[0]
         observations = self._ask("observe", self.robot.observe, self.fields, size)
-        return self.interface.sense(observations).reshape(*self.shape, -1)
+        # A copy, because ``observe`` may return one of the fields, which change with the next step.
+        return np.array(self.interface.sense(observations), np.float64).reshape(*self.shape, -1)
 
 
 def read_spaces(tasks: RobotTasks) -> tuple[Box, Box]:
     """Return the observation and action space of a robot, read off its model."""
     simulator = RobotSimulator(tasks, threads=1)
-    middle = np.array([[(field.choices or ((field.low + field.high) / 2,))[0] for field in tasks.fields]])
-    observation = simulator.reset(middle, np.zeros((1, 1), np.int64))[0, 0]
+    task = np.array([list(middle_task(tasks.fields).values())])
+    observation = simulator.reset(task, np.zeros((1, 1), np.int64))[0, 0]
     simulator.close()
     return Box(-np.inf, np.inf, observation.shape, np.float64), simulator.actions

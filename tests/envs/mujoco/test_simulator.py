@@ -46,7 +46,7 @@ def observe(fields):
 
 def slider(fields=(TARGET,), reward=None, **options):
     """Make the family of a cart on a rail: 2 kg, up to 8 N; it accelerates by 2 m/s^2 at an action of 1."""
-    robot = Robot(SLIDER, 2, observe, uniform_start(0.0), **options.pop("robot", {}))
+    robot = replace(Robot(SLIDER, 2, observe, uniform_start(0.0)), **options.pop("robot", {}))
     return robot_family("slider", robot, fields, reward or (lambda step: step.rate("qpos", 0)), **options)
 
 
@@ -154,6 +154,15 @@ def test_what_is_returned_is_the_callers() -> None:
         np.testing.assert_array_equal(transition.terminated, before.terminated)
         for part in transition[:3]:
             part[:] = True
+    simulator.close()
+
+
+def test_observations_are_copies_of_the_fields() -> None:
+    family = slider(robot={"observe": lambda fields: fields["qpos"]})
+    simulator = family.make_simulator(1)
+    first = simulator.reset(np.zeros((1, 1)), np.array([[0]]))
+    simulator.step(np.ones((1, 1, 1)))
+    assert first == 0.0
     simulator.close()
 
 
@@ -480,16 +489,18 @@ def test_an_acceleration_that_mujoco_finds_bad_is_told_though_the_state_is_small
 
 
 def test_what_mujoco_itself_stops_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    simulator = FAMILY.make_simulator(1)
-    simulator.reset(np.array([[1.0]]), np.array([[0, 1]]))
+    """Also beside episodes whose actions are repeated, which MuJoCo steps in another call."""
+    family = slider((TaskField("repeat", 1, 3, choices=(1, 2, 3)),), action_repeat="repeat")
+    simulator = family.make_simulator(1)
+    simulator.reset(np.array([[2.0], [1.0]]), np.array([[0, 1], [0, 1]]))
 
     def step(*_, **__):
-        raise mujoco.batch.SimulationError(np.array([1]), "out of memory")
+        raise mujoco.batch.SimulationError(np.array([3]), "out of memory")
 
     monkeypatch.setattr(simulator.batch, "step", step)
     monkeypatch.setattr(simulator.batch, "error", lambda index: "out of memory")
-    with pytest.raises(NumericalFault, match=r"MuJoCo stopped \(out of memory\) in episode 1 of task 0"):
-        simulator.step(np.zeros((1, 2, 6)))
+    with pytest.raises(NumericalFault, match=r"MuJoCo stopped \(out of memory\) in episode 1 of task 1 \(repeat=1\)"):
+        simulator.step(np.zeros((2, 2, 1)))
 
 
 def test_actions_that_are_not_numbers_are_not_taken_for_zeros() -> None:
