@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -54,10 +55,13 @@ def show(result: dict[str, Any]) -> None:
         f"Sampling {result['family']}: {result['episodes']} episodes of {result['horizon']} steps, "
         f"{result['threads']} threads",
         ["env-steps/s", "median", "min", "max"],
-        [[label, *rate_cells(parts[name])] for name, label in LABELS.items()],
+        [[LABELS[name], *rate_cells(part)] for name, part in parts.items()],
         f"sampler / physics alone in few calls: {ratio_text(result)}, target at least {target}",
         f"sampler / physics alone in {result['horizon']} calls: {ratio_text(result['over_calls'])}",
-        f"a model per task / one model: {ratio_text(result['over_one_model'])}, target at least 0.9",
+        *(
+            f"a model per task / one model: {ratio_text(ratio)}, target at least 0.9"
+            for ratio in result["over_one_model"]
+        ),
         f"Steps after an episode's end do not count; {result['simulated']:.0%} of the episodes' steps were simulated.",
     )
 
@@ -66,7 +70,8 @@ def measure(scale: Scale, threads: int, repetitions: int) -> dict[str, Any]:
     """Compare the sampler with the physics alone: the same initial states and controls, and as many threads.
 
     The ceiling takes as few calls as the ends of episodes allow, one if none ends; ``calls`` is a call per control
-    step, as anything needs that closes the loop. Raise RuntimeError if the replay is not the sampler's physics.
+    step, as anything needs that closes the loop. Where tasks change the model, one shared model is compared with a copy
+    per task. Raise RuntimeError if the replay is not the sampler's physics.
     """
     job = sampling_job(scale, threads)
     with single_threaded_torch():
@@ -74,21 +79,20 @@ def measure(scale: Scale, threads: int, repetitions: int) -> dict[str, Any]:
         replay = Replay(recorder, threads)
         replay.check(recorder)
         with job.sampler() as sampler:
-            rates = rates_in_turn(
-                {
-                    "sampler": lambda: int(job.sample(sampler).valid.sum()),
-                    "ceiling": replay.in_few_calls,
-                    "calls": replay.in_many_calls,
-                    "one model": lambda: replay.in_many_calls(replay.one_model),
-                    "models": lambda: replay.in_many_calls(replay.model_per_task),
-                },
-                repetitions,
-            )
+            works: dict[str, Callable[[], int]] = {
+                "sampler": lambda: int(job.sample(sampler).valid.sum()),
+                "ceiling": replay.in_few_calls,
+                "calls": replay.in_many_calls,
+            }
+            if recorder.simulator.tasks.vary is not None:
+                works["one model"] = partial(replay.in_many_calls, replay.one_model)
+                works["models"] = partial(replay.in_many_calls, replay.model_per_task)
+            rates = rates_in_turn(works, repetitions)
             torch_threads = torch.get_num_threads()
     return {
         **ratio_of(rates["sampler"], rates["ceiling"]),
         "over_calls": ratio_of(rates["sampler"], rates["calls"]),
-        "over_one_model": ratio_of(rates["models"], rates["one model"]),
+        "over_one_model": [ratio_of(rates["models"], rates["one model"])] if "models" in rates else [],
         "parts": {name: spread(values) for name, values in rates.items()},
         "family": scale.name,
         "episodes": scale.tasks * scale.episodes,

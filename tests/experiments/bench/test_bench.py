@@ -77,15 +77,24 @@ def falling():
 def test_sampling_result(capsys):
     result = sampling.measure(TINY, threads=2, repetitions=2)
     parts = result["parts"]
-    assert set(parts) == set(sampling.LABELS)
+    assert set(parts) == {"sampler", "ceiling", "calls"}
     assert result["ratio"] == parts["sampler"]["median"] / parts["ceiling"]["median"] > 0
     assert result["over_calls"]["ratio"] == parts["sampler"]["median"] / parts["calls"]["median"]
-    assert result["over_one_model"]["ratio"] == parts["models"]["median"] / parts["one model"]["median"]
+    assert result["over_one_model"] == []
     assert result["torch_threads"] == 1
     assert (result["family"], result["simulated"]) == ("half-cheetah-velocity", 1.0)
     assert json.loads(json.dumps(result)) == result
     sampling.show(result)
     assert f"{result['ratio']:.2f}" in capsys.readouterr().out
+
+
+def test_models_of_tasks_are_compared_with_one(capsys):
+    result = sampling.measure(replace(TINY, name="half-cheetah-dynamics"), threads=1, repetitions=1)
+    parts, (ratio,) = result["parts"], result["over_one_model"]
+    assert set(parts) == set(sampling.LABELS)
+    assert ratio["ratio"] == parts["models"]["median"] / parts["one model"]["median"]
+    sampling.show(result)
+    assert "a model per task / one model" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("scale", [0.5, 1.0])
