@@ -55,6 +55,7 @@ ARROWS = {
     "metarl.runs": "core policies.networks policies.files",
     "metarl.rl": "core losses adam inner_loop kept_channels cost runs policies.* envs.*",
     "metarl.images": "core losses adam inner_loop kept_channels cost runs policies.* envs.images",
+    "metarl.callbacks": "core rl runs",
     "metarl.api": "core rl images runs policies.* envs.*",
     "metarl": "core api policies.*",
     "metarl.experiments.console": "core envs.* policies.* runs",

@@ -10,6 +10,7 @@ import os
 import socket
 import time
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
@@ -70,5 +71,8 @@ class TensorBoard(Callback):
 
     def give_up(self, error: OSError) -> None:
         """Warn, and write no more."""
+        if self.writer is not None:
+            with suppress(OSError):
+                self.writer.close()
         self.writer = None
         warnings.warn(f"no TensorBoard events in {self.folder}: {error.strerror or error}", stacklevel=2)
