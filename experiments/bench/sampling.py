@@ -50,19 +50,19 @@ def run(threads: int | None = None, family: str | None = None) -> dict[str, Any]
 def show(result: dict[str, Any]) -> None:
     """Print the ratios and their parts."""
     target = TARGET if result["family"] == FAMILY else TARGET_OF_OTHERS
-    parts = result["parts"]
+    remarks = [
+        f"sampler / physics alone in few calls: {ratio_text(result)}, target at least {target}",
+        f"sampler / physics alone in {result['horizon']} calls: {ratio_text(result['over_calls'])}",
+        f"Steps after an episode's end do not count; {result['simulated']:.0%} of the episodes' steps were simulated.",
+    ]
+    if "over_one_model" in result:
+        remarks.append(f"a model per task / one model: {ratio_text(result['over_one_model'])}, target at least 0.9")
     print_table(
         f"Sampling {result['family']}: {result['episodes']} episodes of {result['horizon']} steps, "
         f"{result['threads']} threads",
         ["env-steps/s", "median", "min", "max"],
-        [[LABELS[name], *rate_cells(part)] for name, part in parts.items()],
-        f"sampler / physics alone in few calls: {ratio_text(result)}, target at least {target}",
-        f"sampler / physics alone in {result['horizon']} calls: {ratio_text(result['over_calls'])}",
-        *(
-            f"a model per task / one model: {ratio_text(ratio)}, target at least 0.9"
-            for ratio in result["over_one_model"]
-        ),
-        f"Steps after an episode's end do not count; {result['simulated']:.0%} of the episodes' steps were simulated.",
+        [[LABELS[name], *rate_cells(part)] for name, part in result["parts"].items()],
+        *remarks,
     )
 
 
@@ -92,7 +92,7 @@ def measure(scale: Scale, threads: int, repetitions: int) -> dict[str, Any]:
     return {
         **ratio_of(rates["sampler"], rates["ceiling"]),
         "over_calls": ratio_of(rates["sampler"], rates["calls"]),
-        "over_one_model": [ratio_of(rates["models"], rates["one model"])] if "models" in rates else [],
+        **({"over_one_model": ratio_of(rates["models"], rates["one model"])} if "models" in rates else {}),
         "parts": {name: spread(values) for name, values in rates.items()},
         "family": scale.name,
         "episodes": scale.tasks * scale.episodes,
