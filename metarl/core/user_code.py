@@ -39,6 +39,19 @@ def user_code(what: str) -> Iterator[None]:
         raise retold(what, error) from error
 
 
+@contextmanager
+def users_errors(what: str) -> Iterator[None]:
+    """Tell an error that comes out of the user's code as ``user_code`` does; one of metarl's own code passes by."""
+    try:
+        yield
+    except (Refusal, NumericalFault):
+        raise
+    except Exception as error:
+        if all(_is_library(file) for file, _ in _outside(error.__traceback__)):
+            raise
+        raise retold(what, error) from error
+
+
 def retold(what: str, error: BaseException) -> UserCodeError | NumericalFault:
     """Return the error to raise for one that code of the user's has raised; see ``user_code``."""
     kind = NumericalFault if isinstance(error, FloatingPointError) else UserCodeError
@@ -75,10 +88,15 @@ def origin(trace: TracebackType | None) -> str:
 
     Return an empty string if there is neither.
     """
-    frames = [(frame.filename, frame.lineno) for frame in reversed(traceback.extract_tb(trace))]
-    outside = [(file, line) for file, line in frames if not (file.startswith("<") or _below(file, _ROOMS))]
+    outside = _outside(trace)
     own = [(file, line) for file, line in outside if not _is_library(file)]
     return next((f"{shown(file)}, line {line}" for file, line in (*own, *outside)), "")
+
+
+def _outside(trace: TracebackType | None) -> list[tuple[str, int | None]]:
+    """Return file and line of the calls outside metarl, the innermost first."""
+    frames = ((frame.filename, frame.lineno) for frame in reversed(traceback.extract_tb(trace)))
+    return [(file, line) for file, line in frames if not (file.startswith("<") or _below(file, _ROOMS))]
 
 
 def shown(file: str) -> str:

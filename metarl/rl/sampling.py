@@ -16,10 +16,12 @@ from torch import Tensor
 from metarl.core.errors import Refusal
 from metarl.core.memory import available_bytes
 from metarl.core.numerics import require_finite
+from metarl.core.user_code import users_errors
 from metarl.envs.family import Array, Simulator, TaskFamily
 from metarl.policies.networks.mlp import GaussianMLP
 from metarl.policies.networks.network import Parameters
 from metarl.rl.episodes import Episodes
+from metarl.rl.simulation import check_observations, check_transition
 
 MAX_GROUPS = 4
 PATIENCE = 5.0  # seconds for the step under way when a group has failed or a signal has come
@@ -102,6 +104,7 @@ class Sampler:
         def roll_out(simulator: Simulator, parts: list[slice]) -> None:
             for part in parts:
                 _roll_out(
+                    self.family,
                     simulator,
                     self.network,
                     {name: tensor[part] for name, tensor in parameters.items()},
@@ -123,8 +126,9 @@ class Sampler:
             if wait(jobs, PATIENCE).not_done:
                 self._close_simulators()  # which ends worker processes in which an environment hangs
                 wait(jobs)
-        for job in jobs:
-            job.result()
+        with users_errors(f"sampling episodes of {self.family.name}"):
+            for job in jobs:
+                job.result()
         require_finite_episodes(batch)
         return batch
 
@@ -178,6 +182,7 @@ def require_finite_episodes(batch: Episodes) -> None:
 
 @torch.no_grad()
 def _roll_out(
+    family: TaskFamily,
     simulator: Simulator,
     network: GaussianMLP,
     parameters: Parameters,
@@ -195,13 +200,15 @@ def _roll_out(
     std = network.log_std(parameters).exp().unsqueeze(1)
     alive = torch.ones(seeds.shape, dtype=torch.bool)
     observations = simulator.reset(tasks, seeds)
+    check_observations(family, observations, seeds.shape)
     for time in range(len(noise)):
-        if stop.is_set():
+        if stop.is_set() or not bool(alive.any()):
             return
         inputs = torch.from_numpy(observations).to(noise.dtype)
         mean, _ = network(parameters, inputs)
         actions = mean.addcmul_(std, noise[time])
         transition = simulator.step((actions * action_scale).numpy().astype(np.float64))
+        check_transition(family, transition, seeds.shape)
         out.observations[:, :, time] = inputs
         out.actions[:, :, time] = actions
         out.rewards[:, :, time] = torch.from_numpy(transition.rewards)

@@ -10,6 +10,7 @@ import torch
 from own_environments import point_with
 from point_family import PointSimulator, point_family
 
+from metarl.core.user_code import UserCodeError
 from metarl.policies.networks.mlp import GaussianMLP
 from metarl.rl import sampling
 from metarl.rl.sampling import Sampler, dealt, for_each_task, tasks_at_once
@@ -124,7 +125,7 @@ def test_an_error_in_one_group_ends_the_others() -> None:
         return made[-1]
 
     family = point_family(horizon=100_000, make_simulator=make)
-    with pytest.raises(RuntimeError, match="group 1 fails"):
+    with pytest.raises(UserCodeError, match="sampling episodes of point failed in .*: group 1 fails"):
         sample(family, threads=2, tasks=2, episodes=1)
     assert made[0].steps < 50_000 and all(simulator.closed for simulator in made)
 
