@@ -17,6 +17,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,7 @@ def mutated_tensors(path: Path, source: Path, random: np.random.Generator) -> No
                 tensors[str(random.choice([name + ".x", "", "layer9.weight", "step_sizes", "patch"]))] = tensor
             case 3:
                 tensors[name] = tensor * float(random.choice([-1.0, 0.0, 1e10, 1e38]))
-            case _:
+            case _ if tensor.numel():
                 flat = tensor.double().reshape(-1).clone()
                 flat[int(random.integers(len(flat)))] = float(random.choice(EXTREMES))
                 tensors[name] = flat.reshape(tensor.shape).to(tensor.dtype)
@@ -135,7 +136,7 @@ def mutate(content: dict[str, Any], random: np.random.Generator) -> None:
         if isinstance(inside[key], dict | list) and inside[key] and random.integers(3):
             inside = inside[key]
             continue
-        value = VALUES[random.integers(len(VALUES))]
+        value = deepcopy(VALUES[random.integers(len(VALUES))])
         match random.integers(8):
             case 0:
                 del inside[key]
@@ -143,10 +144,10 @@ def mutate(content: dict[str, Any], random: np.random.Generator) -> None:
                 inside[str(random.choice(["x", "compression", "kind", "width"]))] = value
             case 1:
                 inside.append(value)
-            case 2 if isinstance(inside[key], int | float) and not isinstance(inside[key], bool):
-                inside[key] = inside[key] * float(random.choice([-1, 0.5, 2, 1e6, 1e300]))
+            case 2 if isinstance(inside[key], float):
+                inside[key] *= float(random.choice([-1, 0.5, 2, 1e6, 1e300]))
             case 3 if isinstance(inside[key], int) and not isinstance(inside[key], bool):
-                inside[key] = inside[key] + int(random.choice([-2, -1, 1, 8]))
+                inside[key] += int(random.choice([-2, -1, 1, 8]))
             case _:
                 inside[key] = value
         return
