@@ -21,11 +21,11 @@ from filelock import FileLock, Timeout
 from metarl.core.atomic import CannotWrite, write_atomically
 from metarl.core.errors import Refusal
 from metarl.core.version import __version__
+from metarl.policies.files.pretrained import CONTROLLER as CONTROLLER
 from metarl.runs.training import Training
 
 Parsed = TypeVar("Parsed")
 
-CONTROLLER = "controller.safetensors"
 PROGRESS = "progress.csv"
 TIMINGS = "timings.csv"
 CONFIG = "config.json"

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -65,3 +66,12 @@ def test_the_metadata_of_an_image_network(version):
     assert (metadata.method, metadata.inner_steps, metadata.shots, metadata.queries) == ("maml++", 1, 1, 2)
     assert (metadata.data, metadata.training) == ("emoji", {"seed": 6})
     assert (loaded.network.side, loaded.network.ways, loaded.network.norm) == (16, 2, "batch")
+
+
+def test_the_examples_of_the_page_on_files_work(tmp_path, monkeypatch, capsys):
+    page = (FOLDER.parents[2] / "docs" / "controller-files.md").read_text()
+    first, second = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    exec(first.replace("runs/cheetah", "half-cheetah-velocity/maml"), {})
+    exec(second, {})
+    assert capsys.readouterr().out == "gaussian-mlp half-cheetah-velocity (100, 20)\n"
