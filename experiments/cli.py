@@ -49,8 +49,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             warnings.showwarning = show_warning
             try:
                 run(words)
-            finally:
-                print(end="", flush=True)
+                code = 0
+            except SystemExit as stop:  # the parser has printed its help or what is wrong with the words
+                code = int(stop.code or 0)
+            print(end="", flush=True)
+            return code
     except BrokenPipeError:
         if has_reader(sys.stdout):
             raise
@@ -68,21 +71,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MemoryError as error:
         tell(f"there is not enough memory: {error}" if str(error) else "there is not enough memory")
         return 2
-    except (ValueError, FloatingPointError, OSError) as error:
+    except OSError as error:
         if not raised_by_metarl(error):
             raise
-        tell(f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error))
+        tell(f"{error.filename}: {error.strerror}" if error.filename else str(error))
         return 2
-    except SystemExit as stop:
-        # The parser has printed its help or what is wrong with the words.
-        return int(stop.code or 0)
     except Interrupted as interrupted:
         tell(str(interrupted))
         return 128 + interrupted.number
     except KeyboardInterrupt:
         tell("interrupted")
         return 130
-    return 0
 
 
 def run(words: list[str]) -> None:
@@ -112,10 +111,10 @@ def print_completion(words: Sequence[str]) -> None:
 
 
 def raised_by_metarl(error: Exception) -> bool:
-    """Return whether metarl raised the error, itself or by a call of the standard library: no code of the user."""
+    """Return whether metarl raised the error: itself, by a call of the standard library, or as rich was printing."""
     names = [frame.f_globals.get("__name__", "").partition(".")[0] for frame, _ in walk_tb(error.__traceback__)]
     others = [name for name in names if name not in sys.stdlib_module_names]
-    return others[-1:] == ["metarl"]
+    return bool(others) and others[-1] in ("metarl", "rich")
 
 
 def show_warning(message: Warning | str, *_: object, **__: object) -> None:

@@ -1,4 +1,4 @@
-"""What ``metarl cost`` answers: the table, and what its numbers stand for."""
+"""Present what a controller costs on a device: table, caption and JSON record."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from metarl.policies.networks.layers import Layer
 
 @dataclass(frozen=True)
 class Costing:
-    """The answer: the model's numbers, and those measured if they were asked for."""
+    """The model's numbers, and the measured ones if they were asked for."""
 
     title: str
     layers: Sequence[Layer]
@@ -31,7 +31,7 @@ class Costing:
 
 
 def chosen_layers(text: str, names: Sequence[str]) -> list[str]:
-    """Those of the layers ``names`` that a text like ``1,3`` gives by their numbers, from 1 to as many as there are."""
+    """Return the layers that a text like ``1,3`` gives by their numbers, counted from 1; raise Refusal for others."""
     layers = []
     for word in text.split(","):
         if not word.strip().isdecimal() or not 1 <= int(word) <= len(names):
@@ -44,7 +44,7 @@ def chosen_layers(text: str, names: Sequence[str]) -> list[str]:
 
 
 def cost_table(costing: Costing) -> Table:
-    """A row per layer, with the memory alive at its worst moment; the totals are sums of sizes and maxima of peaks."""
+    """Return a row per layer with the memory at its peak; the totals are sums of sizes and maxima of peaks."""
     result, work, names = costing.result, costing.work, [layer.name for layer in costing.layers]
     step, resting = result.peak_step, inference_moments(costing.layers, work)
     macs = {layer.name: layer.adaptation_macs for layer in step.layers}
@@ -70,28 +70,28 @@ def cost_table(costing: Costing) -> Table:
 
 
 def in_millions(counts: Sequence[int], total: int) -> list[str]:
-    """A column of the table and its total, in units of 10^6."""
+    """Return a column of the table and its total, in units of 10^6."""
     return _cells([*counts, total], 1e6)
 
 
 def in_billions(counts: Sequence[int], total: int) -> list[str]:
-    """A column of the table and its total, in units of 10^9."""
+    """Return a column of the table and its total, in units of 10^9."""
     return _cells([*counts, total], 1e9)
 
 
 def _cells(counts: Sequence[int], unit: float) -> list[str]:
-    """Five digits for the largest, and as many decimals for the others: names of layers take most of a line."""
+    """Return numbers with five digits for the largest, and as many decimals for the others."""
     decimals = max(0, 5 - len(str(int(max(counts) / unit))))
     return [f"{count / unit:.{decimals}f}" for count in counts]
 
 
 def peak_at(timeline: Sequence[Moment], layer: str) -> int:
-    """The most bytes alive at a moment of the layer; 0 if it has none."""
+    """Return the most bytes alive at a moment of the layer, 0 if it has none."""
     return max((moment.bytes for moment in timeline if moment.layer == layer), default=0)
 
 
 def caption(costing: Costing) -> str:
-    """What the numbers stand for."""
+    """Return what the numbers stand for."""
     result = costing.result
     parts = [costing.step]
     if len(result.steps) > 1:
@@ -108,7 +108,7 @@ def caption(costing: Costing) -> str:
 
 
 def record(costing: Costing) -> dict[str, Any]:
-    """What ``--json`` writes."""
+    """Return what ``--json`` writes."""
     device = {"device": dict(costing.device)} if costing.device else {}
     return cost_record(costing.result, costing.work, costing.measured) | dict(costing.sizes) | device
 

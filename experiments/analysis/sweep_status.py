@@ -21,7 +21,7 @@ SECONDS_BETWEEN_TABLES = 1.0
 
 @contextmanager
 def status_display(console: Console) -> Iterator[Callable[[dict[Job, Status]], None]]:
-    """Yields what shows how the trainings stand: a live table, or a line per change and a table at the end."""
+    """Yield what shows how the trainings stand: a live table, or a line per change and a table at the end."""
     last: dict[Job, Status] = {}
     if console.is_terminal:
         shown = -SECONDS_BETWEEN_TABLES
@@ -40,7 +40,7 @@ def status_display(console: Console) -> Iterator[Callable[[dict[Job, Status]], N
     def show_changes(statuses: dict[Job, Status]) -> None:
         for job, status in statuses.items():
             if status not in (Status("waiting"), last.get(job)):
-                console.print(described(job, status), soft_wrap=True, markup=False)
+                console.print(described(job, status), soft_wrap=True)
         last.update(statuses)
 
     try:
@@ -50,7 +50,7 @@ def status_display(console: Console) -> Iterator[Callable[[dict[Job, Status]], N
 
 
 def status_table(statuses: dict[Job, Status]) -> Group:
-    """Every training with its state, its iterations and its scores after adaptation; the remarks stand below."""
+    """Return every training with its state, its iterations and its scores after adaptation, and remarks below."""
     table = Table()
     score = "accuracy" if any(job.is_on_images for job in statuses) else "return"
     for heading in ("training", "state", "iterations", f"last {score}", f"best {score}"):
@@ -63,12 +63,12 @@ def status_table(statuses: dict[Job, Status]) -> Group:
 
 
 def shown_score(job: Job, score: float) -> str:
-    """A return, or an accuracy in per cent; nothing if there is none yet."""
+    """Return a return as text, or an accuracy in per cent; nothing if there is none yet."""
     if not math.isfinite(score):
         return ""
     return f"{score:.1%}" if job.is_on_images else number(score)
 
 
 def described(job: Job, status: Status) -> str:
-    """The training, its state, and the remark on it."""
+    """Return the training, its state, and the remark on it."""
     return f"{job.name}: {status.state}{': ' if status.remark else ''}{status.remark}"

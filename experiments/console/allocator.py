@@ -1,4 +1,4 @@
-"""How the process gets its memory from the system."""
+"""Control how the process gets its memory from the system."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ LARGEST = 2**31 - 1
 
 
 def keep_freed_memory() -> None:
-    """Makes glibc keep freed memory for the next allocation, in one pool for all threads; does nothing elsewhere.
+    """Make glibc keep freed memory for the next allocation, in one pool for all threads; do nothing on other systems.
 
     Tensors of images are large, and each lives for one operation. By default glibc returns such memory to the system
-    and takes fresh pages for the next one, which costs a third of the time of training on 84 x 84 images. The price is
-    a higher resident set. Threads that allocated before keep the pools they have.
+    and takes fresh pages for the next tensor, which costs a third of the time of training on 84 x 84 images. The price
+    is a larger resident set. Threads that have allocated before keep their pools.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -21,11 +21,10 @@ class Interrupted(KeyboardInterrupt):
 
 @contextmanager
 def interruptible() -> Iterator[Callable[[], None]]:
-    """Inside, SIGINT, SIGTERM and SIGHUP are noted; the function yielded raises ``Interrupted`` if one has arrived.
+    """Note SIGINT, SIGTERM and SIGHUP, and yield a function that raises ``Interrupted`` if one has arrived.
 
-    Signals that are ignored, as SIGHUP is under nohup, stay ignored.
-
-    A second signal raises it wherever the program is. It is raised once: nothing disturbs the saving that follows.
+    A second signal raises it wherever the program is. It is raised once, so that nothing disturbs the saving that
+    follows. Signals that are ignored, as SIGHUP is under nohup, stay ignored.
     """
     received: list[int] = []
     raised: list[int] = []

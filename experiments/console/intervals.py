@@ -14,7 +14,7 @@ Intervals = Mapping[int, Interval]  # by the number of inner steps
 
 
 def interval_records(intervals: Intervals) -> list[dict[str, Any]]:
-    """One record each; a single task has no interval: null."""
+    """Return a record for each number of inner steps; the interval of a single task is null."""
     return [
         {"steps": steps, "mean": each.mean, "ci95": each.ci95 if math.isfinite(each.ci95) else None}
         for steps, each in intervals.items()

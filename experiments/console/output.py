@@ -8,13 +8,13 @@ import os
 import re
 import select
 import sys
-from typing import TextIO
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.text import Text
 
 LONGEST_MESSAGE = 1000  # characters
-ASCII = {"→": "->", "±": "+-", "×": "x", "−": "-", "…": "...", "·": "."}
+ASCII = {ord(letter): text for letter, text in {"→": "->", "±": "+-", "×": "x", "−": "-", "…": "..."}.items()}
 
 
 class Terminal(Console):
@@ -23,6 +23,11 @@ class Terminal(Console):
     def __init__(self) -> None:
         super().__init__(markup=False, emoji=False, highlight=False)
 
+    def render_str(self, text: str, *arguments: Any, **options: Any) -> Text:
+        """Replace what an encoding other than Unicode may lack before rich aligns it in a table."""
+        plain = text if self.encoding.startswith("utf") else text.translate(ASCII)
+        return super().render_str(plain, *arguments, **options)
+
     def on_broken_pipe(self) -> None:
         """Raise BrokenPipeError, where rich would end the process with exit code 1."""
         self.quiet = True
@@ -30,10 +35,16 @@ class Terminal(Console):
 
 
 def write_anything() -> None:
-    """Make stdout and stderr replace what their encoding lacks, e.g. ``→`` by ``->``, instead of raising an error."""
+    """Make stdout and stderr replace what their encoding lacks, e.g. ``→`` by ``->``, instead of raising an error.
+
+    What is written to a stream that the user has closed goes to nowhere.
+    """
     codecs.register_error("metarl", _replacement)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="metarl")
 
 
@@ -44,7 +55,7 @@ def _replacement(error: UnicodeError) -> tuple[str | bytes, int]:
     if "\udc80" <= character <= "\udcff":
         # A byte of a file's name that is no UTF-8; Python names it so when it reads the name.
         return bytes([ord(character) & 0xFF]), error.start + 1
-    return ASCII.get(character, "?"), error.start + 1
+    return ASCII.get(ord(character), "?"), error.start + 1
 
 
 def has_reader(stream: TextIO) -> bool:

@@ -64,6 +64,29 @@ def test_a_pipe_knows_whether_it_is_read() -> None:
     assert has_reader(io.StringIO())
 
 
+def test_replacements_do_not_move_the_edge_of_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    write_anything()
+    table = Table()
+    table.add_column("interval")
+    table.add_row("1 → 2 ± 3")
+    Terminal().print(table)
+    sys.stdout.flush()
+    lines = written.getvalue().decode().splitlines()
+    assert any("1 -> 2 +- 3" in line for line in lines) and len({len(line) for line in lines}) == 1
+
+
+@pytest.mark.parametrize("redirection", [">&-", "2>&-", "> /dev/full"])
+def test_an_output_that_cannot_be_written(redirection: str) -> None:
+    command = f"{sys.executable} -m metarl.experiments.cli inspect navigation-2d/maml {redirection}"
+    done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True)
+    if "full" in redirection:
+        assert (done.returncode, done.stderr) == (2, "metarl: [Errno 28] No space left on device\n")
+    else:
+        assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_terminal_without_a_reader_ends_with_141() -> None:
     code = (
         "import sys; from metarl.experiments import cli; from metarl.experiments.console.output import Terminal; "
