@@ -1,4 +1,4 @@
-"""Whether parameters are those of a network and of its method: what a file holds is not taken on trust."""
+"""Check that parameters are those of a network and of its method."""
 
 from __future__ import annotations
 

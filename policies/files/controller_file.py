@@ -42,7 +42,7 @@ Metadata = ControllerMetadata | ClassifierMetadata
 def write_controller(
     path: str | Path, metadata: Metadata, network: Network, parameters: Parameters, overwrite: bool
 ) -> None:
-    """Write a controller's file in one stroke; raise ValueError if that is not possible, or not asked for.
+    """Write a controller's file in one stroke; raise ValueError if it exists already or cannot be written.
 
     Args:
         path: the file to write.

@@ -9,12 +9,12 @@ import numpy as np
 from pydantic import Field, with_config
 
 from metarl.core.errors import Refusal
-from metarl.core.validation import STRICT, Finite, Name, Number, Text, Whole, validate_fields
+from metarl.core.validation import STRICT, Finite, Name, Number, Text, validate_fields
 
 # Every limit is far above what anybody uses, and far below what exhausts a computer that believes the file.
-Horizon = Annotated[Whole, Field(ge=1, le=10**7)]
-InnerSteps = Annotated[Whole, Field(ge=1, le=1000)]
-Count = Annotated[Whole, Field(ge=1, le=10**6)]
+Horizon = Annotated[int, Field(ge=1, le=10**7)]
+InnerSteps = Annotated[int, Field(ge=1, le=1000)]
+Count = Annotated[int, Field(ge=1, le=10**6)]
 Fraction = Annotated[Finite, Field(ge=0, le=1)]
 Bounds = tuple[Number, ...]
 
@@ -25,12 +25,10 @@ class Compression:
     """How the parameters are compressed: the kind, and the version of its layout. What else a kind adds is not read."""
 
     kind: Name
-    version: Whole
+    version: int
 
     def __post_init__(self) -> None:
-        raise Refusal(
-            f"the compression '{self.kind}' of version {self.version} is none that this metarl reads: upgrade it"
-        )
+        raise Refusal(f"this metarl does not read the compression '{self.kind}' of version {self.version}: upgrade it")
 
 
 @with_config(STRICT)

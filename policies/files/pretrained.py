@@ -12,7 +12,7 @@ CONTROLLER = "controller.safetensors"  # in the folder of a run
 
 
 def shipped(folder: Path = TRAINED) -> dict[str, Path]:
-    """The files FAMILY/METHOD.safetensors of a folder by their names, which are the paths without the ending."""
+    """Return the files FAMILY/METHOD.safetensors of a folder by their names FAMILY/METHOD."""
     files = sorted(folder.glob(f"*/*{SUFFIX}"))
     return {file.relative_to(folder).as_posix().removesuffix(SUFFIX): file for file in files}
 

@@ -7,7 +7,7 @@ from functools import cached_property
 
 from pydantic import with_config
 
-from metarl.core.validation import STRICT, Positive, validate_fields
+from metarl.core.validation import STRICT, Size, validate_fields
 from metarl.policies.networks.kinds import Channels, Norm, Side
 from metarl.policies.networks.layers import Layer, Pooling
 from metarl.policies.networks.network import Network
@@ -24,7 +24,7 @@ class Conv4(Network):
     takes = "images"
 
     side: Side = 84
-    ways: Positive = 5
+    ways: Size = 5
     width: Channels = 32
     norm: Norm = "group"
     pooling: Pooling = "max"

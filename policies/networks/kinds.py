@@ -16,8 +16,6 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.grad import conv2d_weight
 
-from metarl.core.validation import Whole
-
 if TYPE_CHECKING:
     from metarl.policies.networks.layers import Layer
 
@@ -25,8 +23,8 @@ Norm = Literal["group", "batch"]
 GROUPS = 8  # of the channels of a group norm
 
 # What the fields of image networks allow: a side that can be halved four times, and channels that divide into groups.
-Side = Annotated[Whole, Field(ge=16)]
-Channels = Annotated[Whole, Field(ge=GROUPS, multiple_of=GROUPS)]
+Side = Annotated[int, Field(ge=16)]
+Channels = Annotated[int, Field(ge=GROUPS, multiple_of=GROUPS)]
 
 Shape = tuple[int, ...]
 

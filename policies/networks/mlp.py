@@ -11,7 +11,7 @@ from typing import Annotated
 from pydantic import Field, with_config
 from torch import Tensor
 
-from metarl.core.validation import STRICT, Finite, Positive, validate_fields
+from metarl.core.validation import STRICT, Finite, Size, validate_fields
 from metarl.policies.networks.layers import ExtraParameter, Layer
 from metarl.policies.networks.network import Network, Parameters
 
@@ -27,9 +27,9 @@ class GaussianMLP(Network):
 
     takes = "observations"
 
-    observation_size: Positive
-    hidden_sizes: tuple[Positive, ...]
-    action_size: Positive
+    observation_size: Size
+    hidden_sizes: tuple[Size, ...]
+    action_size: Size
     initial_std: Annotated[Finite, Field(gt=0)] = 1.0
 
     def __post_init__(self) -> None:

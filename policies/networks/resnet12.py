@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import with_config
 
-from metarl.core.validation import STRICT, Positive, validate_fields
+from metarl.core.validation import STRICT, Size, validate_fields
 from metarl.policies.networks.kinds import Channels, Norm, Side
 from metarl.policies.networks.layers import Layer
 from metarl.policies.networks.network import Network
@@ -28,7 +28,7 @@ class ResNet12(Network):
     takes = "images"
 
     side: Side = 84
-    ways: Positive = 5
+    ways: Size = 5
     widths: tuple[Channels, Channels, Channels, Channels] = (64, 128, 256, 512)
     norm: Norm = "group"
 

@@ -88,7 +88,7 @@ def test_a_controller_made_for_other_spaces(controller: Controller) -> None:
     ("change", "sentence"),
     [
         ({"meta_batch_size": 0}, "setting 'meta_batch_size' must be at least 1, got 0"),
-        ({"step_size": -0.1}, "setting 'step_size' must be greater than 0, got -0.1"),
+        ({"step_size": -0.1}, "setting 'step_size' must be above 0, got -0.1"),
         ({"initial_std": float("nan")}, "setting 'initial_std' must be a finite number, got nan"),
         ({"fisher_fraction": 1.5}, "setting 'fisher_fraction' must be at most 1"),
         ({"damping": -1.0}, "setting 'damping' must be at least 0"),

@@ -23,7 +23,7 @@ from metarl.rl import training as meta_training
         ("train metarl:__version__", "metarl:__version__", "TaskFamily"),
         (f"train {FAMILY} --method nonsense", "'nonsense'", "maml, anil, boil"),
         (f"train {FAMILY} --meta-batch-size 0", "'meta_batch_size'", "at least 1"),
-        (f"train {FAMILY} --step-size -0.1", "'step_size'", "greater than 0"),
+        (f"train {FAMILY} --step-size -0.1", "'step_size'", "above 0"),
         (f"train {FAMILY} --step-size nan", "'step_size'", "finite"),
         (f"train {FAMILY} --seed -1", "'seed'", "at least 0"),
         ("bench sampling --threads 0", "--threads", "at least 1"),

@@ -148,8 +148,8 @@ def test_another_family_of_the_same_name_does_not_go_on(tmp_path: Path, change: 
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
-        ('"first_order": false', '"first_order": "no"', "setting 'first_order' must be a valid boolean, got 'no'"),
-        ('"seed": 0', '"seed": 1.5', "setting 'seed' must be a valid integer, got 1.5"),
+        ('"first_order": false', '"first_order": "no"', "setting 'first_order' must be true or false, got 'no'"),
+        ('"seed": 0', '"seed": 1.5', "setting 'seed' must be a whole number, got 1.5"),
         ('"seed": 0', '"sead": 0', "unknown setting 'sead'"),
         ('"seed": 0', '"seed": 1', "written with other settings than the run has now"),
         ('"max_kl": 0.01', '"max_kl": 0.02', "written with other settings than the run has now"),

@@ -146,10 +146,10 @@ def test_any_text_is_refused(text):
         ({"action_low": ["inf"], "action_high": ["inf"]}, "must have finite float32 numbers between them"),
         ({"action_low": [1e300], "action_high": [1e301]}, "must have finite float32 numbers between them"),
         ({"action_low": ["-inf"], "action_high": ["-inf"]}, "must have finite float32 numbers between them"),
-        ({"action_scale": 1e300}, r"action_scale must be at most 1000000000.0, got 1e\+300"),
+        ({"action_scale": 1e300}, r"action_scale must be at most 1e.09, got 1e.300"),
         (
             {"compression": {"kind": "masks", "version": 7, "x": 1}},
-            "'masks' of version 7 is none that this metarl reads",
+            "this metarl does not read the compression 'masks' of version 7: upgrade",
         ),
         ({"compression": {"kind": "masks"}}, "compression lacks 'version'"),
         ({"compression": "masks"}, "compression must be an object"),
