@@ -14,11 +14,11 @@ from metarl.policies.networks.registry import kind_of
 
 
 def load(path: str | Path) -> Controller | Classifier:
-    """Return the policy, or the image network, of a file, of a run's folder, or of a shipped controller's name.
+    """Return the policy or the image network of a controller's file.
 
-    ``path`` is a controller's file, a run's folder with ``controller.safetensors`` in it, or the name FAMILY/METHOD of
-    a controller that ships with metarl; a file or folder of that path comes first. Raise ValueError if the file is
-    missing, damaged, altered, another program's, or of a newer version of the format.
+    ``path`` is the file, a run's folder with ``controller.safetensors`` in it, or the name FAMILY/METHOD of one that
+    comes with metarl; a file or folder of that path comes first. Raise ValueError if the file is missing, damaged,
+    altered, another program's, or of a newer version of the format.
     """
     try:
         metadata, network, parameters = read_controller(find_controller(path))

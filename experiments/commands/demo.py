@@ -35,7 +35,7 @@ from metarl.experiments.console.training import Plan, follow
 from metarl.policies.controller import Controller
 from metarl.policies.device.meter import Meter
 from metarl.policies.device.step import CHUNK
-from metarl.policies.files.pretrained import shipped
+from metarl.policies.files.pretrained import pretrained_files
 from metarl.policies.loading import load_controller
 from metarl.policies.recorder import Recorder
 from metarl.rl.evaluation import family_of
@@ -111,7 +111,7 @@ def main(arguments: Sequence[str]) -> None:
 
 def show_robot(animation: Path, console: Console) -> None:
     """Adapt a pretrained HalfCheetah controller, print its returns and its cost, and film it."""
-    name = next(name for name in (f"{ROBOT}/{method}" for method in ROBOT_METHODS) if name in shipped())
+    name = next(name for name in (f"{ROBOT}/{method}" for method in ROBOT_METHODS) if name in pretrained_files())
     controller = load_controller(name)
     family = family_of(controller, get_family(ROBOT))
     console.print(

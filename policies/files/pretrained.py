@@ -11,17 +11,17 @@ SUFFIX = ".safetensors"
 CONTROLLER = "controller.safetensors"  # in the folder of a run
 
 
-def shipped(folder: Path = TRAINED) -> dict[str, Path]:
+def pretrained_files(folder: Path = TRAINED) -> dict[str, Path]:
     """Return the files FAMILY/METHOD.safetensors of a folder by their names FAMILY/METHOD."""
     files = sorted(folder.glob(f"*/*{SUFFIX}"))
     return {file.relative_to(folder).as_posix().removesuffix(SUFFIX): file for file in files}
 
 
 def find_controller(path_or_name: str | Path) -> Path:
-    """Return the file of a controller: at this path, in this folder, or shipped under this name.
+    """Return the file of a controller: at this path, in this folder, or the pretrained one of this name.
 
     A path with a controller file's ending is returned as it is. Raise ValueError if the folder holds no controller, or
-    if there is neither a file nor a shipped controller of that name, with the names there are.
+    if there is neither a file nor a pretrained controller of that name, with the names there are.
     """
     path = Path(path_or_name)
     try:
@@ -29,11 +29,11 @@ def find_controller(path_or_name: str | Path) -> Path:
             return path
         if (path / CONTROLLER).is_file():
             return path / CONTROLLER
-        files = shipped()
+        files = pretrained_files()
         if path.as_posix() in files:
             return files[path.as_posix()]
         if path.is_dir():
             raise Refusal(f"this is a folder, and there is no {CONTROLLER} in it")
     except OSError as error:
         raise Refusal(f"cannot be read: {error.strerror or error}") from None
-    raise Refusal(f"there is no such file, nor a shipped controller of that name: those are {', '.join(files)}")
+    raise Refusal(f"there is no such file, nor a pretrained controller of that name: those are {', '.join(files)}")

@@ -65,7 +65,7 @@ def test_the_robot_runs_p_meta_if_that_ships(
         loaded.append(name)
         raise InterruptedError
 
-    monkeypatch.setattr(demo, "shipped", lambda: [f"half-cheetah-velocity/{method}" for method in ships])
+    monkeypatch.setattr(demo, "pretrained_files", lambda: [f"half-cheetah-velocity/{method}" for method in ships])
     monkeypatch.setattr(demo, "load_controller", note)
     with pytest.raises(InterruptedError):
         demo.show_robot(tmp_path / "robot.gif", Console())

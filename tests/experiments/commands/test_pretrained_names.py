@@ -9,7 +9,7 @@ import pytest
 from command_line import fails, succeeds
 
 from metarl import api
-from metarl.policies.files.pretrained import shipped
+from metarl.policies.files.pretrained import pretrained_files
 from metarl.policies.loading import load_controller
 
 NAME = "navigation-2d/maml"
@@ -22,7 +22,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_evaluate() -> None:
-    for number, controller in enumerate((NAME, shipped()[NAME])):
+    for number, controller in enumerate((NAME, pretrained_files()[NAME])):
         succeeds("evaluate", controller, "--tasks", 2, "--json", f"{number}.json")
     by_name, by_file = (json.loads(Path(f"{number}.json").read_text()) for number in range(2))
     assert by_name == by_file
@@ -46,4 +46,4 @@ def test_the_others() -> None:
 def test_a_wrong_name() -> None:
     for words in (("evaluate",), ("adapt", *TASK), ("render", *TASK, "--out", "o.gif"), ("inspect",), ("cost",)):
         sentence = fails(words[0], "navigation-2d/mamml", *words[1:])
-        assert sentence.startswith("navigation-2d/mamml: ") and all(name in sentence for name in shipped())
+        assert sentence.startswith("navigation-2d/mamml: ") and all(name in sentence for name in pretrained_files())

@@ -24,7 +24,7 @@ from metarl.experiments.paper.policy_table import CAPTION, COLUMNS
 from metarl.experiments.paper.published import METHODS, TABLE_3
 from metarl.experiments.paper.results import PolicyResult, Score
 from metarl.policies import methods
-from metarl.policies.files.pretrained import shipped
+from metarl.policies.files.pretrained import pretrained_files
 from metarl.policies.loading import load_controller
 from metarl.rl.settings import TrainSettings, preset, read_config
 
@@ -224,7 +224,7 @@ def test_in_a_checkout_the_controller_goes_where_it_ships(
     assert "not for writing" in fails("table", "rl", "--file", run)
     (tmp_path / "pyproject.toml").touch()
     succeeds("table", "rl", "--file", run)
-    assert set(shipped(tmp_path / "policies" / "pretrained")) == {f"{FAMILY}/maml"}
+    assert set(pretrained_files(tmp_path / "policies" / "pretrained")) == {f"{FAMILY}/maml"}
     assert not list((tmp_path / "experiments").rglob("*.safetensors"))
 
 
@@ -279,7 +279,7 @@ def test_the_repositorys_results_are_whole() -> None:
     folders = [folder for family in TABLE_3 for folder in (results / family).iterdir()]
     filed = [folder for folder in folders if (folder / "evaluation.json").is_file()]
     assert filed == [folder for folder in folders if (folder / "config.json").is_file()] and filed
-    assert {f"{folder.parent.name}/{folder.name}" for folder in filed} == set(shipped())
+    assert {f"{folder.parent.name}/{folder.name}" for folder in filed} == set(pretrained_files())
     for folder in filed:
         family, settings = read_config(folder)
         assert (family, settings.method) == (folder.parent.name, folder.name)

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from metarl.policies.files import pretrained as module
-from metarl.policies.files.pretrained import TRAINED, shipped
+from metarl.policies.files.pretrained import TRAINED, pretrained_files
 from metarl.policies.loading import load_controller
 
 ROOT = Path(__file__).resolve().parents[3]
 NAME, OTHER = "half-cheetah-velocity/maml", "navigation-2d/maml"
 
 
-def test_every_shipped_controller_is_what_its_name_says():
-    files = shipped()
+def test_every_pretrained_controller_is_what_its_name_says():
+    files = pretrained_files()
     assert NAME in files and len(files) == len(list(TRAINED.rglob("*.safetensors")))
     for name, file in files.items():
         controller = load_controller(name)
@@ -34,8 +34,8 @@ def test_names_are_what_is_in_the_folder(tmp_path):
         path.parent.mkdir(exist_ok=True)
         path.touch()
     (tmp_path / "walker" / "README.md").touch()
-    assert list(shipped(tmp_path)) == ["ant/maml", "walker/maml++", "walker/p-meta-layers"]
-    assert shipped(tmp_path)["walker/maml++"] == tmp_path / "walker" / "maml++.safetensors"
+    assert list(pretrained_files(tmp_path)) == ["ant/maml", "walker/maml++", "walker/p-meta-layers"]
+    assert pretrained_files(tmp_path)["walker/maml++"] == tmp_path / "walker" / "maml++.safetensors"
 
 
 def test_a_file_of_that_path_wins_and_a_folder_does_not(tmp_path, monkeypatch):
@@ -50,9 +50,13 @@ def test_a_file_of_that_path_wins_and_a_folder_does_not(tmp_path, monkeypatch):
 
 def test_an_unknown_name_gets_the_list(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "TRAINED", tmp_path)
-    monkeypatch.setattr(module, "shipped", lambda: {"ant/maml": tmp_path / "a", "walker/p-meta": tmp_path / "b"})
+    monkeypatch.setattr(
+        module, "pretrained_files", lambda: {"ant/maml": tmp_path / "a", "walker/p-meta": tmp_path / "b"}
+    )
     for name in ("ant/p-meta", "ant", "../ant/maml", "/ant/maml"):
-        with pytest.raises(ValueError, match=r"no such file, nor a shipped controller .* are ant/maml, walker/p-meta$"):
+        with pytest.raises(
+            ValueError, match=r"no such file, nor a pretrained controller .* are ant/maml, walker/p-meta$"
+        ):
             load_controller(name)
     with pytest.raises(ValueError, match=r"^ant/maml\.safetensors: there is no such file$"):
         load_controller("ant/maml.safetensors")
