@@ -40,12 +40,14 @@ class NavigationSimulator:
     frames_per_second = 20.0  # a step has no duration
 
     def reset(self, tasks: Array, seeds: NDArray[np.int64]) -> Array:
+        """Start every episode at the origin; return the positions [task, episode, 2]."""
         self.goals = np.broadcast_to(tasks[:, np.newaxis], (*seeds.shape, 2))
         self.positions = np.zeros((*seeds.shape, 2))
         self.trail = [self.positions[0, 0]]
         return self.positions.copy()
 
     def step(self, actions: Array) -> Transition:
+        """Move every point by its action [task, episode, 2]."""
         self.positions = move(self.positions, actions)
         self.trail.append(self.positions[0, 0].copy())
         rewards, ended = reward(self.positions, self.goals), reached(self.positions, self.goals)
@@ -58,4 +60,4 @@ class NavigationSimulator:
         return drawing.draw_navigation(np.array(self.trail), self.goals[0, 0])
 
     def close(self) -> None:
-        pass
+        """Do nothing: the simulator holds no resources."""

@@ -59,6 +59,7 @@ class TaskEnv(gymnasium.Env[NDArray[Any], NDArray[Any]]):
         return self.simulator.draw()
 
     def close(self) -> None:
+        """Free the simulator's threads; ``reset`` works again afterwards."""
         self.simulator.close()
 
     def _info(self) -> dict[str, Any]:

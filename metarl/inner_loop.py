@@ -23,13 +23,19 @@ class SupportBatch(Protocol[NetworkIn]):
     """What an inner step learns from: a network's inputs, their loss, and what is one sample of the attention."""
 
     @property
-    def inputs(self) -> Tensor: ...
+    def inputs(self) -> Tensor:
+        """The network's inputs."""
+        ...
 
     @property
-    def samples(self) -> Samples: ...
+    def samples(self) -> Samples:
+        """How the inputs fall into samples of the attention."""
+        ...
 
     @property
-    def mean_return(self) -> float | None: ...
+    def mean_return(self) -> float | None:
+        """The mean return of the episodes, None for images."""
+        ...
 
     def loss(self, network: NetworkIn, parameters: Parameters, outputs: Tensor) -> Tensor:
         """Return a mean over all positions of the samples, or over the samples."""

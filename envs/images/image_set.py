@@ -39,6 +39,7 @@ class ImageSet:
 
     @property
     def side(self) -> int:
+        """The width and height of every image in pixels."""
         return int(self.pixels.shape[1])
 
     @property

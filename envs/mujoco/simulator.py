@@ -43,6 +43,7 @@ class RobotSimulator:
         self.fields: dict[str, Array] = {}
 
     def reset(self, tasks: Array, seeds: NDArray[np.int64]) -> Array:
+        """Start an episode per seed and return the observations [task, episode, observation]."""
         self._close_camera()  # the next task may have another model
         self.shape, count = seeds.shape, seeds.size
         names = [field.name for field in self.tasks.fields]

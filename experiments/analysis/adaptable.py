@@ -25,23 +25,33 @@ class AdaptationRecord(Protocol):
     """What the metadata of a controller or classifier say about its adaptation."""
 
     @property
-    def method(self) -> str: ...
+    def method(self) -> str:
+        """The name of the method."""
+        ...
 
     @property
-    def inner_steps(self) -> int: ...
+    def inner_steps(self) -> int:
+        """K, the steps of the inner loop."""
+        ...
 
 
 class Adaptable(Protocol):
     """A controller or a classifier: a network with parameters, step sizes and attention among them."""
 
     @property
-    def parameters(self) -> Parameters: ...
+    def parameters(self) -> Parameters:
+        """All parameters by name."""
+        ...
 
     @property
-    def network(self) -> Network: ...
+    def network(self) -> Network:
+        """The network that runs with them."""
+        ...
 
     @property
-    def metadata(self) -> AdaptationRecord: ...
+    def metadata(self) -> AdaptationRecord:
+        """What its file says about its adaptation."""
+        ...
 
 
 @dataclass(frozen=True)

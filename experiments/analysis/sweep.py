@@ -43,14 +43,17 @@ class Job:
 
     @property
     def is_on_images(self) -> bool:
+        """Whether the training is on few-shot images."""
         return self.family == IMAGES
 
     @property
     def name(self) -> str:
+        """The name of the run folder."""
         return self.folder.name
 
     @property
     def log(self) -> Path:
+        """The file with the output of the training."""
         return self.folder.with_name(f"{self.name}.log")
 
 

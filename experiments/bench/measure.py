@@ -36,9 +36,11 @@ class Scale:
     name: str = FAMILY
 
     def family(self) -> TaskFamily:
+        """Return the task family at this horizon."""
         return with_horizon(get_family(self.name), self.horizon)
 
     def settings(self, threads: int, method: str = "maml") -> TrainSettings:
+        """Return the family's preset at this scale."""
         return preset(
             self.name, method=method, meta_batch_size=self.tasks, episodes_per_task=self.episodes, threads=threads
         )

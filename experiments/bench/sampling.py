@@ -113,12 +113,14 @@ class Recorder:
         self.running: list[NDArray[np.bool_]] = []  # [episode], whether it has not ended before the control step
 
     def reset(self, tasks: Array, seeds: NDArray[np.int64]) -> Array:
+        """Start the episodes and keep their initial states."""
         self.tasks, self.seeds = tasks, seeds
         observations = self.simulator.reset(tasks, seeds)
         self.start = self.batch.state.copy()
         return observations
 
     def step(self, actions: Array) -> Transition:
+        """Take a control step and keep the controls and the states after it."""
         self.running.append(self.simulator.alive.copy())
         transition = self.simulator.step(actions)
         self.controls.append(self.batch.ctrl.copy())
@@ -126,10 +128,12 @@ class Recorder:
         return transition
 
     def close(self) -> None:
+        """Close the recorded simulator."""
         self.simulator.close()
 
     @property
     def batch(self) -> Batch:
+        """The MuJoCo batch of the recorded simulator."""
         assert self.simulator.batch is not None
         return self.simulator.batch
 

@@ -34,6 +34,7 @@ class Drawing:
 
     @property
     def path(self) -> Path:
+        """The place of the picture in the data set."""
         return Path(self.split, self.concept, f"{self.style}.png")
 
 

@@ -62,6 +62,7 @@ class Chart:
 
     @property
     def is_large(self) -> bool:
+        """Whether the chart takes the width of two."""
         return bool(self.figure.bbox.width > SIZE[0])
 
 

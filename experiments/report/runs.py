@@ -66,14 +66,17 @@ class Run:
 
     @property
     def method(self) -> str:
+        """The meta-learning method."""
         return str(self.settings["method"])
 
     @property
     def seed(self) -> int:
+        """The seed of the training."""
         return int(self.settings["seed"])
 
     @property
     def is_on_images(self) -> bool:
+        """Whether the run is about few-shot images."""
         return self.family == IMAGES
 
     @property
@@ -100,6 +103,7 @@ class Run:
 
     @property
     def inner_steps(self) -> int:
+        """K, the steps of the inner loop."""
         return int(self.settings["inner_steps"])
 
 
@@ -112,14 +116,17 @@ class Group:
 
     @property
     def progress(self) -> list[dict[str, Array]]:
+        """The columns of each run's ``progress.csv``."""
         return [run.progress for run in self.runs]
 
     @property
     def timings(self) -> list[dict[str, Array]]:
+        """The columns of each run's ``timings.csv``."""
         return [run.timings for run in self.runs]
 
     @property
     def inner_steps(self) -> int:
+        """K, the steps of the inner loop."""
         return self.runs[0].inner_steps
 
 

@@ -27,6 +27,7 @@ class ImageBatch(NamedTuple):
 
     @property
     def inputs(self) -> Tensor:
+        """The images."""
         return self.images
 
     @property

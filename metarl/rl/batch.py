@@ -27,6 +27,7 @@ class Batch(NamedTuple):
 
     @property
     def inputs(self) -> Tensor:
+        """The observations."""
         return self.observations
 
     @property

@@ -15,17 +15,23 @@ class Settings(Protocol):
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
     @property
-    def iterations(self) -> int: ...
+    def iterations(self) -> int:
+        """Meta-iterations of the whole training."""
+        ...
 
 
 class Training(Protocol):
     """A meta-training, as the driver and a run folder see it."""
 
     @property
-    def family_name(self) -> str: ...
+    def family_name(self) -> str:
+        """The name of what is trained on."""
+        ...
 
     @property
-    def settings(self) -> Settings: ...
+    def settings(self) -> Settings:
+        """Everything that the training depends on."""
+        ...
 
     @property
     def trained_on(self) -> Mapping[str, Any]:

@@ -26,9 +26,11 @@ class Meter:
         self._references: dict[int, weakref.ref[Any]] = {}
 
     def zeros(self, *shape: int) -> NDArray[np.float32]:
+        """Return a counted array of zeros."""
         return self.count(np.zeros(shape, np.float32))
 
     def empty(self, *shape: int) -> NDArray[np.float32]:
+        """Return a counted array whose numbers are not set."""
         return self.count(np.empty(shape, np.float32))
 
     def count(self, array: AnyArray) -> AnyArray:
