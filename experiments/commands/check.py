@@ -12,6 +12,7 @@ import tyro
 from metarl.core.errors import Refusal
 from metarl.core.text import plural
 from metarl.experiments.analysis.family_checks import check_family
+from metarl.experiments.console.constructors import FieldWords, Maybe
 from metarl.experiments.console.families import family_by_name
 from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import parse, require_at_least
@@ -23,9 +24,9 @@ class Check:
 
     family: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FAMILY")]
     """Task family: module:attribute, gym:ID with --field, or one of metarl's."""
-    fields: Annotated[tuple[str, ...], tyro.conf.arg(name="field", metavar="NAME=LOW:HIGH")] = ()
+    fields: FieldWords = ()
     """Numbers of the environment gym:ID that make a task, NAME=LOW:HIGH or NAME=VALUE/VALUE; e.g. g=5:15."""
-    steps: int | None = None
+    steps: Maybe[int] = None
     """Steps of an episode; up to the horizon if left out."""
 
     def __post_init__(self) -> None:

@@ -71,7 +71,11 @@ class DataNpz:
     Pickles are not read.
     """
 
-    archives: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="ARCHIVE")]
+    archives: Annotated[
+        tuple[Path, ...],
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="ARCHIVE [ARCHIVE ...]", help_behavior_hint="(required)"),
+    ]
     """The archives."""
     out: Path
     """Folder to write, which must be new."""

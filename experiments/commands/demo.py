@@ -26,7 +26,7 @@ from metarl.experiments.analysis.animation import animation_limits, write_animat
 from metarl.experiments.analysis.costing import device_sentence
 from metarl.experiments.analysis.evaluation import returns_table
 from metarl.experiments.analysis.rendering import film, play, use_opengl_without_display
-from metarl.experiments.commands.train import PolicyView
+from metarl.experiments.analysis.training_views import PolicyView
 from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import parse, require_at_least
 from metarl.experiments.console.progress import live_progress, number

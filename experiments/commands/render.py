@@ -14,6 +14,7 @@ from metarl.core.errors import Refusal
 from metarl.core.text import plural
 from metarl.experiments.analysis.animation import animation_limits, side_by_side, write_animation
 from metarl.experiments.analysis.rendering import film, use_opengl_without_display
+from metarl.experiments.console.constructors import ControllerFile, Family
 from metarl.experiments.console.families import family_for
 from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import check_new_file, parse, parse_task, require_at_least
@@ -29,11 +30,11 @@ WHEN = ("before", "after")
 class Render:
     """Make a GIF or MP4 of one episode, without exploration noise; the controller is adapted to the task first."""
 
-    controller: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="CONTROLLER")]
-    """The controller's file, or FAMILY/METHOD of one that ships with metarl."""
+    controller: ControllerFile
+    """The controller's file, its run's folder, or FAMILY/METHOD of one that ships with metarl."""
     out: Path
     """File to write, which must be new and end in .gif or .mp4."""
-    task: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE [NAME=VALUE ...]")] = ()
+    task: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE [NAME=VALUE ...]", help_behavior_hint="")] = ()
     """The task, e.g. target_velocity=1.5; an adapted controller's own task if left out."""
     adapt: bool = True
     """Adapt the controller first. A controller that is adapted already stays as it is."""
@@ -41,7 +42,7 @@ class Render:
     """Show the episode before and after the adaptation side by side."""
     seed: int = 1
     """Seed of the adaptation and of the episode."""
-    family: str | None = None
+    family: Family = None
     """Task family; needed where the controller was trained on one of your own (module:attribute)."""
 
     def __post_init__(self) -> None:

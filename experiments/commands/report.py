@@ -11,6 +11,7 @@ import tyro
 
 from metarl.core.errors import Refusal
 from metarl.core.threads import available_threads
+from metarl.experiments.console.constructors import Family, Maybe
 from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import parse, require_at_least
 from metarl.experiments.console.progress import live_progress
@@ -28,15 +29,19 @@ class Report:
     range.
     """
 
-    folders: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DIR [DIR ...]")]
+    folders: Annotated[
+        tuple[Path, ...],
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="DIR [DIR ...]", help_behavior_hint="(required)"),
+    ]
     """Run folders, or folders that hold some, e.g. of a sweep."""
-    out: Path | None = None
+    out: Maybe[Path] = None
     """File to write; only an older report is replaced. DIR/report.html for one DIR, else report.html, if left out."""
     tasks: int = 400
     """Unseen tasks that each policy is evaluated on; its folder keeps the returns. 0 leaves the evaluation out."""
     seed: int = 1
     """Seed of the unseen tasks and their episodes."""
-    family: str | None = None
+    family: Family = None
     """Task family; needed to evaluate controllers that were trained on one of your own (module:attribute)."""
     threads: int = available_threads()
     """Threads of the evaluation."""

@@ -13,6 +13,7 @@ from metarl.core.errors import Refusal
 from metarl.envs.registry import FAMILIES
 from metarl.experiments.analysis import sweep
 from metarl.experiments.analysis.sweep_status import status_display
+from metarl.experiments.console.constructors import Methods
 from metarl.experiments.console.families import family_by_name, first_word
 from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import parse
@@ -46,7 +47,7 @@ class Sweep:
     """Folder of the sweep; each training gets a folder METHOD-seedSEED in it."""
     settings: Annotated[SharedSettings, tyro.conf.OmitArgPrefixes, tyro.conf.SuppressFixed]
     """The settings, with the values that suit the task family. The threads are shared among the processes."""
-    methods: tuple[str, ...] = ("maml",)
+    methods: Methods = ("maml",)
     """Meta-learning methods."""
     seeds: tuple[int, ...] = (0,)
     """Seeds of the trainings."""

@@ -13,6 +13,7 @@ from rich.console import Console
 from metarl.core.errors import Refusal
 from metarl.experiments.analysis.sweep import Job
 from metarl.experiments.commands import table_families, table_images
+from metarl.experiments.console.constructors import Methods
 from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import parse, require_at_least
 from metarl.experiments.console.progress import live_progress
@@ -46,7 +47,7 @@ class Table:
     """What to do beside showing the table."""
     families: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FAMILY [FAMILY ...]")] = tuple(TABLE_3)
     """Task families that --train trains on."""
-    methods: Annotated[tuple[str, ...], tyro.conf.arg(metavar="METHOD [METHOD ...]")] = METHODS
+    methods: Methods = METHODS
     """Methods that --train trains with."""
     iterations: int = 500
     """Meta-iterations of --train."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -12,21 +11,19 @@ from typing import Annotated
 import tyro
 
 from metarl.envs.registry import FAMILIES
-from metarl.experiments.analysis.learning_curves import plot_learning_curve
+from metarl.experiments.analysis.training_views import PolicyView
 from metarl.experiments.commands import train_images
+from metarl.experiments.console.constructors import FieldWords, Maybe
 from metarl.experiments.console.families import family_by_name, first_word
 from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import parse, refuse
-from metarl.experiments.console.progress import join, number
-from metarl.experiments.console.suggestions import command_line, example_task, own_family
 from metarl.experiments.console.training import Plan, follow, summary
 from metarl.images.run import is_image_run
 from metarl.policies.loading import load_controller
 from metarl.policies.methods import METHODS
 from metarl.rl.settings import TrainSettings, preset, read_config
-from metarl.rl.training import SELECTION_WINDOW, PolicyTraining
+from metarl.rl.training import PolicyTraining
 from metarl.runs.recorder import CheckpointSettings
-from metarl.runs.state import Step, TrainingState
 
 DESCRIPTION = (
     "Meta-train a policy on a task family and keep its best controller.\n\n"
@@ -47,11 +44,11 @@ class Train:
     """The settings, with the values that suit the task family."""
     checkpoints: Annotated[CheckpointSettings, tyro.conf.OmitArgPrefixes] = field(default_factory=CheckpointSettings)
     """How often the run is saved."""
-    fields: Annotated[tuple[str, ...], tyro.conf.arg(name="field", metavar="NAME=LOW:HIGH")] = ()
+    fields: FieldWords = ()
     """Numbers of the environment gym:ID that make a task, NAME=LOW:HIGH or NAME=VALUE/VALUE; e.g. g=5:15."""
-    init: str | None = None
+    init: Annotated[str | None, tyro.conf.arg(metavar="CONTROLLER", help_behavior_hint="")] = None
     """Controller to start from: a file, a run folder, or FAMILY/METHOD of one that ships; random if left out."""
-    out: Path | None = None
+    out: Maybe[Path] = None
     """Run folder, which must be new; runs/FAMILY-METHOD-seedSEED if left out."""
 
 
@@ -61,9 +58,9 @@ class Resume:
 
     resume: Path
     """Folder of the run; it goes on from its newest checkpoint, with its own settings."""
-    iterations: int | None = None
+    iterations: Maybe[int] = None
     """Meta-iterations of the whole run, those that are done among them, if not as many as it was begun with."""
-    data: Path | None = None
+    data: Maybe[Path] = None
     """Folder of the images, if they have moved since the run was begun."""
     checkpoints: Annotated[CheckpointSettings, tyro.conf.OmitArgPrefixes] = field(default_factory=CheckpointSettings)
     """How often the run is saved."""
@@ -112,50 +109,3 @@ def resumed(command: Resume) -> Plan:
         settings = replace(settings, iterations=command.iterations)
     training = PolicyTraining(family_by_name(name), settings)
     return Plan(training, command.resume, PolicyView(training), command.checkpoints, resume=True)
-
-
-@dataclass(frozen=True)
-class PolicyView:
-    """What is shown of the meta-training of a policy."""
-
-    training: PolicyTraining
-
-    def line(self, step: Step) -> str:
-        """Return returns before and after adaptation, KL divergence, environment steps per second, skipped updates."""
-        if step.fault:
-            return f"skipped: {step.fault}; {step.state.skipped} skipped so far"
-        last = self.training.settings.inner_steps
-        return join(
-            f"return {number(step.scalars['return_0'])} → {number(step.scalars[f'return_{last}'])}",
-            f"KL {step.scalars['kl']:.4f}",
-            f"{step.timings['env_steps_per_second'] / 1000:.0f}k steps/s",
-            f"{step.state.skipped} skipped" if step.state.skipped else "",
-        )
-
-    def best(self, state: TrainingState) -> str:
-        """Return what is trained so far."""
-        return f"the best controller of {state.iteration} meta-iterations"
-
-    def result(self, state: TrainingState) -> str:
-        """Return how good the best iteration is."""
-        if state.skipped == state.iteration:
-            return "no iteration improved the policy: the controller is untrained"
-        return (
-            f"best in iteration {state.best_iteration}: return {number(state.best_score)} after adaptation, a mean of "
-            f"up to {SELECTION_WINDOW} iterations"
-        )
-
-    def suggestions(self, path: Path) -> list[str]:
-        """Return commands to type next."""
-        family = self.training.family
-        task, own = example_task(family), own_family(family)
-        return [
-            command_line("evaluate", path, *own),
-            command_line("adapt", path, "--task", *task, *own),
-            command_line("render", path, "--task", *task, "--out", "episode.gif", *own),
-            f"tensorboard --logdir {shlex.quote(str(path.parent))}",
-        ]
-
-    def plot(self, folder: Path) -> None:
-        """Draw the learning curve."""
-        plot_learning_curve(folder, self.training.family_name, self.training.settings)

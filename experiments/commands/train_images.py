@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,19 +10,17 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from metarl.experiments.analysis.learning_curves import plot_image_learning_curve
+from metarl.experiments.analysis.training_views import ImageView
 from metarl.experiments.console.allocator import keep_freed_memory
+from metarl.experiments.console.constructors import Maybe
 from metarl.experiments.console.parsing import parse
-from metarl.experiments.console.progress import decoding_line, join
-from metarl.experiments.console.suggestions import command_line
+from metarl.experiments.console.progress import decoding_line
 from metarl.experiments.console.training import Plan
-from metarl.images.logs import VALIDATION
 from metarl.images.run import IMAGE_CHECKPOINTS, read_image_config
 from metarl.images.settings import ImageSettings
 from metarl.images.training import ImageTraining, load_data
 from metarl.policies.methods import METHODS
 from metarl.runs.recorder import CheckpointSettings
-from metarl.runs.state import Step, TrainingState
 
 DESCRIPTION = (
     "Meta-train a network on few-shot images and keep the one of the best epoch.\n\n"
@@ -40,7 +37,7 @@ class TrainImages:
     """The settings."""
     checkpoints: Annotated[CheckpointSettings, tyro.conf.OmitArgPrefixes] = IMAGE_CHECKPOINTS
     """How often the run is saved."""
-    out: Path | None = None
+    out: Maybe[Path] = None
     """Run folder, which must be new; runs/images-BACKBONE-METHOD-SHOTSshot-seedSEED if left out."""
 
 
@@ -74,45 +71,3 @@ def prepared(settings: ImageSettings, console: Console) -> ImageTraining:
     """Return the training with its images."""
     keep_freed_memory()
     return ImageTraining(settings, load_data(settings, decoding_line(console)))
-
-
-class ImageView:
-    """What is shown of a meta-training on images."""
-
-    def __init__(self, training: ImageTraining) -> None:
-        self.settings, self.validation = training.settings, ""
-
-    def line(self, step: Step) -> str:
-        """Return accuracy before and after adaptation, loss, seconds of the iteration, and the last validation."""
-        if VALIDATION in step.scalars:
-            self.validation = f"validation {step.scalars[VALIDATION]:.1%}"
-        if step.fault:
-            return join(f"skipped: {step.fault}; {step.state.skipped} skipped so far", self.validation)
-        return join(
-            f"accuracy {step.scalars['accuracy_before']:.0%} → {step.scalars['accuracy_after']:.0%}",
-            f"loss {step.scalars['loss_after']:.2f}",
-            f"{step.timings['meta_gradient_seconds']:.1f} s/iteration",
-            self.validation,
-        )
-
-    def best(self, state: TrainingState) -> str:
-        """Return what is trained so far."""
-        epoch = state.best_iteration // self.settings.iterations_per_epoch
-        return f"the classifier of epoch {epoch}, the best so far," if epoch else "the untrained classifier"
-
-    def result(self, state: TrainingState) -> str:
-        """Return how good the best epoch is."""
-        epoch = state.best_iteration // self.settings.iterations_per_epoch
-        return f"best in epoch {epoch}: accuracy {state.best_score:.1%} after adaptation on the validation tasks"
-
-    def suggestions(self, path: Path) -> list[str]:
-        """Return commands to type next."""
-        return [
-            command_line("evaluate", path, "--data", self.settings.data),
-            command_line("inspect", path),
-            f"tensorboard --logdir {shlex.quote(str(path.parent))}",
-        ]
-
-    def plot(self, folder: Path) -> None:
-        """Draw the learning curve."""
-        plot_image_learning_curve(folder, self.settings)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -56,7 +59,7 @@ def parse(
                 kind,
                 prog=prog,
                 args=arguments,
-                description=description,
+                description=_wrapped(description or inspect.getdoc(kind) or ""),
                 default=tyro.MISSING_NONPROP if default is None else default,
                 config=CONFIG,
                 registry=registry(),
@@ -66,6 +69,17 @@ def parse(
             raise Refusal(f"{refusal} (see {prog} --help)") from None
         print(box.getvalue(), end="", file=sys.stderr)
         raise
+
+
+def _wrapped(text: str) -> str:
+    """Return a description whose lines fit the terminal; tyro joins lines unless those that go on are indented."""
+    wrapper = textwrap.TextWrapper(
+        min(80, shutil.get_terminal_size().columns),
+        subsequent_indent="  ",
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
+    return "\n\n".join(map(wrapper.fill, text.split("\n\n")))
 
 
 def _refusal_behind(error: BaseException) -> Refusal | None:

@@ -16,6 +16,7 @@ import pytest
 from command_line import FAMILY, TINY, fails, succeeds
 from PIL import Image
 
+from metarl.experiments.cli import COMMANDS
 from metarl.policies.loading import load_controller
 from metarl.rl.settings import preset
 
@@ -195,10 +196,14 @@ def test_the_help_of_train_shows_the_presets_of_the_family(family: str) -> None:
     assert "maml, anil, boil, maml++" in out and "half-cheetah-velocity" in out
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "adapt", "render", "bench", "demo"])
-def test_every_command_has_help(command: str) -> None:
-    assert f"usage: metarl {command}" in succeeds(command, "--help")
-    assert f"  {command} " in succeeds("--help")
+@pytest.mark.parametrize("command", [*COMMANDS, "train images", "table images", "table families", "data npz"])
+def test_every_command_has_help_for_80_columns(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    first, _, *lines = succeeds(*command.split(), "--help").splitlines()
+    assert first.startswith(f"usage: metarl {command} [-h]")
+    assert all(len(line) <= 80 for line in lines)
+    assert not any(jargon in line for line in lines for jargon in ("None", "(default: )", "STR [STR"))
+    assert f"  {command.split()[0]} " in succeeds("--help")
 
 
 def test_version() -> None:

@@ -13,8 +13,7 @@ from command_line import succeeds
 from point_family import TINY, PointSimulator, point_family
 
 import metarl
-from metarl.experiments.commands.train import PolicyView
-from metarl.experiments.commands.train_images import ImageView
+from metarl.experiments.analysis.training_views import ImageView, PolicyView
 from metarl.images.settings import ImageSettings
 from metarl.rl.training import PolicyTraining
 from metarl.runs.state import Step, TrainingState
