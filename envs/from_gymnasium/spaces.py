@@ -105,8 +105,8 @@ def actions(name: str, space: gymnasium.Space[Any]) -> Actions:
     """Return how a flat action becomes one of ``space``; raise Refusal unless it is a Box."""
     if isinstance(space, Discrete | MultiDiscrete | MultiBinary):
         raise Refusal(
-            f"the action space of {name} must be a Box, for metarl's policies are Gaussian: got {space}; "
-            "wrap the environment so that numbers choose the action"
+            f"the action space of {name} must be a Box, for metarl's policies are Gaussian, got {space}: wrap the "
+            "environment so that the highest of some scores acts (docs/own-environments.md)"
         )
     if not isinstance(space, Box):
         raise Refusal(f"the action space of {name} must be a Box, got {space}")

@@ -7,8 +7,9 @@ import warnings
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+import gymnasium
 import numpy as np
 from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as check_for_stable_baselines
@@ -152,10 +153,16 @@ def actions(simulator: Simulator, script: Script, recording: Recording) -> Findi
     return Finding("actions", "wrong", "other actions give the same observations and rewards")
 
 
+class WithoutSpec(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Keeps Gymnasium's checker from making the environment again, which metarl never does."""
+
+    spec = None
+
+
 def checkers(family: TaskFamily) -> Iterator[Finding]:
     """Run the environment checkers of Gymnasium and Stable-Baselines3 on the single environment."""
     for name, check in (("Gymnasium", check_env), ("Stable-Baselines3", check_for_stable_baselines)):
-        with closing(family.make_env()) as env, warnings.catch_warnings(record=True) as caught:
+        with closing(WithoutSpec(family.make_env())) as env, warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
                 check(env, skip_render_check=True)
@@ -171,9 +178,9 @@ def checkers(family: TaskFamily) -> Iterator[Finding]:
 
 
 def rewards(recording: Recording) -> Finding:
-    """Check that rewards differ."""
-    taken = recording.rewards[recording.alive]
-    if taken.min() == taken.max():
+    """Check that rewards or the lengths of episodes differ."""
+    taken, lengths = recording.rewards[recording.alive], recording.alive.sum(axis=0)
+    if taken.min() == taken.max() and lengths.min() == lengths.max():
         return Finding(
             "rewards", "wrong", f"every reward of {len(taken)} random steps is {taken[0]:g}: nothing to learn"
         )

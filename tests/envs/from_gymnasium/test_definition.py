@@ -28,7 +28,7 @@ from metarl.envs.from_gymnasium import task_family
         ({"observe": ("position",)}, "point has no keys to observe: its observation space is Box"),
         (
             {"make_env": lambda **kwargs: gymnasium.make("CartPole-v1", **kwargs)},
-            r"the action space of point must be a Box, .*: got Discrete\(2\); wrap the environment",
+            r"the action space of point must be a Box, .*, got Discrete\(2\): wrap the environment",
         ),
     ],
 )

@@ -146,7 +146,7 @@ def test_answers_that_cannot_be_used(make, sentence: str) -> None:
         (
             lambda count: gymnasium.make_vec("CartPole-v1", count),
             GOAL,
-            r"the action space of points must be a Box, .*: got Discrete\(2\)",
+            r"the action space of points must be a Box, .*, got Discrete\(2\)",
         ),
     ],
 )

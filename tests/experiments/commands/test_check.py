@@ -134,6 +134,15 @@ def test_what_is_wrong(methods: dict, check: str, verdict: str, sentence: str) -
     assert found[check][0] == verdict and sentence in found[check][1], found[check]
 
 
+def test_rewards_that_are_equal_in_episodes_of_other_lengths_are_fine() -> None:
+    def step(self, action):
+        observation, *_ = Moving.step(self, action)
+        return observation, 1.0, abs(self.place[0] - self.goal) > 1.5, False, {}
+
+    found = findings(family_of(changed("Balancing", step=step)))
+    assert found["rewards"] == ("fine", "rewards of random actions lie in [1, 1]")
+
+
 def test_a_field_of_two_that_changes_nothing() -> None:
     found = findings(family_of(Moving, (*GOAL, WIND)))
     assert found["goal"][0] == "fine"
