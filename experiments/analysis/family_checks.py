@@ -34,6 +34,7 @@ NOT_TOLD = (
     "is different from the unwrapped version",
     "A Box observation space",
     "We recommend you to use a symmetric and normalized Box action space",
+    "For Box action spaces, we recommend using a symmetric and normalized space",
 )
 
 
