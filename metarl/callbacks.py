@@ -1,6 +1,6 @@
-"""What may watch a training: stop at a score, evaluate now and then, log to other programs.
+"""What may watch a training: show its progress, stop at a score, evaluate now and then, log to other programs.
 
-    metarl.train("navigation-2d", callbacks=[StopOnScore(-20), Log(JSONOutputFormat("progress.json"))])
+    metarl.train("navigation-2d", callbacks=[Progress(), StopOnScore(-20), Log(JSONOutputFormat("progress.json"))])
 
 A callback of your own overrides the methods of ``Callback`` that it needs.
 """
@@ -10,15 +10,19 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
 
 from metarl.core.errors import Refusal
 from metarl.core.threads import available_threads
 from metarl.rl.evaluation import Evaluation, evaluate_tasks, unseen_tasks
 from metarl.rl.training import PolicyTraining
 from metarl.runs.callbacks import Callback
+from metarl.runs.progress import live_progress
 from metarl.runs.state import Row, Step, TrainingState
 from metarl.runs.tensorboard import TensorBoard
 from metarl.runs.training import Training
@@ -26,7 +30,34 @@ from metarl.runs.training import Training
 if TYPE_CHECKING:
     from stable_baselines3.common.logger import KVWriter
 
-__all__ = ["Callback", "Evaluate", "Log", "MLflow", "StopOnScore", "TensorBoard", "WeightsAndBiases"]
+__all__ = ["Callback", "Evaluate", "Log", "MLflow", "Progress", "StopOnScore", "TensorBoard", "WeightsAndBiases"]
+
+
+class Progress(Callback):
+    """Shows how far a training is, the time left and the best score, in a terminal, a notebook or a file.
+
+    Args:
+        console: Where to show it; the standard output if left out.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(highlight=False)
+        self.display = ExitStack()
+
+    def on_start(self, training: Training, state: TrainingState) -> None:
+        """Begin to show."""
+        iterations = training.settings.iterations
+        self.show = self.display.enter_context(live_progress(self.console, iterations, "meta-iterations"))
+
+    def on_iteration(self, step: Step) -> None:
+        """Show the iteration."""
+        score = step.state.best_score
+        text = f"skipped: {step.fault}" if step.fault else f"best score {score:.4g}" if math.isfinite(score) else ""
+        self.show(step.state.iteration, text)
+
+    def on_end(self, state: TrainingState) -> None:
+        """Leave the last line."""
+        self.display.close()
 
 
 class StopOnScore(Callback):

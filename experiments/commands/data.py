@@ -18,12 +18,12 @@ from metarl.experiments.console.constructors import Maybe
 from metarl.experiments.console.interrupts import interruptible
 from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import parse, require_at_least
-from metarl.experiments.console.progress import live_progress
 from metarl.experiments.datasets import cub, npz
 from metarl.experiments.datasets.build import choose, files, pictures
 from metarl.experiments.datasets.folder import check_new_folder, write_folder
 from metarl.experiments.datasets.notice import notice
 from metarl.experiments.datasets.package import PACKAGE
+from metarl.runs.progress import live_progress
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from metarl.experiments.analysis.rendering import film, play, use_opengl_without
 from metarl.experiments.analysis.training_views import PolicyView
 from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import parse, require_at_least
-from metarl.experiments.console.progress import live_progress, number
+from metarl.experiments.console.progress import number
 from metarl.experiments.console.suggestions import command_line, example_task, task_words
 from metarl.experiments.console.training import Plan, follow
 from metarl.policies.controller import Controller
@@ -42,6 +42,7 @@ from metarl.rl.evaluation import family_of
 from metarl.rl.settings import preset
 from metarl.rl.training import PolicyTraining
 from metarl.runs import folder as run_folder
+from metarl.runs.progress import live_progress
 
 FAMILY = "navigation-2d"
 GOALS = ((0.42, 0.28), (-0.12, 0.44), (-0.43, 0.15), (-0.31, -0.36), (0.12, -0.45), (0.4, -0.2))

@@ -28,11 +28,12 @@ from metarl.experiments.console.constructors import ControllerFile, Family, Mayb
 from metarl.experiments.console.families import family_for
 from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import check_new_file, parse, refuse, require_at_least
-from metarl.experiments.console.progress import decoding_line, live_progress
+from metarl.experiments.console.progress import decoding_line
 from metarl.policies.classifier import Classifier
 from metarl.policies.controller import Controller
 from metarl.policies.loading import load
 from metarl.rl.variation import varied
+from metarl.runs.progress import live_progress
 
 POLICY_TASKS = 400
 IMAGE_TASKS = 5000

@@ -14,9 +14,9 @@ from metarl.core.threads import available_threads
 from metarl.experiments.console.constructors import Family, Maybe
 from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import parse, require_at_least
-from metarl.experiments.console.progress import live_progress
 from metarl.experiments.report.page import write_report
 from metarl.experiments.report.runs import read_runs
+from metarl.runs.progress import live_progress
 
 NAME = "report.html"
 

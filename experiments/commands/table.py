@@ -16,13 +16,13 @@ from metarl.experiments.commands import table_families, table_images
 from metarl.experiments.console.constructors import Methods
 from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import parse, require_at_least
-from metarl.experiments.console.progress import live_progress
 from metarl.experiments.paper.filing import Filing, check_places, show, train_each
 from metarl.experiments.paper.policy_filing import TASKS, evaluate_run, file_run, open_run
 from metarl.experiments.paper.policy_table import CAPTION, sheets
 from metarl.experiments.paper.published import METHODS, TABLE_3
 from metarl.experiments.paper.results import check_unfiled, is_filed
 from metarl.rl.settings import preset
+from metarl.runs.progress import live_progress
 from metarl.runs.run import DEFAULT_CHECKPOINTS
 
 OWN_OPTIONS = {"images": table_images.main, "families": table_families.main}

@@ -15,7 +15,7 @@ from metarl.experiments.analysis.sweep import Job
 from metarl.experiments.console.constructors import Maybe
 from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import parse
-from metarl.experiments.console.progress import decoding_line, live_progress
+from metarl.experiments.console.progress import decoding_line
 from metarl.experiments.paper import image_filing, image_table
 from metarl.experiments.paper.cells import MAIN, Cell, Scale, cells_named
 from metarl.experiments.paper.filing import Filing, check_places, show, train_each
@@ -23,6 +23,7 @@ from metarl.experiments.paper.image_filing import CROSS_DOMAIN, ImageRun, Test, 
 from metarl.experiments.paper.results import ImageResult, Trial, check_unfiled, is_filed, read_result
 from metarl.images.run import IMAGE_CHECKPOINTS
 from metarl.images.training import FAMILY, load_data
+from metarl.runs.progress import live_progress
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,11 @@ from rich.console import Console
 from metarl.core.errors import NumericalFault
 from metarl.core.user_code import UserCodeError
 from metarl.experiments.console.interrupts import Interrupted, interruptible
-from metarl.experiments.console.progress import clock_time, live_progress
+from metarl.experiments.console.progress import clock_time
 from metarl.experiments.console.suggestions import command_line
 from metarl.runs.callbacks import Callback
 from metarl.runs.folder import CONTROLLER
+from metarl.runs.progress import live_progress
 from metarl.runs.recorder import CheckpointSettings
 from metarl.runs.run import DEFAULT_CHECKPOINTS, Untrained, run
 from metarl.runs.state import Step, TrainingState

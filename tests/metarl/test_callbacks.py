@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import torch
 from coloured_images import small_settings, write_images
 from point_family import TINY, point_family
+from rich.console import Console
 from stable_baselines3.common.logger import CSVOutputFormat, JSONOutputFormat
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from watching import Steps, Stop, StopAfter
@@ -52,6 +54,15 @@ def test_the_order_of_the_calls() -> None:
     assert (first, iteration, last) == ("start point 0", "iteration 1", "end 1")
     # Two samplings with advantages, one inner step between them, then gradient, conjugate gradient and line search.
     assert phases == ["phase"] * 8
+
+
+def test_progress_is_shown_in_python_too() -> None:
+    file = io.StringIO()
+    shown = callbacks.Progress(Console(file=file, width=80))
+    metarl.train(point_family(), settings=SHORT, callbacks=[shown])
+    first, *_, last = file.getvalue().splitlines()
+    assert first.startswith("1/4 meta-iterations  best score -")
+    assert last.startswith("4/4 meta-iterations  best score -") and last.endswith("in all")
 
 
 def test_the_end_is_told_whatever_ends_the_training(tmp_path: Path) -> None:

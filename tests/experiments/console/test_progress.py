@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-import io
+import math
 
 import pytest
-from rich.console import Console
 
-from metarl.experiments.console import progress
-from metarl.experiments.console.progress import clock_time, live_progress, number
+from metarl.experiments.console.progress import clock_time, number
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(-13.304, "-13.30"), (99.994, "99.99"), (-150.06, "-150.1"), (0.0, "0.00")]
+    ("value", "text"),
+    [
+        (-13.304, "-13.30"),
+        (99.994, "99.99"),
+        (-150.06, "-150.1"),
+        (0.0, "0.00"),
+        (0.00123456, "0.00123"),
+        (-1e300, "-1e+300"),
+        (math.nan, "nan"),
+    ],
 )
 def test_returns_keep_four_digits(value: float, text: str) -> None:
     assert number(value) == text
@@ -21,44 +28,3 @@ def test_returns_keep_four_digits(value: float, text: str) -> None:
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00:00"), (59.6, "0:01:00"), (3605, "1:00:05")])
 def test_clock_time(seconds: float, text: str) -> None:
     assert clock_time(seconds) == text
-
-
-def shown(pace: list[tuple[int, float]]) -> list[str]:
-    """The lines in a file after each pair of what is done and the seconds that it took."""
-    now, file = 100.0, io.StringIO()
-    console = Console(file=file, width=80, markup=False, get_time=lambda: now)
-    with live_progress(console, 4, "steps") as show:
-        for done, seconds in pace:
-            now += seconds
-            show(done, "[bold]text")
-    return file.getvalue().splitlines()
-
-
-def test_plain_lines_come_once_a_second_and_at_the_end() -> None:
-    assert shown([(1, 30.0), (2, 0.1), (3, 29.9), (4, 0.2)]) == [
-        "1/4 steps  [bold]text",
-        "3/4 steps  [bold]text  0:00:15 left",
-        "4/4 steps  [bold]text  0:01:00 in all",
-    ]
-
-
-def test_what_was_done_before_a_resumption_says_nothing_about_the_pace() -> None:
-    assert shown([(2, 1.0), (3, 50.0)])[-1] == "3/4 steps  [bold]text  0:00:50 left"
-
-
-def test_a_terminal_gets_one_line_that_moves() -> None:
-    file = io.StringIO()
-    console = Console(file=file, force_terminal=True, width=80, highlight=False)
-    with live_progress(console, 4, "steps") as show:
-        show(4, "[bold]text")
-    assert "4/4" in file.getvalue() and "[bold]text" in file.getvalue() and file.getvalue().count("\n") == 1
-
-
-def test_a_notebook_without_widgets_gets_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "find_spec", lambda name: None)
-    console = Console(force_jupyter=True, width=80)
-    lines: list[str] = []
-    monkeypatch.setattr(console, "print", lambda line, **_: lines.append(line))
-    with live_progress(console, 1, "steps") as show:
-        show(1, "text")
-    assert lines == ["1/1 steps  text  0:00:00 in all"]
