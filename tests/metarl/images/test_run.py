@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from coloured_images import small_settings, write_images
+from command_line import fails, succeeds
 from watching import Stop, StopAfter
 
 from metarl.images.run import is_image_run, read_image_config, train_images
@@ -121,3 +122,25 @@ def test_before_the_first_epoch_there_is_the_untrained_classifier(tmp_path: Path
     assert loaded.metadata.training["best_validation_accuracy"] is None
     assert loaded.parameters.keys() == state.parameters.keys()
     assert all(torch.equal(loaded.parameters[name], tensor) for name, tensor in state.parameters.items())
+
+
+def test_images_that_have_moved(tmp_path: Path, whole: Path, settings: ImageSettings) -> None:
+    """The command line goes on with them; those of other classes are refused, and the run stays as it is."""
+    with pytest.raises(Stop):
+        start(tmp_path / "run", settings, stop_after=4)
+    moved = settings.data.rename(tmp_path / "moved")
+    try:
+        assert "there is no folder" in fails("train", "--resume", tmp_path / "run")
+        before = contents(tmp_path / "run")
+        other = write_images(tmp_path / "other", classes=7)
+        refused = fails("train", "--resume", tmp_path / "run", "--data", other)
+        assert "was begun on another images: train classes was" in refused
+        assert "is for policies" in fails("train", "--resume", tmp_path / "run", "--iterations", 9)
+        assert contents(tmp_path / "run") == before
+        succeeds("train", "--resume", tmp_path / "run", "--data", moved)
+    finally:
+        moved.rename(settings.data)
+    assert (tmp_path / "run" / PROGRESS).read_bytes() == (whole / PROGRESS).read_bytes()
+    trained, expected = (load_classifier(folder) for folder in (tmp_path / "run", whole))
+    assert all(torch.equal(trained.parameters[name], tensor) for name, tensor in expected.parameters.items())
+    assert read_image_config(tmp_path / "run").data == moved
