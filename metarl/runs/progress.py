@@ -9,8 +9,10 @@ from importlib.util import find_spec
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 SECONDS_BETWEEN_LINES = 1.0
+WIDTH_WITH_BAR = 80  # characters
 SPEED_PERIOD = 3600.0  # seconds whose pace the time left is estimated from; an iteration may take minutes
 
 
@@ -20,10 +22,13 @@ def live_progress(console: Console, total: int, what: str) -> Iterator[Callable[
 
     Where the output is a file or a pipe, it prints a line, but at most one a second.
     """
+    wide = console.width >= WIDTH_WITH_BAR
+    # Without a bar, the text takes what the other columns leave, and is cut there.
+    rest = None if wide else Column(ratio=1, no_wrap=True)
     columns = (
-        BarColumn(bar_width=None),
+        *([BarColumn(bar_width=None)] if wide else []),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[text]}", markup=False),
+        TextColumn("{task.fields[text]}", markup=False, table_column=rest),
         TimeRemainingColumn(elapsed_when_finished=True),
     )
     live = console.is_terminal or (console.is_jupyter and find_spec("ipywidgets") is not None)

@@ -42,6 +42,14 @@ def test_a_terminal_gets_one_line_that_moves() -> None:
     assert "4/4" in file.getvalue() and "[bold]text" in file.getvalue() and file.getvalue().count("\n") == 1
 
 
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_the_count_and_the_time_are_shown_on_narrow_terminals_too(width: int) -> None:
+    file = io.StringIO()
+    with live_progress(Console(file=file, force_terminal=True, width=width), 4, "steps") as show:
+        show(2, "return -1.49 → -1.70  KL 0.0006  16k steps/s  1 skipped")
+    assert "2/4" in file.getvalue() and "-:--:--" in file.getvalue() and "return" in file.getvalue()
+
+
 def test_a_notebook_without_widgets_gets_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "find_spec", lambda name: None)
     console = Console(force_jupyter=True, width=80)
