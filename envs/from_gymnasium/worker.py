@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
+import gymnasium
+
 from metarl.core.errors import NumericalFault, Refusal
 from metarl.core.user_code import user_code
 from metarl.envs.from_gymnasium.block import Block
@@ -24,7 +26,9 @@ def main(ends: Sequence[int]) -> None:
     connections: list[Connection[Any, Any]] = [Connection(end) for end in ends]
     try:
         with user_code("loading the environments in a worker process"):
-            source = pickle.loads(sys.stdin.buffer.read())
+            specs, source = pickle.loads(sys.stdin.buffer.read())
+            for spec in map(pickle.loads, specs):
+                gymnasium.registry.setdefault(spec.id, spec)
     except (Refusal, NumericalFault) as error:
         for connection in connections:
             connection.send(error)

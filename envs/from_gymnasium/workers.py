@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 import cloudpickle
+import gymnasium
 
 from metarl.core.errors import NumericalFault, Refusal
 from metarl.core.user_code import UserCodeError
@@ -149,15 +150,32 @@ class Workers:
 
 
 def pickle(source: Source) -> bytes:
-    """Return the source as bytes; raise Refusal if the user's functions cannot be handed to another process."""
+    """Return as bytes what a worker needs: the environments that the user has registered, and the source.
+
+    Raise Refusal if the user's functions cannot be handed to another process.
+    """
     try:
-        pickled: bytes = cloudpickle.dumps(source)
+        pickled: bytes = cloudpickle.dumps((registered_specs(), source))
     except Exception as error:
         raise Refusal(
             f"make_env and set_task of {source.name} cannot be handed to worker processes "
             f"({type(error).__name__}: {error}): say processes=False"
         ) from error
     return pickled
+
+
+def registered_specs() -> list[bytes]:
+    """Return the specifications of environments that are neither Gymnasium's nor metarl's, each as bytes.
+
+    A worker registers them, because it does not import a script or a module that has registered them here. One that
+    cannot be handed over is left out.
+    """
+    specs = []
+    for spec in gymnasium.registry.values():
+        if not str(spec.entry_point).startswith(("gymnasium.", "metarl.")):
+            with contextlib.suppress(Exception):
+                specs.append(cloudpickle.dumps(spec))
+    return specs
 
 
 def start(ends: Sequence[socket.socket]) -> subprocess.Popen[bytes]:

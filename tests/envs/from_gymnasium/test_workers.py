@@ -8,8 +8,10 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 from own_environments import GOAL, Point, point_with, set_goal
@@ -156,6 +158,20 @@ def test_an_environment_that_fails_in_workers_alone() -> None:
     simulator = task_family("point", make, GOAL, 10, set_goal, processes=True).make_simulator(2)
     with pytest.raises(UserCodeError, match="make_env of point failed in .*: RuntimeError: out of licences"):
         simulator.reset(TASKS, SEEDS)
+
+
+def test_environments_that_a_script_has_registered() -> None:
+    """A script is not imported by the workers."""
+    gymnasium.register("scripts/Point-v0", entry_point=lambda **kwargs: Point(**kwargs))
+    lock = threading.Lock()
+    gymnasium.register("scripts/Locked-v0", entry_point=lambda **kwargs: lock)  # cannot be handed over
+    try:
+        make = partial(gymnasium.make, "scripts/Point-v0")
+        simulator = task_family("point", make, GOAL, 10, set_goal, processes=True).make_simulator(1)
+        assert simulator.reset(TASKS, SEEDS).shape == (3, 2, 2)
+        simulator.close()
+    finally:
+        del gymnasium.registry["scripts/Point-v0"], gymnasium.registry["scripts/Locked-v0"]
 
 
 def test_functions_that_cannot_be_handed_over() -> None:
