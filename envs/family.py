@@ -99,8 +99,8 @@ class Simulator(Protocol):
     def step(self, actions: Array) -> Transition:
         """Apply ``actions`` [task, episode, action], clipped to the action space, for one control step.
 
-        An episode that has terminated is stepped on; its observations and rewards then have no meaning.
-        FloatingPointError may name an episode whose physics has diverged.
+        Observations and rewards of an episode that has terminated have no meaning. A NumericalFault names an episode
+        whose physics has diverged.
         """
         ...
 
@@ -148,7 +148,7 @@ class TaskFamily:
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name or self.name != self.name.strip():
-            raise Refusal(f"the name of a task family must be a word, got {self.name!r}")
+            raise Refusal(f"the name of a task family must be text without spaces around it, got {self.name!r}")
         where = f"the task family {self.name}"
         fields = checked_fields(where, self.fields)
         checked_spaces(where, self.observation_space, self.action_space)

@@ -7,8 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from metarl.core.user_code import user_code
 from metarl.envs.family import Array
-from metarl.envs.from_gymnasium.source import Env, Source, success
+from metarl.envs.from_gymnasium.source import Env, Source
 
 
 class Outcome(NamedTuple):
@@ -49,11 +50,10 @@ class Block:
             self.observations[index] = self.source.flatten(step.observation)
             rewards[index] = step.reward
             self.ended[index] = step.terminated or step.truncated
-            reached = success(step.info)
-            if reached is not None:
+            if step.success is not None:
                 if self.successes is None:
                     self.successes = np.zeros(len(actions), dtype=np.bool_)
-                self.successes[index] |= reached
+                self.successes[index] |= step.success
         successes = None if self.successes is None else self.successes.copy()
         return Outcome(self.observations.copy(), rewards, self.ended.copy(), successes)
 
@@ -61,4 +61,5 @@ class Block:
         """Close the environments; a later reset makes new ones."""
         environments, self.environments = self.environments, []
         for env in environments:
-            env.close()
+            with user_code(f"close of {self.source.name}"):
+                env.close()

@@ -23,6 +23,7 @@ Task = dict[str, float]
 MakeEnv = Callable[..., Env]
 SetTask = Callable[[Env, Task], None]
 
+SUCCESS = ("success", "is_success")  # in info
 NUMBERS = (float, int, np.floating, np.integer, np.bool_)
 
 # Part of an error's message, and what it most likely means.
@@ -43,6 +44,7 @@ class Step(NamedTuple):
     terminated: bool
     truncated: bool
     info: Mapping[str, Any]
+    success: bool | None  # whether the goal is reached; None if the environment does not tell
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class Source:
         if self.set_task is not None and not self.after_reset:
             self._give(env, task)
         given = {**options, "task": task} if self.set_task is None else dict(options) or None
-        with hinted(f"reset of {self.name} for the task {told(task)}"), limited(self.reset_seconds):
+        with user_code(f"reset of {self.name} for the task {told(task)}", HINTS), limited(self.reset_seconds):
             answer = env.reset(seed=seed, options=given)
         if self.set_task is not None and self.after_reset:
             self._give(env, task)
@@ -99,7 +101,7 @@ class Source:
         except (Refusal, NumericalFault):
             raise
         except (Exception, SystemExit) as error:
-            raise retold_with_hint(f"step of {self.name}", error) from error
+            raise retold(f"step of {self.name}", error, HINTS) from error
         if not (isinstance(answer, tuple) and len(answer) == 5):
             hint = f"; {HINTS['expected 5, got 4']}" if isinstance(answer, tuple) and len(answer) == 4 else ""
             raise UserCodeError(f"step of {self.name} must return five values, got {kind(answer)}{hint}")
@@ -107,7 +109,7 @@ class Source:
         if not isinstance(info, dict):
             raise UserCodeError(f"the info that step of {self.name} returns must be a dict, got {kind(info)}")
         number = float(reward) if isinstance(reward, NUMBERS) else self._number(reward)
-        return Step(observation, number, bool(terminated), bool(truncated), info)
+        return Step(observation, number, bool(terminated), bool(truncated), info, self._success(info))
 
     def flatten(self, observation: Any) -> Array:
         """Return an observation of the environment as one vector [observation]."""
@@ -127,6 +129,14 @@ class Source:
         with user_code(f"set_task of {self.name} with the task {told(task)}"):
             self.set_task(env, task)
 
+    def _success(self, info: Mapping[str, Any]) -> bool | None:
+        for key in SUCCESS:
+            if key in info:
+                if np.ndim(info[key]) == 0:
+                    return bool(info[key])
+                raise UserCodeError(f"{key} in the info of {self.name} must be true or false, got {kind(info[key])}")
+        return None
+
     def _number(self, reward: Any) -> float:
         """Return a reward of another type, e.g. an array without axes or a torch tensor."""
         if np.ndim(reward) == 0 and np.isrealobj(reward):
@@ -137,37 +147,11 @@ class Source:
 
 def made(name: str, make_env: MakeEnv, **kwargs: Any) -> Env:
     """Return the environment that ``make_env`` makes; raise UserCodeError if it is none."""
-    with hinted(f"make_env of {name}"):
+    with user_code(f"make_env of {name}", HINTS):
         env = make_env(**kwargs)
     if not isinstance(env, gymnasium.Env):
         raise UserCodeError(f"make_env of {name} must return a gymnasium.Env, got {kind(env)}")
     return env
-
-
-def success(info: Mapping[str, Any]) -> bool | None:
-    """Return whether the episode has reached its goal, None if the environment does not tell."""
-    for key in ("success", "is_success"):
-        if key in info:
-            return bool(info[key])
-    return None
-
-
-@contextmanager
-def hinted(what: str) -> Iterator[None]:
-    """Tell an error that is raised inside as the user's, with what its message most likely means."""
-    try:
-        yield
-    except (Refusal, NumericalFault):
-        raise
-    except (Exception, SystemExit) as error:
-        raise retold_with_hint(what, error) from error
-
-
-def retold_with_hint(what: str, error: BaseException) -> Exception:
-    """Return the error to raise for one of an environment."""
-    told = retold(what, error)
-    hint = next((hint for part, hint in HINTS.items() if part in str(error)), None)
-    return UserCodeError(f"{told}: {hint}") if hint else told
 
 
 @contextmanager

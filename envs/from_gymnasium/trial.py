@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 
 import numpy as np
 
@@ -22,14 +23,14 @@ def try_out(source: Source, tasks: tuple[Task, Task], horizon: int) -> float:
     Return the median time of a step in seconds. Raise UserCodeError if an environment fails or returns something that
     cannot be used.
     """
-    environments = source.make(), source.make()
     end = time.monotonic() + SECONDS
     differ, seconds = False, []
-    for differs, taken in compare(source, environments, tasks, horizon):
-        differ |= differs
-        seconds.append(taken)
-        if (differ and len(seconds) >= TIMED_STEPS) or time.monotonic() > end:
-            break
+    with closing(source.make()) as first, closing(source.make()) as second:
+        for differs, taken in compare(source, (first, second), tasks, horizon):
+            differ |= differs
+            seconds.append(taken)
+            if (differ and len(seconds) >= TIMED_STEPS) or time.monotonic() > end:
+                break
     if not differ and tasks[0] != tasks[1]:
         effect = "does reset take options['task']" if source.set_task is None else "does set_task have an effect"
         warnings.warn(
@@ -37,8 +38,6 @@ def try_out(source: Source, tasks: tuple[Task, Task], horizon: int) -> float:
             f"the same observations and rewards: {effect}?",
             stacklevel=1,
         )
-    for env in environments:
-        env.close()
     return float(np.median(seconds))
 
 

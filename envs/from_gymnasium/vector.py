@@ -16,7 +16,7 @@ from metarl.core.errors import Refusal
 from metarl.core.user_code import UserCodeError, user_code
 from metarl.envs.family import Array, SampleTasks, TaskFamily, TaskField, Transition, Valid
 from metarl.envs.from_gymnasium.definition import task_family
-from metarl.envs.from_gymnasium.source import Env, Task, hinted, kind
+from metarl.envs.from_gymnasium.source import HINTS, SUCCESS, Env, Task, kind
 from metarl.envs.from_gymnasium.spaces import Actions, Observations, actions, observations
 
 Vector = VectorEnv[Any, Any, Any]
@@ -152,14 +152,14 @@ class VectorSimulator:
         self.tasks = {name: rows[:, column].copy() for column, name in enumerate(self.fields)}
         self.ended = np.zeros(count, np.bool_)
         self.successes: NDArray[np.bool_] | None = None
-        with hinted(f"reset of {self.name}"):
+        with user_code(f"reset of {self.name}", HINTS):
             stacked, _ = begin(self.env, self.tasks, self.set_tasks, seeds.reshape(-1).tolist())
         return self._flat(stacked).reshape(*self.shape, -1)
 
     def step(self, actions: Array) -> Transition:
         """Step all episodes; one that has ended goes on in the environment, and nothing of it is told."""
         assert self.env is not None
-        with hinted(f"step of {self.name}"):
+        with user_code(f"step of {self.name}", HINTS):
             stacked, rewards, terminated, truncated, info = self.env.step(
                 self.native.restore(actions.reshape(len(self.ended), -1))
             )
@@ -171,7 +171,7 @@ class VectorSimulator:
         )
         self.ended = self.ended | ends
         if ends.any() and not self.ended.all() and self._leaves_ends():
-            with hinted(f"reset of {self.name}"):
+            with user_code(f"reset of {self.name}", HINTS):
                 begin(self.env, self.tasks, self.set_tasks, [None] * len(ends), reset_mask=ends)
         successes = None if self.successes is None else self.successes.reshape(self.shape).copy()
         flat = self._flat(stacked).reshape(*self.shape, -1)
@@ -189,7 +189,7 @@ class VectorSimulator:
         return self.env.metadata.get("autoreset_mode") == AutoresetMode.DISABLED
 
     def _note_success(self, info: Mapping[str, Any]) -> None:
-        for key in ("success", "is_success"):
+        for key in SUCCESS:
             if key in info:
                 reached = self._per_episode(key, info[key], np.bool_) & ~self.ended
                 self.successes = reached if self.successes is None else self.successes | reached

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import sysconfig
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import MappingProxyType, ModuleType, TracebackType
 
 from metarl.core.errors import NumericalFault, Refusal
 
@@ -26,17 +26,18 @@ class UserCodeError(Refusal):
 
 
 @contextmanager
-def user_code(what: str) -> Iterator[None]:
+def user_code(what: str, hints: Mapping[str, str] = MappingProxyType({})) -> Iterator[None]:
     """Tell an error that is raised inside as one of ``what``, e.g. "make_env of point", with file and line.
 
-    Raise UserCodeError, or NumericalFault for a FloatingPointError. What metarl itself refuses passes by.
+    ``hints`` says what parts of an error's message mean. Raise UserCodeError, or NumericalFault for a
+    FloatingPointError. What metarl itself refuses passes by.
     """
     try:
         yield
     except (Refusal, NumericalFault):
         raise
     except (Exception, SystemExit) as error:
-        raise retold(what, error) from error
+        raise retold(what, error, hints) from error
 
 
 @contextmanager
@@ -52,10 +53,13 @@ def users_errors(what: str) -> Iterator[None]:
         raise retold(what, error) from error
 
 
-def retold(what: str, error: BaseException) -> UserCodeError | NumericalFault:
+def retold(
+    what: str, error: BaseException, hints: Mapping[str, str] = MappingProxyType({})
+) -> UserCodeError | NumericalFault:
     """Return the error to raise for one that code of the user's has raised; see ``user_code``."""
+    hint = next((f": {hint}" for part, hint in hints.items() if part in str(error)), "")
     kind = NumericalFault if isinstance(error, FloatingPointError) else UserCodeError
-    return kind(sentence(what, error))
+    return kind(sentence(what, error) + hint)
 
 
 def imported(what: str, module: str) -> ModuleType:

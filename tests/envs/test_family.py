@@ -53,7 +53,7 @@ GOAL, SPEED = TaskField("goal", -1, 1), TaskField("speed", 0, 1)
         ({"horizon": 0}, "the horizon of the task family point must be a whole number of at least 1, got 0"),
         ({"horizon": 1.5}, "the horizon of the task family point must be .*, got 1.5"),
         ({"horizon": True}, "the horizon of the task family point must be .*, got True"),
-        ({"name": ""}, "the name of a task family must be a word, got ''"),
+        ({"name": ""}, "the name of a task family must be text .*, got ''"),
         (
             {"observation_space": Discrete(2)},
             r"the observation space .* must be a Box with one axis, got Discrete\(2\)",

@@ -61,6 +61,10 @@ ZEROS = np.zeros(2, np.float32)
         (lambda step: (ZEROS, None, *step[2:]), "the reward that step of point returns must be a number, got NoneType"),
         (lambda step: (ZEROS, np.ones(2), *step[2:]), r"must be a number, got an array of the shape \(2,\)"),
         (lambda step: (ZEROS, 1j, *step[2:]), "must be a number, got complex"),
+        (
+            lambda step: (*step[:4], {"success": [1, 0]}),
+            "success in the info of point must be true or false, got a list",
+        ),
         (lambda step: (*step[:4], None), "the info that step of point returns must be a dict, got NoneType None"),
     ],
 )
