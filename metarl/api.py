@@ -15,7 +15,7 @@ from metarl.policies.controller import Controller
 from metarl.policies.files.checks import check_adaptable
 from metarl.policies.loading import load_controller, require_controller
 from metarl.policies.methods import get_method
-from metarl.rl.evaluation import Evaluation, adapt_to_task, evaluate_tasks, family_of, unseen_tasks
+from metarl.rl.evaluation import MOST_TASKS, Evaluation, adapt_to_task, evaluate_tasks, family_of, unseen_tasks
 from metarl.rl.settings import TrainSettings, preset, read_config
 from metarl.rl.training import PolicyTraining
 from metarl.rl.variation import varied
@@ -115,8 +115,8 @@ def evaluate(
     Returns:
         The returns. ValueError says why the controller cannot be adapted, or which number is impossible.
     """
-    if tasks < 1:
-        raise Refusal(f"the number of tasks must be at least 1, got {tasks}")
+    if not 1 <= tasks <= MOST_TASKS:
+        raise Refusal(f"the number of tasks must be at least 1 and at most {MOST_TASKS}, got {tasks}")
     controller = varied(loaded(controller), horizon, episodes, inner_steps)
     method = get_method(controller.metadata.method)
     check_adaptable(controller.parameters, controller.network, method, on_device=False)

@@ -25,6 +25,7 @@ from metarl.rl.sampling import Sampler, for_each_task
 from metarl.rl.training import with_horizon
 
 TASKS_AT_ONCE = 40
+MOST_TASKS = 1_000_000
 
 
 @dataclass(frozen=True, repr=False)

@@ -103,8 +103,10 @@ def test_impossible_settings(change: dict, sentence: str) -> None:
 
 
 def test_no_tasks_to_evaluate_on(controller: Controller) -> None:
-    with pytest.raises(ValueError, match="number of tasks must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="number of tasks must be at least 1 and at most 1000000, got 0"):
         metarl.evaluate(controller, tasks=0, family=point_family())
+    with pytest.raises(ValueError, match="at most 1000000, got 1000000000000"):
+        metarl.evaluate(controller, tasks=10**12, family=point_family())
 
 
 def test_a_controller_that_cannot_be_adapted(controller: Controller) -> None:
