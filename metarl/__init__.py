@@ -21,10 +21,11 @@ from metarl.core.version import __version__ as __version__
 if TYPE_CHECKING:
     from metarl.api import adapt, evaluate, resume, train
     from metarl.policies.classifier import Classifier
+    from metarl.policies.controller import Controller
     from metarl.policies.loading import load, load_classifier
     from metarl.policies.recorder import Recorder
 
-__all__ = ["Classifier", "Recorder", "adapt", "evaluate", "load", "load_classifier", "resume", "train"]
+__all__ = ["Classifier", "Controller", "Recorder", "adapt", "evaluate", "load", "load_classifier", "resume", "train"]
 
 _MODULES = {
     "adapt": "metarl.api",
@@ -34,6 +35,7 @@ _MODULES = {
     "load": "metarl.policies.loading",
     "load_classifier": "metarl.policies.loading",
     "Classifier": "metarl.policies.classifier",
+    "Controller": "metarl.policies.controller",
     "Recorder": "metarl.policies.recorder",
 }
 

@@ -25,6 +25,7 @@ from metarl.policies.gate import gate_factor
 from metarl.policies.methods import STEP_SIZES, get_method
 from metarl.policies.networks.mlp import GaussianMLP
 from metarl.policies.networks.network import Parameters
+from metarl.policies.normalization import normalize
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -97,7 +98,8 @@ class Controller:
         """
         inputs = self._observation(observation)
         with torch.no_grad():
-            mean = self.network(self.parameters, inputs.reshape(-1, self.network.observation_size))[0]
+            seen = normalize(self.parameters, inputs.reshape(-1, self.network.observation_size))
+            mean = self.network(self.parameters, seen)[0]
             std = self.network.log_std(self.parameters).exp().numpy()
         action: NDArray[np.float32] = mean.numpy().reshape(*inputs.shape[:-1], self.network.action_size)
         if not deterministic:
@@ -139,6 +141,7 @@ class Controller:
         method = get_method(self.metadata.method)
         check_adaptable(self.parameters, self.network, method, on_device=True)
         checked = checked_episodes(episodes, self.network.observation_size, self.network.action_size)
+        checked = [each | {"observations": normalize(self.parameters, each["observations"])} for each in checked]
         estimator = Estimator(self.metadata.discount, self.metadata.gae_lambda)
         with np.errstate(over="ignore", invalid="ignore"):  # the check below says it in a sentence
             adapted = recorded_step(

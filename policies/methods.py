@@ -19,6 +19,7 @@ from metarl.policies.attention import Attention, attention_shapes, initial_atten
 from metarl.policies.gate import GATE_STATISTICS
 from metarl.policies.networks.layers import Layer
 from metarl.policies.networks.network import Parameters, layer_of
+from metarl.policies.normalization import COUNT, MEAN, STD
 
 STEP_SIZES = "step_sizes"
 CHANNEL_STEP_SIZES = "channel_step_sizes."
@@ -163,12 +164,12 @@ def initial_step_sizes(method: Method, layers: Sequence[Layer], inner_steps: int
 
 
 def trained_names(method: Method, parameters: Parameters) -> tuple[str, ...]:
-    """Return the names of the meta-parameters that the outer loop trains: all but a gate's statistics
-    and step sizes that the method fixes.
+    """Return the names of the meta-parameters that the outer loop trains: all but statistics and step
+    sizes that the method fixes.
 
     They are sorted, so that sums over them round alike wherever the parameters come from.
     """
-    fixed = {GATE_STATISTICS} | ({STEP_SIZES} if method.step_sizes == "fixed" else set())
+    fixed = {GATE_STATISTICS, MEAN, STD, COUNT} | ({STEP_SIZES} if method.step_sizes == "fixed" else set())
     return tuple(name for name in sorted(parameters) if name not in fixed)
 
 

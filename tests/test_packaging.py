@@ -25,12 +25,14 @@ ARROWS = {
     "metarl.policies.networks": "core",
     "metarl.policies.attention": "core policies.networks",
     "metarl.policies.gate": "policies.networks",
-    "metarl.policies.methods": "core policies.networks policies.attention policies.gate",
+    "metarl.policies.normalization": "core policies.networks",
+    "metarl.policies.methods": "core policies.networks policies.attention policies.gate policies.normalization",
     "metarl.policies.advantages": "core",
-    "metarl.policies.files": "core policies.networks policies.attention policies.gate policies.methods",
+    "metarl.policies.files": "core policies.networks policies.attention policies.gate policies.normalization "
+    "policies.methods",
     "metarl.policies.device": "core policies.networks policies.attention policies.methods policies.advantages",
-    "metarl.policies.controller": "core policies.networks policies.gate policies.methods policies.files "
-    "policies.device",
+    "metarl.policies.controller": "core policies.networks policies.gate policies.normalization policies.methods "
+    "policies.files policies.device",
     "metarl.policies.classifier": "core policies.networks policies.methods policies.files policies.device",
     "metarl.policies.recorder": "core policies.device policies.controller",
     "metarl.policies.export": (

@@ -79,7 +79,9 @@ def adapt_to_tasks(
             batches.append(
                 tuple(
                     executor.map(
-                        lambda task: prepare_batch(episodes[-1], task, settings.discount, settings.gae_lambda),
+                        lambda task: prepare_batch(
+                            episodes[-1], task, settings.discount, settings.gae_lambda, parameters
+                        ),
                         range(len(tasks)),
                     )
                 )

@@ -12,7 +12,10 @@ from metarl.policies.advantages import estimate_advantages
 from metarl.policies.attention import Samples
 from metarl.policies.networks.mlp import GaussianMLP
 from metarl.policies.networks.network import Parameters
+from metarl.policies.normalization import normalize
 from metarl.rl.episodes import Episodes
+
+NOTHING: Parameters = {}
 
 
 class Batch(NamedTuple):
@@ -41,12 +44,25 @@ class Batch(NamedTuple):
         return policy_gradient_loss(log_probabilities, self.advantages, self.valid)
 
 
-def prepare_batch(episodes: Episodes, task: int, discount: float, gae_lambda: float) -> Batch:
-    """The batch of one task, with advantages on a baseline fitted to that task's episodes.
+def prepare_batch(
+    episodes: Episodes, task: int, discount: float, gae_lambda: float, parameters: Parameters = NOTHING
+) -> Batch:
+    """Return the batch of one task, with advantages on a baseline fitted to that task's episodes.
 
-    FloatingPointError if they are not finite.
+    Args:
+        episodes: The episodes of all tasks.
+        task: The index of the task.
+        discount: The discount of the advantages.
+        gae_lambda: Lambda of generalized advantage estimation.
+        parameters: The policy's; they may hold statistics that normalize observations.
+
+    Returns:
+        The batch, with observations as the policy sees them.
+
+    Raises:
+        NumericalFault: An advantage is not finite.
     """
-    observations, valid = episodes.observations[task], episodes.valid[task]
+    observations, valid = normalize(parameters, episodes.observations[task]), episodes.valid[task]
     advantages = estimate_advantages(observations, episodes.rewards[task], valid, discount, gae_lambda)
     require_finite("the advantages are", advantages)
     return Batch(

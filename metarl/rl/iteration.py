@@ -20,6 +20,7 @@ from metarl.policies.gate import GATE
 from metarl.policies.methods import CHANNEL_STEP_SIZES, STEP_SIZES, Method, get_method, shrink_step_sizes, trained_names
 from metarl.policies.networks.layers import Layer
 from metarl.policies.networks.network import Parameters
+from metarl.policies.normalization import observe
 from metarl.rl.adaptation import Adaptation, AdaptationSettings, adapt_to_tasks
 from metarl.rl.episodes import Episodes
 from metarl.rl.objective import MetaGradient, MetaObjective, TaskData, flatten
@@ -101,6 +102,7 @@ def meta_iteration(
         gate=parameters[GATE].tolist() if GATE in parameters else [],
         steps=sum(episodes.steps() for episodes in adaptation.episodes),
     )
+    parameters = observe_episodes(parameters, adaptation)
     if not search.accepted:
         return parameters, moments, report
     new = objective.displaced(parameters, search.step)
@@ -110,6 +112,13 @@ def meta_iteration(
     if inner.method.step_sizes == "sparse":
         new[STEP_SIZES] = shrink_step_sizes(new[STEP_SIZES], lasso_thresholds(sampler.network.layers, settings.lasso))
     return new, moments, report
+
+
+def observe_episodes(parameters: Parameters, adaptation: Adaptation) -> Parameters:
+    """Return the parameters with statistics, if they have any, of the iteration's observations, too."""
+    for episodes in adaptation.episodes:
+        parameters = observe(parameters, episodes.observations[episodes.valid])
+    return parameters
 
 
 def outer_names(method: Method, parameters: Parameters) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -20,6 +20,7 @@ from metarl.core.user_code import users_errors
 from metarl.envs.family import Array, Simulator, TaskFamily
 from metarl.policies.networks.mlp import GaussianMLP
 from metarl.policies.networks.network import Parameters
+from metarl.policies.normalization import normalize
 from metarl.rl.episodes import Episodes
 from metarl.rl.simulation import check_observations, check_transition
 
@@ -205,7 +206,7 @@ def _roll_out(
         if stop.is_set() or not bool(alive.any()):
             return
         inputs = torch.from_numpy(observations).to(noise.dtype)
-        mean, _ = network(parameters, inputs)
+        mean, _ = network(parameters, normalize(parameters, inputs))
         actions = mean.addcmul_(std, noise[time])
         transition = simulator.step((actions * action_scale).numpy().astype(np.float64))
         check_transition(family, transition, seeds.shape)

@@ -39,6 +39,8 @@ class TrainSettings:
     """Inner step size alpha; where the method learns step sizes, their start."""
     gate: Literal["none", "return"] = "none"
     """What scales the step sizes of an inner step: nothing, or a meta-learned gate on the mean support return."""
+    normalize_observations: bool = False
+    """Show the policy observations minus their running mean, over their running deviation."""
     lasso: NotNegative = 0.001
     """Lambda of p-Meta, eq. 9: what an iteration takes off the largest layer's step size, if they shall be sparse."""
     attention_lr: Positive = 0.003

@@ -21,6 +21,7 @@ from metarl.policies.gate import initial_gate
 from metarl.policies.methods import STEP_SIZES, get_method, initial_meta_parameters, meta_parameter_shapes
 from metarl.policies.networks.mlp import GaussianMLP
 from metarl.policies.networks.sizes import check_size
+from metarl.policies.normalization import initial_normalization
 from metarl.rl.iteration import outer_names
 from metarl.rl.settings import TrainSettings
 from metarl.runs.state import TrainingState
@@ -45,6 +46,8 @@ def initial_state(network: GaussianMLP, settings: TrainSettings) -> TrainingStat
     )
     if settings.gate == "return":
         parameters |= initial_gate(settings.inner_steps)
+    if settings.normalize_observations:
+        parameters |= initial_normalization(network.observation_size)
     _, attention = outer_names(get_method(settings.method), parameters)
     moments = initial_moments({name: parameters[name] for name in attention})
     return TrainingState(0, parameters, moments, parameters, -math.inf, 0)

@@ -11,6 +11,7 @@ from metarl.policies.gate import GATE, GATE_STATISTICS, gate_shapes
 from metarl.policies.methods import STEP_SIZES, Method, channel_step_size_shapes, check_on_device, meta_parameter_shapes
 from metarl.policies.networks.network import Network, Parameters
 from metarl.policies.networks.sizes import check_size
+from metarl.policies.normalization import check_normalization, normalization_shapes
 
 
 def check_parameters(parameters: Parameters, network: Network, inner_steps: int) -> None:
@@ -25,6 +26,7 @@ def check_parameters(parameters: Parameters, network: Network, inner_steps: int)
         **attention_shapes(network.layers),
         **channel_step_size_shapes(network.layers, inner_steps),
         **gate_shapes(inner_steps),
+        **(normalization_shapes(network.layers[0].inputs) if network.takes == "observations" else {}),
     }
     known = required | optional
     for name in parameters:
@@ -32,7 +34,7 @@ def check_parameters(parameters: Parameters, network: Network, inner_steps: int)
             first, last = network.layer_names[0], network.layer_names[-1]
             raise Refusal(
                 f"unknown parameter '{name}': known are those of the layers {first} to {last}, {STEP_SIZES}, "
-                f"{GATE} and attention"
+                f"{GATE}, observation statistics and attention"
             )
     dtypes = {name: layer.dtype for layer in network.layers for name in layer.parameter_shapes}
     for name, shape in known.items():
@@ -40,6 +42,7 @@ def check_parameters(parameters: Parameters, network: Network, inner_steps: int)
             _check_parameter(name, parameters[name], shape, dtypes.get(name, torch.float32))
         elif name in required:
             raise Refusal(f"the parameter '{name}' is missing")
+    check_normalization(parameters)
 
 
 def check_adaptable(parameters: Parameters, network: Network, method: Method, on_device: bool) -> None:
