@@ -21,11 +21,11 @@ T = TypeVar("T")
 Maybe = Annotated[T | None, tyro.conf.arg(help_behavior_hint="")]
 Family = Annotated[str | None, tyro.conf.arg(metavar="FAMILY", help_behavior_hint="")]
 ControllerFile = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="CONTROLLER")]
-# Of each type the metavar, what a wrong word is not, and several of them.
 FieldWords = Annotated[
     tuple[str, ...], tyro.conf.arg(name="field", metavar="NAME=LOW:HIGH [...]", help_behavior_hint="")
 ]
 Methods = Annotated[tuple[str, ...], tyro.conf.arg(metavar="METHOD [METHOD ...]")]
+# Of each type the metavar, what a wrong word is not, and several of them.
 NUMBERS: dict[type, tuple[str, str, str]] = {
     int: ("INT", "a whole number", "whole numbers with spaces between them, e.g. 100 100"),
     float: ("FLOAT", "a number", "numbers with spaces between them, e.g. 0.1 0.5"),
