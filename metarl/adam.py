@@ -12,7 +12,7 @@ BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 
 
 def initial_moments(parameters: Parameters) -> Parameters:
-    """The state before the first step on ``parameters``: both moments of each are zero."""
+    """Return the state before the first step on ``parameters``: both moments of each are zero."""
     zeros = {
         prefix + name: torch.zeros_like(tensor) for prefix in (FIRST, SECOND) for name, tensor in parameters.items()
     }
@@ -22,7 +22,17 @@ def initial_moments(parameters: Parameters) -> Parameters:
 def adam_step(
     parameters: Parameters, gradients: Parameters, moments: Parameters, rate: float
 ) -> tuple[Parameters, Parameters]:
-    """The parameters after one step of size ``rate``, and the new state. All are dicts by the same names."""
+    """Take one step of Adam.
+
+    Args:
+        parameters: Named tensors, which may be more than those with a gradient.
+        gradients: Of the parameters that are to move, by the same names.
+        moments: The state before the step, see ``initial_moments``.
+        rate: The learning rate.
+
+    Returns:
+        The parameters that moved, and the new state.
+    """
     count = moments[COUNT] + 1
     new, state = {}, {COUNT: count}
     for name, gradient in gradients.items():
@@ -34,6 +44,6 @@ def adam_step(
 
 
 def step_lengths(moments: Parameters, name: str, rate: float) -> Tensor:
-    """What the step that led to ``moments`` multiplied the mean gradient of a parameter by, number by number."""
+    """Return what a parameter's mean gradient was multiplied by, element by element, in the step to ``moments``."""
     second = moments[SECOND + name] / (1 - BETA_2 ** moments[COUNT])
     return rate / (second.sqrt() + EPSILON)

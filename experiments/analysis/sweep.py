@@ -1,4 +1,4 @@
-"""Several methods x seeds, each a training in a process of its own; what is finished is never computed again."""
+"""Train several methods x seeds, each in a process of its own; what is finished is never computed again."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SECONDS_BETWEEN_LOOKS = 0.2
 
 @dataclass(frozen=True)
 class Job:
-    """One training of a sweep, and its place."""
+    """One training of a sweep, and its folder."""
 
     folder: Path
     family: str
@@ -59,7 +59,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Status:
-    """Where a training of a sweep stands: waiting, training, stopping, stopped, done or failed, and a remark on it."""
+    """The state of a training of a sweep, waiting, training, stopping, stopped, done or failed, and a remark on it."""
 
     state: str
     remark: str = ""
@@ -77,9 +77,19 @@ def jobs(
     checkpoints: CheckpointSettings,
     processes: int,
 ) -> list[Job]:
-    """The trainings of a sweep, one folder METHOD-seedS each; ``settings.threads`` are shared among the processes.
+    """Return the trainings of a sweep, one folder METHOD-seedS each.
 
-    ValueError says what is impossible, or which folder holds a run that was asked for something else.
+    Args:
+        out: The folder of the sweep.
+        family: The name of the task family.
+        methods: Meta-learning methods.
+        seeds: Seeds of the trainings.
+        settings: The settings that all share; the processes share its threads.
+        checkpoints: How often each run is saved.
+        processes: Trainings at a time.
+
+    Returns:
+        The trainings. Refusal says what is impossible, or which folder holds a run with other settings.
     """
     if not methods or not seeds:
         raise Refusal("a sweep needs at least one method and one seed")
@@ -97,7 +107,7 @@ def jobs(
 
 
 def check_folder(job: Job) -> None:
-    """ValueError if the folder holds a run that was asked for something else; the threads may differ."""
+    """Raise Refusal if the folder holds a run with other settings; the threads may differ."""
     if not is_begun(job):
         return
     found = (IMAGES, read_image_config(job.folder)) if is_image_run(job.folder) else read_config(job.folder)
@@ -111,12 +121,12 @@ def check_folder(job: Job) -> None:
 
 
 def is_begun(job: Job) -> bool:
-    """Whether there is anything to go on with."""
+    """Return whether there is a run to go on with."""
     return job.folder.is_dir() and any(job.folder.iterdir())
 
 
 def is_finished(job: Job) -> bool:
-    """Whether the log and the controller both are those of the last iteration."""
+    """Return whether the log and the controller both are those of the last iteration."""
     if not is_begun(job) or iterations_done(job) < job.settings.iterations:
         return False
     path = job.folder / CONTROLLER
@@ -128,16 +138,16 @@ def is_finished(job: Job) -> bool:
 
 
 def iterations_done(job: Job) -> int:
-    """How far the log goes."""
+    """Return the number of iterations in the log."""
     path = job.folder / PROGRESS
     return max(0, path.read_bytes().count(b"\n") - 1) if path.is_file() else 0
 
 
 def scores(job: Job) -> tuple[float, float]:
-    """The last and the best score in the log, nan where there is none.
+    """Return the last and the best score in the log, nan where there is none.
 
-    The score is the return after adaptation, the best one a mean as training judges by it; on images it is the
-    validation's accuracy.
+    The score is the return after adaptation, the best one a selection score of the training; on images it is the
+    accuracy of the validation.
     """
     name = "validation_accuracy" if job.is_on_images else f"return_{job.settings.inner_steps}"
     column = read_log(job.folder / PROGRESS).columns.get(name)
@@ -147,7 +157,7 @@ def scores(job: Job) -> tuple[float, float]:
 
 
 def command(job: Job) -> list[str]:
-    """The command line that begins the training, or goes on with it."""
+    """Return the command line that starts the training, or goes on with it."""
     words = [sys.executable, "-m", "metarl.experiments.cli", "train"]
     if is_begun(job):
         return [*words, "--resume", str(job.folder), *options(job.checkpoints)]
@@ -155,7 +165,7 @@ def command(job: Job) -> list[str]:
 
 
 def options(settings: TrainSettings | ImageSettings | CheckpointSettings) -> list[str]:
-    """Every setting as words of a command line."""
+    """Return every setting as words of a command line."""
     words: list[str] = []
     for field in fields(settings):
         value, name = getattr(settings, field.name), field.name.replace("_", "-")
@@ -171,9 +181,10 @@ def options(settings: TrainSettings | ImageSettings | CheckpointSettings) -> lis
 def run(
     todo: Sequence[Job], processes: int, show: Callable[[dict[Job, Status]], None] = lambda statuses: None
 ) -> dict[Job, Status]:
-    """Trains until every job is done or has failed; ``show`` is called again and again with how it stands.
+    """Train until every job is done or has failed, and return how each ended.
 
-    SIGINT, SIGTERM and SIGHUP are passed on to the trainings, which save themselves; Interrupted when they have.
+    ``show`` is called again and again with the states. SIGINT, SIGTERM and SIGHUP are passed on to the trainings, which
+    save themselves; then Interrupted is raised.
     """
     statuses = {job: Status("done" if is_finished(job) else "waiting") for job in todo}
     waiting = deque(job for job in todo if statuses[job].state == "waiting")
@@ -204,7 +215,7 @@ def run(
 
 
 def stop(processes: Collection[subprocess.Popen[bytes]]) -> None:
-    """Ends trainings that nobody looks after any more; they save themselves."""
+    """End trainings that nobody watches any more; they save themselves."""
     for process in processes:
         process.terminate()
     for process in processes:
@@ -212,7 +223,7 @@ def stop(processes: Collection[subprocess.Popen[bytes]]) -> None:
 
 
 def start(job: Job) -> subprocess.Popen[bytes]:
-    """The training's process. It is in a process group of its own: a Ctrl-C reaches it once, passed on by ``run``."""
+    """Start the training's process, in a group of its own: a Ctrl-C reaches it once, passed on by ``run``."""
     words = command(job)
     # One thread in every BLAS and OpenMP pool: the training's own threads fill the cores that it was given.
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -227,7 +238,7 @@ def start(job: Job) -> subprocess.Popen[bytes]:
 
 
 def outcome(job: Job, code: int, interrupted: bool) -> Status:
-    """What became of a training that has ended."""
+    """Return the state of a training whose process has ended."""
     if code == 0 and is_finished(job):
         return Status("done")
     if interrupted:
@@ -239,7 +250,7 @@ def outcome(job: Job, code: int, interrupted: bool) -> Status:
 
 @contextmanager
 def noted_signals() -> Iterator[list[int]]:
-    """Inside, SIGINT, SIGTERM and SIGHUP are appended to the list and do nothing else; those ignored stay ignored."""
+    """Yield a list to which SIGINT, SIGTERM and SIGHUP are appended, unless they are ignored; they do nothing else."""
     arrived: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:

@@ -32,7 +32,7 @@ class ImageBatch(NamedTuple):
 
     @property
     def samples(self) -> Samples:
-        """An image is one."""
+        """The samples of attention: the images."""
         return Samples(len(self.images), together=self.together)
 
     @property
@@ -41,17 +41,28 @@ class ImageBatch(NamedTuple):
         return None
 
     def loss(self, network: Network, parameters: Parameters, outputs: Tensor) -> Tensor:
-        """The cross-entropy."""
+        """Return the cross-entropy."""
         return cross_entropy(outputs, self.labels)
 
 
 def accumulated_step(
     network: Network, parameters: Parameters, method: Method, step: int, batch: ImageBatch, size: int
 ) -> Parameters:
-    """The inner step, without history, as a device takes it that has room for ``size`` images (p-Meta, Sec. 3.5.1).
+    """Take the inner step as a device with room for ``size`` images does (p-Meta, Sec. 3.5.1).
 
-    Their gradients add up, so that the result is the mean of the steps on ``size`` images at a time. With group norm
+    Gradients are accumulated, so that the result is the mean of the steps on ``size`` images at a time. With group norm
     this is the step on all of them whose scores are shared by ``size`` images; with batch norm it is not.
+
+    Args:
+        network: The network.
+        parameters: One task's parameters, those of the inner loop among them.
+        method: Which layers are updated, and what weighs their channels.
+        step: The number of the inner step, from 0.
+        batch: The support set.
+        size: Images in work at a time.
+
+    Returns:
+        The new parameters, without history.
     """
     parts = [
         ImageBatch(images, labels, together=size)

@@ -1,4 +1,4 @@
-"""How well a network adapts to few-shot image tasks."""
+"""Evaluate how well a network adapts to few-shot image tasks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ImageEvaluation:
     after: Sequence[Score]
 
     def accuracies(self) -> tuple[Interval, Interval]:
-        """Mean accuracy and 95 % interval over the tasks, before and after adaptation."""
+        """Return mean accuracy and 95 % interval over the tasks, before and after adaptation."""
         before, after = (
             interval_over_tasks(torch.tensor([score.accuracy for score in scores], dtype=torch.float64))
             for scores in (self.before, self.after)
@@ -48,9 +48,22 @@ def evaluate_images(
     images_at_once: int = 1,
     on_tasks: Callable[[int], None] = lambda done: None,
 ) -> ImageEvaluation:
-    """Adapts to ``tasks`` tasks of a split, each as a device does that takes ``images_at_once``.
+    """Adapt a network to tasks of a split, as a device does.
 
-    ``on_tasks`` is told how many tasks are done, and may raise to stop there.
+    Args:
+        network: The network.
+        parameters: Its parameters, those of the inner loop among them.
+        method: Which layers are updated, and what weighs their channels.
+        images: The split.
+        shape: Ways, shots and queries of a task.
+        tasks: How many tasks.
+        seed: Seed of the tasks.
+        threads: Threads, each with a task of its own.
+        images_at_once: Images that the device has in work at a time.
+        on_tasks: Is told how many tasks are done, and may raise to stop there.
+
+    Returns:
+        The scores before and after adaptation.
     """
     with single_threaded_torch(), ThreadPoolExecutor(threads) as executor:
         return evaluate_with(
@@ -70,7 +83,23 @@ def evaluate_with(
     images_at_once: int = 1,
     on_tasks: Callable[[int], None] = lambda done: None,
 ) -> ImageEvaluation:
-    """As ``evaluate_images``, in threads that are there already."""
+    """Evaluate as ``evaluate_images`` does, in threads that exist already.
+
+    Args:
+        executor: The threads.
+        network: The network.
+        parameters: Its parameters, those of the inner loop among them.
+        method: Which layers are updated, and what weighs their channels.
+        images: The split.
+        shape: Ways, shots and queries of a task.
+        tasks: How many tasks.
+        seed: Seed of the tasks.
+        images_at_once: Images that the device has in work at a time.
+        on_tasks: Is told how many tasks are done, and may raise to stop there.
+
+    Returns:
+        The scores before and after adaptation.
+    """
 
     def both(task: ImageTask) -> tuple[Score, Score]:
         adapted = adapt_on_device(network, parameters, method, task.support, images_at_once)

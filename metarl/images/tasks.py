@@ -1,4 +1,4 @@
-"""Few-shot image tasks: drawn from a split, and adapted to."""
+"""Few-shot image tasks: how they are drawn from a split and adapted to."""
 
 from __future__ import annotations
 
@@ -18,21 +18,31 @@ from metarl.policies.networks.network import ImageNetwork, Parameters
 
 
 class ImageTask(NamedTuple):
-    """Labelled images to adapt to, and others that tell how well that went."""
+    """Labeled images to adapt to, and others to score the adapted network on."""
 
     support: ImageBatch
     query: ImageBatch
 
 
 class Score(NamedTuple):
-    """Cross-entropy and share of right labels on a query set."""
+    """Cross-entropy and accuracy on a query set."""
 
     loss: float
     accuracy: float
 
 
 def sample_tasks(images: ImageSet, shape: EpisodeShape, count: int, generator: np.random.Generator) -> list[ImageTask]:
-    """Independent tasks of that shape."""
+    """Draw independent tasks.
+
+    Args:
+        images: The split to draw from.
+        shape: Ways, shots and queries of a task.
+        count: Tasks.
+        generator: What they are drawn from.
+
+    Returns:
+        The tasks.
+    """
     episodes = sample_episodes(images, shape, count, generator)
     tensors = (torch.from_numpy(array) for array in episodes)
     return [
@@ -68,12 +78,23 @@ def adapt(
 def adapt_on_device(
     network: ImageNetwork, parameters: Parameters, method: Method, support: ImageBatch, images_at_once: int
 ) -> Parameters:
-    """The parameters, without history, after all inner steps on a device that takes so many images at once."""
+    """Take all inner steps as a device does.
+
+    Args:
+        network: The network.
+        parameters: Its parameters, those of the inner loop among them.
+        method: Which layers are updated, and what weighs their channels.
+        support: The support set.
+        images_at_once: Images in work at a time, which share their attention scores.
+
+    Returns:
+        The adapted parameters, without history.
+    """
     for step in range(len(parameters[STEP_SIZES])):
         if network.norm == "batch":
             parameters = accumulated_step(network, parameters, method, step, support, images_at_once)
         else:
-            # Images do not see each other but in the scores: one pass over all of them gives the same step.
+            # Images meet each other in the scores alone: one pass over all of them gives the same step.
             batch = support._replace(together=images_at_once)
             adapted, _ = inner_step(network, as_leaves(parameters), method, step, batch, second_order=False)
             parameters = {name: tensor.detach() for name, tensor in adapted.items()}
@@ -81,12 +102,12 @@ def adapt_on_device(
 
 
 def score(logits: Tensor, labels: Tensor) -> Score:
-    """Of logits [image, way]."""
+    """Return the score of logits [image, way] for labels [image]."""
     return Score(float(cross_entropy(logits, labels)), float((logits.argmax(dim=1) == labels).double().mean()))
 
 
 @torch.no_grad()
 def query_score(network: ImageNetwork, parameters: Parameters, query: ImageBatch) -> Score:
-    """How well the network does on the query set."""
+    """Return the score of a network on a query set."""
     logits, _ = network(parameters, query.images)
     return score(logits, query.labels)

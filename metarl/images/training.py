@@ -1,6 +1,6 @@
 """Meta-training on few-shot images: the loop as a sequence of states, as in reinforcement learning.
 
-Episodes stand in place of rollouts, and Adam in place of TRPO.
+There are episodes in place of rollouts, and Adam in place of TRPO.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class ImageData:
 
 
 def load_data(settings: ImageSettings, progress: Progress | None = None) -> ImageData:
-    """The splits train and val; ValueError if they are not there or too small for the tasks asked for."""
+    """Load the splits train and val; Refusal if they do not exist or are too small for the tasks asked for."""
     sets, shapes = [], []
     for split in ("train", "val"):
         images = load_images(settings.data, split, settings.side, progress=progress)
@@ -188,11 +188,21 @@ def image_iteration(
     executor: Executor,
     clock: Clock,
 ) -> tuple[Parameters, Parameters, ImageReport]:
-    """Samples tasks, adapts to each, and takes one step of Adam on the mean query loss of the adapted networks.
+    """Sample tasks, adapt to each, and take one step of Adam on the mean query loss of the adapted networks.
 
     Sparse step sizes then take the proximal step of the Lasso in Adam's own metric, so that the penalty weighs against
-    the loss as it does in their sum; none goes below zero (Yun et al., NeurIPS 2021). Returns the new parameters, the
-    new moments and a report. FloatingPointError if the meta-gradient is not finite.
+    the loss as it does in their sum; none goes below zero (Yun et al., NeurIPS 2021).
+
+    Args:
+        state: The state before the iteration.
+        settings: The settings of the training.
+        network: The network.
+        data: The images.
+        executor: Threads, each with a task of its own.
+        clock: Takes the time of each phase.
+
+    Returns:
+        The new parameters, the new moments and a report. NumericalFault if the meta-gradient is not finite.
     """
     method = get_method(settings.method)
     random = generator(settings.seed, Purpose.TRAINING, state.iteration)
@@ -265,7 +275,19 @@ def validate(
     executor: Executor,
     on_tasks: Callable[[], None],
 ) -> Interval:
-    """The accuracy after adaptation, one image at a time, on the validation tasks, which are always the same."""
+    """Return the accuracy after adaptation, one image at a time, on the validation tasks, which are always the same.
+
+    Args:
+        parameters: The meta-parameters.
+        settings: The settings of the training.
+        network: The network.
+        data: The images.
+        executor: Threads, each with a task of its own.
+        on_tasks: Is called when some tasks are done, and may raise to stop there.
+
+    Returns:
+        The mean and its interval over the tasks.
+    """
     evaluation = evaluate_with(
         executor,
         network,
@@ -281,19 +303,19 @@ def validate(
 
 
 def keep_best(state: TrainingState, validation: Interval) -> TrainingState:
-    """The state, with its parameters as the best if no epoch before came out better."""
+    """Return the state, with its parameters as the best if no epoch before had a better validation."""
     if validation.mean <= state.best_score:
         return state
     return replace(state, best_parameters=state.parameters, best_score=validation.mean, best_iteration=state.iteration)
 
 
 def learning_rate(settings: ImageSettings, iteration: int) -> float:
-    """Half a cosine from the initial rate at iteration 0 to zero after the last one (Loshchilov and Hutter 2017)."""
+    """Return the rate on half a cosine from the initial one to zero after the last (Loshchilov and Hutter 2017)."""
     return settings.learning_rate * (1 + math.cos(math.pi * iteration / settings.iterations)) / 2
 
 
 def input_memory(network: ImageNetwork) -> Tensor:
-    """m(x_{l-1}) [layer] of p-Meta, eq. 9: the memory of each layer's input divided by the largest one."""
+    """Return m(x_{l-1}) [layer] of p-Meta, eq. 9: the memory of each layer's input divided by the largest one."""
     memory = torch.tensor([float(layer.input_words) for layer in network.layers])
     return memory / memory.max()
 

@@ -35,11 +35,11 @@ class Batch(NamedTuple):
 
     @property
     def samples(self) -> Samples:
-        """One episode is one, and its valid time steps are averaged like spatial positions."""
+        """The samples of attention: the episodes, whose valid time steps are averaged like spatial positions."""
         return Samples(self.episodes, self.valid)
 
     def loss(self, network: GaussianMLP, parameters: Parameters, outputs: Tensor) -> Tensor:
-        """The vanilla policy gradient's."""
+        """Return the loss of the vanilla policy gradient."""
         log_probabilities = log_probability(outputs, network.log_std(parameters), self.actions)
         return policy_gradient_loss(log_probabilities, self.advantages, self.valid)
 

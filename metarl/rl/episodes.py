@@ -11,7 +11,7 @@ from metarl.policies.device.episodes import Episode
 
 @dataclass(frozen=True)
 class Episodes:
-    """Axes [task, episode, time, feature]; time runs to the horizon.
+    """Episodes with the axes [task, episode, time, feature]; time runs to the horizon.
 
     ``actions`` are the policy's own, before the action scale and the clipping to the action space. ``valid`` is False
     after an episode has terminated; what stands there has no meaning.
@@ -30,11 +30,11 @@ class Episodes:
         assert self.successes.shape == shape[:2], (shape, self.successes.shape)
 
     def returns(self) -> Tensor:
-        """The undiscounted sum of an episode's rewards [task, episode]."""
+        """Return the undiscounted sum of each episode's rewards [task, episode]."""
         return (self.rewards * self.valid).sum(dim=2)
 
     def recorded(self, task: int) -> list[Episode]:
-        """One task's episodes as a robot records them: each up to its end."""
+        """Return one task's episodes as a robot records them: each up to its end."""
         lengths = self.valid[task].sum(dim=1).tolist()
         return [
             {

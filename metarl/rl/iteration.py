@@ -54,7 +54,7 @@ class IterationReport:
 
 
 def adaptation_settings(settings: TrainSettings) -> AdaptationSettings:
-    """The part of the settings that the inner loop needs."""
+    """Return the part of the settings that the inner loop needs."""
     return AdaptationSettings(
         get_method(settings.method),
         settings.inner_steps,
@@ -73,10 +73,21 @@ def meta_iteration(
     generator: np.random.Generator,
     clock: Clock,
 ) -> tuple[Parameters, Parameters, IterationReport]:
-    """Samples tasks, adapts to each, and takes one outer step on the adapted policies' surrogate loss.
+    """Sample tasks, adapt to each, and take one outer step on the adapted policies' surrogate loss.
 
-    Policy and step sizes take a TRPO step; attention takes one of Adam, with state ``moments``, on the same
-    meta-gradient. Returns the new parameters, the new moments and a report.
+    Policy and step sizes take a TRPO step; attention takes a step of Adam on the same meta-gradient.
+
+    Args:
+        parameters: The meta-parameters.
+        moments: Adam's state.
+        settings: The settings of the training.
+        sampler: What rolls the policies out.
+        executor: Threads, each with a task of its own.
+        generator: What tasks, episodes' seeds and noise are drawn from.
+        clock: Takes the time of each phase.
+
+    Returns:
+        The new parameters, the new moments and a report. NumericalFault if a number is not finite.
     """
     tasks = sampler.family.sample_tasks(settings.meta_batch_size, generator)
     inner = adaptation_settings(settings)
@@ -122,7 +133,7 @@ def observe_episodes(parameters: Parameters, adaptation: Adaptation) -> Paramete
 
 
 def outer_names(method: Method, parameters: Parameters) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The names of what the trust region moves, policy and step sizes, and of what Adam moves, which chooses channels.
+    """Return the names of what the trust region moves, policy and step sizes, and of what Adam moves, attention.
 
     Attention has more parameters than the policy, and the Fisher matrix of a few tasks says nothing of most directions
     among them: a trust-region step along these breaks the limit on the other tasks.
@@ -139,7 +150,7 @@ def lasso_thresholds(layers: Sequence[Layer], lasso: float) -> Tensor:
 
 
 def task_data(adaptation: Adaptation) -> list[TaskData]:
-    """The batches by task: all but the last are support batches, the last one is the query batch."""
+    """Return the batches by task: all but the last are support batches, the last one is the query batch."""
     return [TaskData(batches[:-1], batches[-1]) for batches in zip(*adaptation.batches, strict=True)]
 
 
@@ -150,9 +161,17 @@ def outer_step(
     settings: TrainSettings,
     clock: Clock,
 ) -> tuple[MetaGradient, LineSearch]:
-    """The meta-gradient, also of ``others``, and the TRPO step to subtract.
+    """Find the TRPO step on the outer objective.
 
-    FloatingPointError if the gradient or the step is not finite.
+    Args:
+        objective: The outer objective.
+        parameters: The meta-parameters.
+        others: Names of parameters whose gradient is wanted, too, and which the step does not move.
+        settings: The settings of the training.
+        clock: Takes the time of each phase.
+
+    Returns:
+        The meta-gradient, and the step to subtract. NumericalFault if either is not finite.
     """
     with clock.phase("meta-gradient"):
         gradient = objective.gradient(parameters, others)

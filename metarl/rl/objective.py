@@ -43,7 +43,7 @@ class MetaGradient(NamedTuple):
     """The gradient of the mean surrogate loss, and what else one pass over the tasks gives."""
 
     trained: Tensor  # flat, of the parameters that the trust region moves
-    others: Parameters  # of those that were asked for beside
+    others: Parameters  # of the other parameters that were asked for
     loss: float
     adapted: list[Distribution]  # every task's policy, for ``measure``
 
@@ -52,7 +52,7 @@ class MetaGradient(NamedTuple):
 class MetaObjective:
     """The outer objective as a function of the meta-parameters, for given support and query batches.
 
-    ``trained`` names the meta-parameters that the trust region moves: flat vectors are theirs, in this order.
+    ``trained`` names the meta-parameters that the trust region moves. Flat vectors hold them in this order.
     """
 
     network: GaussianMLP
@@ -63,7 +63,16 @@ class MetaObjective:
     executor: Executor
 
     def query_distribution(self, parameters: Parameters, task: TaskData, differentiable: bool) -> Distribution:
-        """The policy adapted to a task, on its query batch; ``differentiable`` with respect to ``parameters``."""
+        """Return the policy adapted to a task, on its query batch.
+
+        Args:
+            parameters: The meta-parameters.
+            task: The task's support and query batches.
+            differentiable: Whether the result is differentiable with respect to ``parameters``.
+
+        Returns:
+            The distribution of its actions.
+        """
         adapted = parameters if differentiable else as_leaves(parameters)
         for step, batch in enumerate(task.support):
             second_order = differentiable and not self.first_order
@@ -74,7 +83,7 @@ class MetaObjective:
             return Distribution(mean, self.network.log_std(adapted))
 
     def gradient(self, parameters: Parameters, others: tuple[str, ...] = ()) -> MetaGradient:
-        """The meta-gradient of the mean surrogate loss with respect to ``trained``, and to ``others``."""
+        """Return the meta-gradient of the mean surrogate loss with respect to ``trained``, and to ``others``."""
 
         def term(task: TaskData) -> tuple[Tensor, Tensor, Distribution]:
             leaves = as_leaves(parameters, self.trained + others)
@@ -99,7 +108,7 @@ class MetaObjective:
         )
 
     def fisher_product(self, parameters: Parameters, fraction: float, damping: float) -> Product:
-        """v -> (F + damping) v, with the Fisher matrix F of the first tasks, a fraction of all, in Gauss-Newton form.
+        """Return v -> (F + damping) v, with the Fisher matrix F of a fraction of the tasks in Gauss-Newton form.
 
         F = mean over tasks of J^T M J, where J is the Jacobian, through the adaptation, of the distribution's
         parameters on the query batch, and M their Fisher information: 1 / std^2 per mean, 2 per log std. The KL
@@ -114,7 +123,10 @@ class MetaObjective:
         return product
 
     def _fisher_term(self, parameters: Parameters, task: TaskData) -> Product:
-        """v -> J^T M J v of one task. J v is the derivative of the linear function u -> J^T u in the direction v."""
+        """Return v -> J^T M J v of one task.
+
+        J v is the derivative of the linear function u -> J^T u in the direction v.
+        """
         leaves = as_leaves(parameters, self.trained)
         trained = self._trained_of(leaves)
         outputs = self.query_distribution(leaves, task, differentiable=True)
@@ -132,7 +144,10 @@ class MetaObjective:
         return product
 
     def measure(self, parameters: Parameters, old: Sequence[Distribution]) -> Measured:
-        """Surrogate loss and KL divergence at other meta-parameters: adapts anew to the same support batches."""
+        """Measure surrogate loss and KL divergence at other meta-parameters, adapting anew to the same support batches.
+
+        ``old`` are the policies, adapted to each task, that the divergence is measured from.
+        """
 
         def term(pair: tuple[TaskData, Distribution]) -> Tensor:
             task, before = pair
@@ -150,7 +165,7 @@ class MetaObjective:
         return Measured(loss, kl)
 
     def displaced(self, parameters: Parameters, step: Tensor) -> Parameters:
-        """The meta-parameters minus a flat step of ``trained``."""
+        """Return the meta-parameters minus a flat step of ``trained``."""
         parts = dict(zip(self.trained, split(step, self._trained_of(parameters)), strict=True))
         return {name: tensor - parts[name] if name in parts else tensor for name, tensor in parameters.items()}
 
@@ -162,11 +177,11 @@ class MetaObjective:
 
 
 def flatten(tensors: Sequence[Tensor]) -> Tensor:
-    """One flat vector of all the tensors' elements."""
+    """Return one flat vector of all the tensors' elements."""
     return torch.cat([tensor.flatten() for tensor in tensors])
 
 
 def split(vector: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
-    """The parts of a flat vector, shaped like the tensors."""
+    """Return the parts of a flat vector, shaped like the tensors."""
     parts = torch.split(vector, [tensor.numel() for tensor in like])
     return [part.view_as(tensor) for part, tensor in zip(parts, like, strict=True)]

@@ -172,7 +172,7 @@ def dealt(tasks: int, groups: int, at_once: int) -> list[list[slice]]:
 
 
 def require_finite_episodes(batch: Episodes) -> None:
-    """FloatingPointError names what is not finite: the cause, where a NaN in one has spread to the others."""
+    """Raise NumericalFault that names what is not finite: the cause, where a NaN in one has spread to the others."""
     if all(bool(torch.isfinite(part).all()) for part in (batch.observations, batch.actions, batch.rewards)):
         return
     observed = torch.isfinite(batch.observations).all(dim=-1)
@@ -221,5 +221,5 @@ def _roll_out(
 
 
 def for_each_task(parameters: Parameters, count: int) -> Parameters:
-    """The same parameters for each of ``count`` tasks, without copying them."""
+    """Return the same parameters for each of ``count`` tasks, without copying them."""
     return {name: tensor.detach().expand(count, *tensor.shape) for name, tensor in parameters.items()}

@@ -1,4 +1,4 @@
-"""Trust-region policy optimization (Schulman et al., 2015) on flat vectors. Pure functions."""
+"""Trust-region policy optimization (Schulman et al., 2015) on flat vectors, as pure functions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Product = Callable[[Tensor], Tensor]
 
 
 class Measured(NamedTuple):
-    """What a candidate point gives: the surrogate loss and the KL divergence from the old point."""
+    """The surrogate loss at a candidate point, and its KL divergence from the old point."""
 
     loss: float
     kl: float
@@ -29,16 +29,23 @@ class LineSearch(NamedTuple):
 
 
 class Solution(NamedTuple):
-    """An approximate solution x of A x = b and what is left of b, the residual b - A x."""
+    """An approximate solution x of A x = b, and the residual b - A x."""
 
     solution: Tensor
     residual: Tensor
 
 
 def conjugate_gradient(product: Product, target: Tensor, steps: int, tolerance: float = 1e-10) -> Solution:
-    """Solves A x = target for a positive-definite A given as ``product(v) = A v``, from x = 0.
+    """Solve A x = b for a positive-definite matrix A, from x = 0.
 
-    Stops after ``steps`` products or when the squared residual falls below ``tolerance``.
+    Args:
+        product: v -> A v.
+        target: b, a flat vector.
+        steps: Products at most.
+        tolerance: Stop when the squared residual falls below it.
+
+    Returns:
+        The solution with its residual.
     """
     solution = torch.zeros_like(target)
     residual, direction = target.clone(), target.clone()
@@ -56,9 +63,16 @@ def conjugate_gradient(product: Product, target: Tensor, steps: int, tolerance: 
 
 
 def natural_step(product: Product, gradient: Tensor, max_kl: float, cg_iterations: int) -> Tensor:
-    """The step to subtract: along F^-1 g, as long as the quadratic model of the KL divergence allows.
+    """Return the step along F^-1 g that the quadratic model of the KL divergence allows.
 
-    Zero if the gradient is zero or the model finds no positive curvature along it.
+    Args:
+        product: v -> F v, with the Fisher matrix F.
+        gradient: g, a flat vector.
+        max_kl: Limit of the divergence.
+        cg_iterations: Conjugate-gradient iterations at most.
+
+    Returns:
+        The step to subtract; zero if the gradient is zero, or if the model finds no positive curvature along it.
     """
     direction, residual = conjugate_gradient(product, gradient, cg_iterations)
     curvature = direction @ (gradient - residual)
@@ -70,10 +84,21 @@ def natural_step(product: Product, gradient: Tensor, max_kl: float, cg_iteration
 def line_search(
     measure: Callable[[Tensor], Measured], step: Tensor, old_loss: float, max_kl: float, trials: int, ratio: float
 ) -> LineSearch:
-    """Shortens ``step`` by powers of ``ratio`` below ``trials`` until the loss improves within the KL limit.
+    """Shorten a step until the loss improves within the KL limit.
 
     A length whose KL divergence is too large also tells how much too long it is, for the divergence grows with its
     square: the powers that this rules out are not measured.
+
+    Args:
+        measure: Measures the loss and the divergence after a step.
+        step: The longest step, a flat vector.
+        old_loss: The loss without a step.
+        max_kl: Limit of the divergence.
+        trials: The step is shortened by powers of ``ratio`` below this number.
+        ratio: Factor from one length to the next.
+
+    Returns:
+        The first step that is accepted, or none.
     """
     power = measured_lengths = 0
     while power < trials:
@@ -89,7 +114,7 @@ def line_search(
 
 
 def powers_to_skip(kl: float, max_kl: float, ratio: float) -> int:
-    """The least power of ``ratio``, from 1, that brings ``kl`` within the limit if it falls with the square."""
+    """Return the least power of ``ratio``, from 1, that brings ``kl`` within the limit if it falls with the square."""
     if not max_kl < kl < math.inf:
         return 1
     return max(1, math.ceil(math.log(max_kl / kl) / (2 * math.log(ratio))))
