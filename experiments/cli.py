@@ -24,6 +24,7 @@ COMMANDS = {
     "check": "Test a task family of your own before you train on it.",
     "inspect": "Tell what a controller is: layers, step sizes, kept channels, cost.",
     "cost": "Tell the memory and operations of a controller on a device.",
+    "export": "Write a policy as C for a microcontroller, or as ONNX.",
     "render": "Make a GIF of one episode.",
     "sweep": "Meta-train with several methods and seeds.",
     "report": "Write one HTML page about one or several runs.",

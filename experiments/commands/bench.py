@@ -29,9 +29,11 @@ class Bench:
     peers: steps per second of the sampler over other libraries' vector environments.
 
     images: time of an image meta-gradient, vectorized over tasks or task by task.
+
+    device: RAM, flash and instructions of adapting on an emulated Cortex-M4.
     """
 
-    name: Annotated[Literal["sampling", "iteration", "peers", "images"], tyro.conf.Positional]
+    name: Annotated[Literal["sampling", "iteration", "peers", "images", "device"], tyro.conf.Positional]
     """What to measure."""
     json: Maybe[Path] = None
     """Write the numbers to this file, which must be new."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from metarl.policies.attention import attention_scores
+from metarl.policies.device.episodes import Episode, advantages_per_episode, checked_episodes
 from metarl.policies.device.in_place import FloatArray
 from metarl.policies.device.kernels import Run
 from metarl.policies.device.meter import Meter
@@ -14,7 +16,8 @@ from metarl.policies.device.network import DeviceLayer, Samples
 from metarl.policies.device.passes import Pass
 from metarl.policies.device.program import Buffers, Phase, Program, Stage
 from metarl.policies.device.runner import Runner, constants
-from metarl.policies.device.workload import Workload, whole_window
+from metarl.policies.device.workload import Estimator, Workload, whole_window
+from metarl.policies.networks.mlp import GaussianMLP
 from metarl.policies.networks.network import Parameters
 
 # What ``attention_scores`` allocates by itself, per channel: a dozen words for sorting and clipping.
@@ -39,6 +42,31 @@ def episode_scores(
     return {
         (layers[index].name, side): runner.view(f"{layers[index].name}.{side}").copy() for index, side in passing.scored
     }
+
+
+def kept_channels(
+    network: GaussianMLP,
+    parameters: Parameters,
+    layers: Sequence[DeviceLayer],
+    episodes: Sequence[Episode],
+    estimator: Estimator,
+) -> dict[str, int]:
+    """Return how many inputs attention keeps of each layer, of all episodes of an inner step together.
+
+    Args:
+        network: The policy network.
+        parameters: Its parameters with the attention modules.
+        layers: Its layers with what the inner step does to them.
+        episodes: The recorded episodes.
+        estimator: How the advantages are computed from the rewards.
+    """
+    choosing = [layer.name for layer in layers if layer.chooses_inputs]
+    if not choosing:
+        return {}
+    checked = checked_episodes(episodes, network.observation_size, network.action_size)
+    samples = advantages_per_episode(checked, estimator.discount, estimator.gae_lambda)
+    scores = [episode_scores(layers, parameters, each) for each in samples]
+    return {name: int(np.any([each[name, "forward"] != 0 for each in scores], axis=0).sum()) for name in choosing}
 
 
 def score_channels(layer: DeviceLayer, parameters: Parameters, side: str, summary: FloatArray, meter: Meter) -> None:

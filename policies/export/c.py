@@ -5,42 +5,44 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 import torch
 
 from metarl.core.errors import Refusal
 from metarl.policies.controller import Controller
+from metarl.policies.device.episodes import Episode
 from metarl.policies.device.in_place import FloatArray
 from metarl.policies.device.network import DeviceLayer, device_layers
 from metarl.policies.device.workload import Estimator
+from metarl.policies.export.c_extras import makefile, readme, selftest
 from metarl.policies.export.c_files import STATE_BYTES, Generated, stored_offsets
-from metarl.policies.export.c_text import check_prefix, identifier
+from metarl.policies.export.c_text import check_prefix, identifier, shipped
 from metarl.policies.export.fitting import fitted
 from metarl.policies.files.checks import check_adaptable
 from metarl.policies.methods import STEP_SIZES, get_method
 
+PARTS = [
+    "accumulators",
+    "advantages",
+    "attention",
+    "calls",
+    "changes",
+    "layers",
+    "memory",
+    "passes",
+    "policy",
+    "saving",
+]
 RUNTIME = (
     "metarl.h",
     "metarl_kernels.h",
     "metarl_internal.h",
-    *(
-        f"metarl_{part}.c"
-        for part in (
-            "accumulators",
-            "advantages",
-            "attention",
-            "calls",
-            "changes",
-            "layers",
-            "memory",
-            "passes",
-            "policy",
-            "saving",
-        )
-    ),
+    *(f"metarl_{part}.c" for part in PARTS),
 )
+
+
+EXAMPLE = ("metarl_storage_ram.h", "metarl_storage_ram.c")
 
 
 @dataclass(frozen=True)
@@ -86,16 +88,29 @@ def generated(controller: Controller, options: COptions) -> Generated:
     )
     layers = steps[0] if steps else _still(controller)
     stored = stored_offsets(layers) if sizes.windows else {}
-    return Generated(controller, prefix, checksum(controller), layers, sizes, program, options.packed_range, stored)
+    return Generated(
+        controller=controller,
+        prefix=prefix,
+        checksum=checksum(controller),
+        layers=layers,
+        sizes=sizes,
+        program=program,
+        estimator=estimator,
+        packed_range=options.packed_range,
+        stored=stored,
+    )
 
 
-def write_c(controller: Controller, out: str | Path, options: COptions | None = None) -> Generated:
+def write_c(
+    controller: Controller, out: str | Path, options: COptions | None = None, episodes: Sequence[Episode] = ()
+) -> Generated:
     """Write a controller, the runtime, an example and a description to a new or empty folder.
 
     Args:
         controller: The controller.
         out: The folder.
         options: How it is exported; None: with all that its adaptation may take.
+        episodes: Episodes that a robot may record, for the self-test; random ones if empty.
 
     Returns:
         What was written.
@@ -104,17 +119,25 @@ def write_c(controller: Controller, out: str | Path, options: COptions | None = 
         Refusal: As ``generated``, or if the folder holds something or cannot be written.
     """
     made = generated(controller, options or COptions())
-    out = Path(out)
-    files = _files(made)
+    text = {**files(made), **extras(made, episodes)}
+    check_new_folder(out)
     try:
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise Refusal(f"{out} is there already and is not an empty folder: choose another")
-        out.mkdir(parents=True, exist_ok=True)
-        for name, text in files.items():
-            (out / name).write_text(text, encoding="ascii")
+        Path(out).mkdir(parents=True, exist_ok=True)
+        for name, content in text.items():
+            (Path(out) / name).write_text(content, encoding="ascii")
     except OSError as error:
         raise Refusal(f"cannot write to {out}: {error.strerror or error}") from None
     return made
+
+
+def check_new_folder(out: str | Path) -> None:
+    """Raise Refusal if something is there that is not an empty folder."""
+    out = Path(out)
+    try:
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise Refusal(f"{out} is there already and is not an empty folder: choose another")
+    except OSError as error:
+        raise Refusal(f"cannot write to {out}: {error.strerror or error}") from None
 
 
 def default_prefix(controller: Controller) -> str:
@@ -156,14 +179,24 @@ def _channels(steps: Sequence[Sequence[DeviceLayer]], asked: Mapping[str, int]) 
     return {name: min(max(asked.get(name, inputs), 1), inputs) for name, inputs in choosing.items()}
 
 
-def _files(made: Generated) -> dict[str, str]:
-    """Return the text of each file by its name."""
+def files(made: Generated) -> dict[str, str]:
+    """Return the text of each file that the controller needs, by its name."""
     declared, defined = made.tables()
-    runtime = resources.files("metarl.policies.export") / "runtime"
     return {
         f"{made.prefix}_controller.h": made.header(),
         f"{made.prefix}_controller.c": made.source(),
         f"{made.prefix}_tables.h": declared,
         f"{made.prefix}_tables.c": defined,
-        **{name: (runtime / name).read_text() for name in RUNTIME},
+        **shipped("runtime", RUNTIME),
+    }
+
+
+def extras(made: Generated, episodes: Sequence[Episode] = ()) -> dict[str, str]:
+    """Return the text of each file that helps to begin with: a storage, the self-test, a Makefile, a description."""
+    sources = [name for name in (*files(made), *EXAMPLE) if name.endswith(".c")]
+    return {
+        **shipped("runtime", EXAMPLE),
+        **selftest(made, episodes),
+        "Makefile": makefile(made, [*sources, f"{made.prefix}_selftest.c"]),
+        "README.md": readme(made),
     }

@@ -19,8 +19,9 @@ from metarl.policies.device.kernels import Module
 from metarl.policies.device.network import DeviceLayer
 from metarl.policies.device.program import Buffer
 from metarl.policies.device.runner import constants
+from metarl.policies.device.workload import Estimator
 from metarl.policies.export.c_program import Printer
-from metarl.policies.export.c_text import double, identifier, number, rows, safe, table
+from metarl.policies.export.c_text import double, filled, identifier, number, rows, safe, table
 from metarl.policies.export.robot_program import ACT, LENGTHS, RobotProgram, Sizes
 from metarl.policies.gate import GATE, GATE_STATISTICS
 
@@ -39,6 +40,7 @@ class Generated:
         layers: The network's layers.
         sizes: What the robot has room for.
         program: The robot's program.
+        estimator: How the advantages are computed from the rewards.
         packed_range: The lowest and the highest observation [observation] of packed recordings; None: raw recordings.
         stored: Where the change of each parameter lies in the storage, and its end by ""; empty: in the robot.
     """
@@ -49,6 +51,7 @@ class Generated:
     layers: tuple[DeviceLayer, ...]
     sizes: Sizes
     program: RobotProgram
+    estimator: Estimator
     packed_range: tuple[FloatArray, FloatArray] | None
     stored: Mapping[str, int]
 
@@ -117,59 +120,29 @@ class Generated:
 
     def header(self) -> str:
         """Return the header: sizes, the robot, and its calls."""
-        p, network = self.prefix, self.controller.network
-        places = "\n".join(
-            f"        {self._place(buffer)}"
-            for buffer in sorted(self.program.plan.program.buffers.values(), key=lambda each: self._offset(each.name))
+        network, buffers = self.controller.network, self.program.plan.program.buffers
+        return filled(
+            "controller.h",
+            prefix=self.prefix,
+            PREFIX=self.prefix.upper(),
+            facts="\n".join(f"   {line}" for line in self.facts()),
+            observations=network.observation_size,
+            actions=network.action_size,
+            horizon=self.sizes.work.episode,
+            episodes=self.sizes.episodes,
+            storage_bytes=self.storage_bytes,
+            arena_bytes=self.arena_bytes,
+            buffers="\n".join(
+                f"        {self._place(buffer)}" for buffer in sorted(buffers.values(), key=self._offset)
+            ),
         )
-        guard = f"{p.upper()}_CONTROLLER_H"
-        facts = "\n".join(f"   {line}" for line in self.facts())
-        return f"""/* A controller of metarl.
-
-{facts} */
-
-#ifndef {guard}
-#define {guard}
-
-#include "metarl.h"
-
-#ifdef __cplusplus
-extern "C" {{
-#endif
-
-#define {p.upper()}_OBSERVATIONS {network.observation_size}
-#define {p.upper()}_ACTIONS {network.action_size}
-#define {p.upper()}_HORIZON {self.sizes.work.episode}
-#define {p.upper()}_EPISODES {self.sizes.episodes}
-#define {p.upper()}_STORAGE_BYTES {self.storage_bytes}u
-
-/* The robot's memory. Buffers that are never in use at the same time share a place. */
-typedef struct {{
-    metarl_robot base;
-    union {{
-        double aligned;
-{places}
-    }} arena;
-}} {p}_robot;
-
-typedef char {p}_arena_is_as_planned[sizeof(((({p}_robot *)0)->arena)) == {self.arena_bytes} ? 1 : -1];
-
-extern const metarl_controller {p}_controller;
-
-{calls(p)}
-#ifdef __cplusplus
-}}
-#endif
-
-#endif
-"""
 
     def facts(self) -> list[str]:
         """Return what the header says of the controller."""
         metadata, work = self.controller.metadata, self.sizes.work
         kept = ", ".join(f"{count} of {layer}" for layer, (_, count) in work.kept.items())
-        passes = max(len(self.sizes.windows), 1)
-        steps = f"{plural(len(self.program.steps), 'inner step')}, each in {passes} pass(es) over the episodes"
+        passes = f"{len(self.sizes.windows)} passes" if self.sizes.windows else "one pass"
+        steps = f"{plural(len(self.program.steps), 'inner step')} of {passes} over the episodes"
         return [
             f"family      {safe(metadata.family)}",
             f"method      {safe(metadata.method)}, {steps if self.program.steps else 'the policy alone'}",
@@ -184,56 +157,28 @@ extern const metarl_controller {p}_controller;
 
     def source(self) -> str:
         """Return the program: the functions of the stages, and the controller."""
-        p = self.prefix
-        printer = Printer(p, self.program, self.layers, list(self.modules), self.stored)
-        return f"""/* The program of the controller; see {p}_controller.h. */
-
-#include "{p}_controller.h"
-
-#include <stddef.h>
-#include <string.h>
-
-#include "{p}_tables.h"
-#include "metarl_kernels.h"
-
-#define TRY(call)               \\
-    status = (call);            \\
-    if (status != METARL_OK) {{  \\
-        return status;          \\
-    }}
-
-static const metarl_layer {p}_layers[{len(self.layers)}] = {{
-{rows(self._layer(printer, layer) for layer in self.layers)}}};
-
-{self._module_table()}{printer.stages()}
-{printer.programs()}
-{self._span_table(printer)}
-{self._controller(printer)}"""
+        printer = Printer(self.prefix, self.program, self.layers, list(self.modules), self.stored)
+        spans = self._spans(printer)
+        return filled(
+            "controller.c",
+            prefix=self.prefix,
+            layer_count=len(self.layers),
+            layers=rows(self._layer(printer, layer) for layer in self.layers),
+            modules=self._module_table(),
+            stages=printer.stages(),
+            programs=printer.programs(),
+            change_count=max(len(spans), 1),
+            changes=rows(spans or ["{0, 0}"]),
+            controller=rows(self._controller(printer, len(spans))),
+        )
 
     def tables(self) -> tuple[str, str]:
         """Return the header and the definitions of the constant tables."""
         p, arrays = self.prefix, self._arrays()
-        declared = "\n".join(f"extern const float {p}_{name}[{array.size}];" for name, array in arrays.items())
-        defined = "\n".join(table(f"{p}_{name}", array) for name, array in arrays.items())
-        header = f"""/* The constant tables of the controller. */
-
-#ifndef {p.upper()}_TABLES_H
-#define {p.upper()}_TABLES_H
-
-#ifdef __cplusplus
-extern "C" {{
-#endif
-
-{declared}
-
-#ifdef __cplusplus
-}}
-#endif
-
-#endif
-"""
-        infinity = "#include <math.h>\n\n" if "INFINITY" in defined else ""
-        return header, f'#include "{p}_tables.h"\n\n{infinity}{defined}'
+        declarations = "\n".join(f"extern const float {p}_{name}[{array.size}];" for name, array in arrays.items())
+        definitions = "\n".join(table(f"{p}_{name}", array) for name, array in arrays.items())
+        header = filled("tables.h", PREFIX=p.upper(), declarations=declarations)
+        return header, filled("tables.c", prefix=p, definitions=definitions)
 
     def _arrays(self) -> dict[str, NDArray[np.float32]]:
         metadata = self.controller.metadata
@@ -252,11 +197,11 @@ extern "C" {{
             arrays |= {identifier(f"{name}.{part}"): array for part, array in module._asdict().items()}
         return arrays
 
-    def _offset(self, buffer: str) -> int:
-        return self.program.plan.offsets[buffer]
+    def _offset(self, buffer: Buffer) -> int:
+        return self.program.plan.offsets[buffer.name]
 
     def _place(self, buffer: Buffer) -> str:
-        offset = self._offset(buffer.name)
+        offset = self._offset(buffer)
         before = f"unsigned char before[{offset}]; " if offset else ""
         return f"struct {{ {before}{TYPES[buffer.element]} at[{max(buffer.size, 1)}]; }} {identifier(buffer.name)};"
 
@@ -293,16 +238,11 @@ extern "C" {{
         names = [*self.program.changes.values(), *self.program.places.values()]
         return [f"{{{printer.offset(name)}, {buffers[name].bytes}}}" for name in names]
 
-    def _span_table(self, printer: Printer) -> str:
-        spans = self._spans(printer)
-        name = f"{self.prefix}_changes[{max(len(spans), 1)}]"
-        return f"static const metarl_span {name} = {{\n{rows(spans or ['{0, 0}'])}}};\n"
-
-    def _controller(self, printer: Printer) -> str:
+    def _controller(self, printer: Printer, changes: int) -> list[str]:
         p, metadata, network = self.prefix, self.controller.metadata, self.controller.network
         log_std = f"{self.layers[-1].name}.log_std"
         packed = [f"{p}_observation_low", f"{p}_observation_step"] if self.packed_range else ["0", "0"]
-        entries = [
+        return [
             f"0x{self.checksum:08x}u",
             str(network.observation_size),
             str(network.action_size),
@@ -320,7 +260,7 @@ extern "C" {{
             f"{p}_gate" if GATE in self.controller.parameters else "0",
             f"{p}_programs" if self.program.steps else "0",
             f"{p}_changes",
-            str(len(self._spans(printer))),
+            str(changes),
             printer.offset(ACT),
             printer.offset("features"),
             printer.offset(LENGTHS),
@@ -328,7 +268,6 @@ extern "C" {{
             str(int(bool(self.stored))),
             double(metadata.discount),
         ]
-        return f"const metarl_controller {p}_controller = {{\n{rows(entries)}}};\n"
 
 
 def stored_offsets(layers: Sequence[DeviceLayer]) -> dict[str, int]:
@@ -339,36 +278,3 @@ def stored_offsets(layers: Sequence[DeviceLayer]) -> dict[str, int]:
             offsets[name] = end
             end += 4 * math.prod(shape)
     return offsets | {"": end}
-
-
-def calls(prefix: str) -> str:
-    """Return the calls of the runtime under the controller's own name."""
-    pointer = f"{prefix}_robot *robot"
-    signatures = [
-        ("metarl_status", "act", f"{pointer}, const float *observation, float *action", "observation, action"),
-        (
-            "metarl_status",
-            "record",
-            f"{pointer}, const float *observation, const float *policy_action",
-            "observation, policy_action",
-        ),
-        ("metarl_status", "reward", f"{pointer}, float reward", "reward"),
-        ("metarl_status", "end_episode", pointer, ""),
-        ("metarl_status", "adapt", pointer, ""),
-        ("metarl_status", "adapt_some", f"{pointer}, uint32_t stages", "stages"),
-        ("metarl_status", "predict", f"{pointer}, const float *observation, float *action", "observation, action"),
-        ("void", "forget", pointer, ""),
-        ("uint32_t", "saved_bytes", f"const {pointer}", ""),
-        ("metarl_status", "save", f"const {pointer}, const metarl_storage *target", "target"),
-        ("metarl_status", "restore", f"{pointer}, const metarl_storage *source", "source"),
-    ]
-    start = f"""static inline void {prefix}_start({pointer}, const metarl_storage *storage, uint32_t seed)
-{{
-    metarl_start(&robot->base, &{prefix}_controller, storage, seed);
-}}
-"""
-    for kind, name, parameters, arguments in signatures:
-        returned = "" if kind == "void" else "return "
-        call = f"metarl_{name}({', '.join(filter(None, ('&robot->base', arguments)))})"
-        start += f"static inline {kind} {prefix}_{name}({parameters})\n{{\n    {returned}{call};\n}}\n"
-    return start

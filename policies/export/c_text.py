@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from importlib import resources
+from string import Template
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,3 +73,14 @@ def check_prefix(prefix: str) -> str:
 def safe(text: str) -> str:
     """Return a text of a stranger's file as it may stand in a comment or a string: other characters become ``?``."""
     return re.sub(r"[^A-Za-z0-9_.:/ ,()\[\]+-]", "?", text)
+
+
+def filled(name: str, **values: object) -> str:
+    """Return the text of a file in ``templates`` with its ``$names`` filled in."""
+    template = Template((resources.files("metarl.policies.export") / "templates" / name).read_text())
+    return template.substitute(values)
+
+
+def shipped(folder: str, names: Iterable[str]) -> dict[str, str]:
+    """Return the text of files that are the same for all controllers, by their names."""
+    return {name: (resources.files("metarl.policies.export") / folder / name).read_text() for name in names}

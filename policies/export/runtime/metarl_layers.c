@@ -44,69 +44,105 @@ void metarl_add_scaled(float *target, const float *row, float factor, uint32_t c
     }
 }
 
-/* y = W x + b for four rows x, in blocks of four outputs whose sums stay in registers */
+/* As memcpy for floats: that of a small C library copies byte by byte. */
+void metarl_copy(float *target, const float *source, uint32_t count)
+{
+    for (; count >= 4; count -= 4, target += 4, source += 4) {
+        const float a = source[0], b = source[1], c = source[2], d = source[3];
+        target[0] = a, target[1] = b, target[2] = c, target[3] = d;
+    }
+    for (; count > 0; count--) {
+        *target++ = *source++;
+    }
+}
+
+/* Adds to sums [row][column] the products of four rows with four columns, [row][step] and [column][step], over all
+steps. This and the next function are apart from their callers so that the sums stay in registers. */
+void metarl_add_tile(float *sums, const float *rows, const float *columns, uint32_t steps)
+{
+    const float *a0 = rows, *a1 = a0 + steps, *a2 = a1 + steps, *a3 = a2 + steps;
+    const float *b0 = columns, *b1 = b0 + steps, *b2 = b1 + steps, *b3 = b2 + steps;
+    float s00 = sums[0], s01 = sums[1], s02 = sums[2], s03 = sums[3];
+    float s10 = sums[4], s11 = sums[5], s12 = sums[6], s13 = sums[7];
+    float s20 = sums[8], s21 = sums[9], s22 = sums[10], s23 = sums[11];
+    float s30 = sums[12], s31 = sums[13], s32 = sums[14], s33 = sums[15];
+    for (; steps > 0; steps--) {
+        const float r0 = *a0++, r1 = *a1++, r2 = *a2++, r3 = *a3++;
+        const float c0 = *b0++, c1 = *b1++, c2 = *b2++, c3 = *b3++;
+        s00 += r0 * c0, s01 += r0 * c1, s02 += r0 * c2, s03 += r0 * c3;
+        s10 += r1 * c0, s11 += r1 * c1, s12 += r1 * c2, s13 += r1 * c3;
+        s20 += r2 * c0, s21 += r2 * c1, s22 += r2 * c2, s23 += r2 * c3;
+        s30 += r3 * c0, s31 += r3 * c1, s32 += r3 * c2, s33 += r3 * c3;
+    }
+    sums[0] = s00, sums[1] = s01, sums[2] = s02, sums[3] = s03;
+    sums[4] = s10, sums[5] = s11, sums[6] = s12, sums[7] = s13;
+    sums[8] = s20, sums[9] = s21, sums[10] = s22, sums[11] = s23;
+    sums[12] = s30, sums[13] = s31, sums[14] = s32, sums[15] = s33;
+}
+
+/* The same for columns [step][column] of a matrix that has more of them. */
+void metarl_add_tile_across(float *sums, const float *rows, const float *columns, uint32_t steps, uint32_t width)
+{
+    const float *a0 = rows, *a1 = a0 + steps, *a2 = a1 + steps, *a3 = a2 + steps;
+    float s00 = sums[0], s01 = sums[1], s02 = sums[2], s03 = sums[3];
+    float s10 = sums[4], s11 = sums[5], s12 = sums[6], s13 = sums[7];
+    float s20 = sums[8], s21 = sums[9], s22 = sums[10], s23 = sums[11];
+    float s30 = sums[12], s31 = sums[13], s32 = sums[14], s33 = sums[15];
+    for (; steps > 0; steps--, columns += width) {
+        const float r0 = *a0++, r1 = *a1++, r2 = *a2++, r3 = *a3++;
+        const float c0 = columns[0], c1 = columns[1], c2 = columns[2], c3 = columns[3];
+        s00 += r0 * c0, s01 += r0 * c1, s02 += r0 * c2, s03 += r0 * c3;
+        s10 += r1 * c0, s11 += r1 * c1, s12 += r1 * c2, s13 += r1 * c3;
+        s20 += r2 * c0, s21 += r2 * c1, s22 += r2 * c2, s23 += r2 * c3;
+        s30 += r3 * c0, s31 += r3 * c1, s32 += r3 * c2, s33 += r3 * c3;
+    }
+    sums[0] = s00, sums[1] = s01, sums[2] = s02, sums[3] = s03;
+    sums[4] = s10, sums[5] = s11, sums[6] = s12, sums[7] = s13;
+    sums[8] = s20, sums[9] = s21, sums[10] = s22, sums[11] = s23;
+    sums[12] = s30, sums[13] = s31, sums[14] = s32, sums[15] = s33;
+}
+
+/* y = W x + b for four rows x */
 static void forward_four(const metarl_layer *layer, const float *x, float *y)
 {
     const uint32_t inputs = layer->inputs, outputs = layer->outputs;
-    const float *weight = layer->weight;
-    uint32_t output, row, count;
-    for (output = 0; output + 4 <= outputs; output += 4, weight += 4 * inputs) {
-        const float *x0 = x, *x1 = x0 + inputs, *x2 = x1 + inputs, *x3 = x2 + inputs;
-        const float *w0 = weight, *w1 = w0 + inputs, *w2 = w1 + inputs, *w3 = w2 + inputs;
-        const float *bias = layer->bias + output;
-        float s00 = bias[0], s01 = bias[1], s02 = bias[2], s03 = bias[3];
-        float s10 = s00, s11 = s01, s12 = s02, s13 = s03, s20 = s00, s21 = s01, s22 = s02, s23 = s03;
-        float s30 = s00, s31 = s01, s32 = s02, s33 = s03;
-        float *y0 = y + output, *y1 = y0 + outputs, *y2 = y1 + outputs, *y3 = y2 + outputs;
-        for (count = inputs; count > 0; count--) {
-            const float a0 = *x0++, a1 = *x1++, a2 = *x2++, a3 = *x3++;
-            const float b0 = *w0++, b1 = *w1++, b2 = *w2++, b3 = *w3++;
-            s00 += a0 * b0, s01 += a0 * b1, s02 += a0 * b2, s03 += a0 * b3;
-            s10 += a1 * b0, s11 += a1 * b1, s12 += a1 * b2, s13 += a1 * b3;
-            s20 += a2 * b0, s21 += a2 * b1, s22 += a2 * b2, s23 += a2 * b3;
-            s30 += a3 * b0, s31 += a3 * b1, s32 += a3 * b2, s33 += a3 * b3;
-        }
-        y0[0] = s00, y0[1] = s01, y0[2] = s02, y0[3] = s03;
-        y1[0] = s10, y1[1] = s11, y1[2] = s12, y1[3] = s13;
-        y2[0] = s20, y2[1] = s21, y2[2] = s22, y2[3] = s23;
-        y3[0] = s30, y3[1] = s31, y3[2] = s32, y3[3] = s33;
-    }
-    for (; output < outputs; output++, weight += inputs) {
+    const float *weight = layer->weight, *bias = layer->bias;
+    float sums[16];
+    uint32_t output, row;
+    for (output = 0; output + 4 <= outputs; output += 4, weight += 4 * inputs, bias += 4) {
         for (row = 0; row < 4; row++) {
-            y[row * outputs + output] = layer->bias[output] + metarl_dot(weight, x + row * inputs, inputs);
+            metarl_copy(sums + 4 * row, bias, 4);
+        }
+        metarl_add_tile(sums, x, weight, inputs);
+        for (row = 0; row < 4; row++) {
+            metarl_copy(y + row * outputs + output, sums + 4 * row, 4);
+        }
+    }
+    for (; output < outputs; output++, weight += inputs, bias++) {
+        for (row = 0; row < 4; row++) {
+            y[row * outputs + output] = *bias + metarl_dot(weight, x + row * inputs, inputs);
         }
     }
 }
 
-/* g(x) = W^T g(y) for four rows g(y), in blocks of four inputs */
+/* g(x) = W^T g(y) for four rows g(y) */
 static void backward_four(const metarl_layer *layer, const float *g, float *passed)
 {
     const uint32_t inputs = layer->inputs, outputs = layer->outputs;
-    uint32_t input, row, count;
+    float sums[16];
+    uint32_t input, row, output;
     for (input = 0; input + 4 <= inputs; input += 4) {
-        const float *g0 = g, *g1 = g0 + outputs, *g2 = g1 + outputs, *g3 = g2 + outputs;
-        const float *weight = layer->weight + input;
-        float s00 = 0.0f, s01 = 0.0f, s02 = 0.0f, s03 = 0.0f, s10 = 0.0f, s11 = 0.0f, s12 = 0.0f, s13 = 0.0f;
-        float s20 = 0.0f, s21 = 0.0f, s22 = 0.0f, s23 = 0.0f, s30 = 0.0f, s31 = 0.0f, s32 = 0.0f, s33 = 0.0f;
-        float *p0 = passed + input, *p1 = p0 + inputs, *p2 = p1 + inputs, *p3 = p2 + inputs;
-        for (count = outputs; count > 0; count--, weight += inputs) {
-            const float a0 = *g0++, a1 = *g1++, a2 = *g2++, a3 = *g3++;
-            const float b0 = weight[0], b1 = weight[1], b2 = weight[2], b3 = weight[3];
-            s00 += a0 * b0, s01 += a0 * b1, s02 += a0 * b2, s03 += a0 * b3;
-            s10 += a1 * b0, s11 += a1 * b1, s12 += a1 * b2, s13 += a1 * b3;
-            s20 += a2 * b0, s21 += a2 * b1, s22 += a2 * b2, s23 += a2 * b3;
-            s30 += a3 * b0, s31 += a3 * b1, s32 += a3 * b2, s33 += a3 * b3;
+        memset(sums, 0, sizeof sums);
+        metarl_add_tile_across(sums, g, layer->weight + input, outputs, inputs);
+        for (row = 0; row < 4; row++) {
+            metarl_copy(passed + row * inputs + input, sums + 4 * row, 4);
         }
-        p0[0] = s00, p0[1] = s01, p0[2] = s02, p0[3] = s03;
-        p1[0] = s10, p1[1] = s11, p1[2] = s12, p1[3] = s13;
-        p2[0] = s20, p2[1] = s21, p2[2] = s22, p2[3] = s23;
-        p3[0] = s30, p3[1] = s31, p3[2] = s32, p3[3] = s33;
     }
     for (; input < inputs; input++) {
         for (row = 0; row < 4; row++) {
             float sum = 0.0f;
-            for (count = 0; count < outputs; count++) {
-                sum += g[row * outputs + count] * layer->weight[count * inputs + input];
+            for (output = 0; output < outputs; output++) {
+                sum += g[row * outputs + output] * layer->weight[output * inputs + input];
             }
             passed[row * inputs + input] = sum;
         }

@@ -2,8 +2,6 @@
 
 #include "metarl_internal.h"
 
-#include <string.h>
-
 void metarl_inverse_deviations(const metarl_robot *robot, float *inverse_std)
 {
     uint16_t action;
@@ -50,7 +48,7 @@ static void in_place(const metarl_robot *robot, const metarl_layer *layer, float
         } else {
             metarl_forward_rows(robot, layer, tensor + first * before, row, rows);
         }
-        memcpy(tensor + first * after, row, rows * after * sizeof *row);
+        metarl_copy(tensor + first * after, row, rows * after);
     }
 }
 
@@ -68,28 +66,31 @@ void metarl_input_gradient_in_place(const metarl_robot *robot, const metarl_laye
 
 void metarl_rectify(const metarl_robot *robot, float *output, uint8_t *bits, uint16_t width)
 {
-    const uint32_t count = (uint32_t)robot->rows * width;
-    uint32_t index;
-    if (bits) {
-        memset(bits, 0, (count + 7u) / 8u);
-    }
-    for (index = 0; index < count; index++) {
-        if (!(output[index] > 0.0f)) {
-            output[index] = 0.0f;
-            if (bits) {
-                bits[index / 8u] = (uint8_t)(bits[index / 8u] | (1u << (index % 8u)));
-            }
+    uint32_t count = (uint32_t)robot->rows * width, byte = 0, bit = 1;
+    for (; count > 0; count--, output++) {
+        if (!(*output > 0.0f)) {
+            *output = 0.0f;
+            byte |= bit;
+        }
+        bit <<= 1;
+        if (bits && (bit > 0x80u || count == 1)) {
+            *bits++ = (uint8_t)byte;
+            byte = 0;
+            bit = 1;
         }
     }
 }
 
 void metarl_block(const metarl_robot *robot, float *gradient, const uint8_t *bits, uint16_t width)
 {
-    const uint32_t count = (uint32_t)robot->rows * width;
-    uint32_t index;
-    for (index = 0; index < count; index++) {
-        if ((bits[index / 8u] >> (index % 8u)) & 1u) {
-            gradient[index] = 0.0f;
+    uint32_t count = (uint32_t)robot->rows * width, byte = 0, bit = 0;
+    for (; count > 0; count--, gradient++, bit >>= 1, byte >>= 1) {
+        if (bit == 0) {
+            byte = *bits++;
+            bit = 0x80u;
+        }
+        if (byte & 1u) {
+            *gradient = 0.0f;
         }
     }
 }

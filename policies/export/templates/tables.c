@@ -1,0 +1,5 @@
+#include "${prefix}_tables.h"
+
+#include <math.h>
+
+$definitions

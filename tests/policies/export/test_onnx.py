@@ -1,0 +1,58 @@
+"""The exported ONNX file under onnxruntime against ``Controller.predict``."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from device_problems import device_controller, device_parameters
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from metarl.core.errors import Refusal
+from metarl.policies.loading import load_controller
+from metarl.policies.networks.mlp import GaussianMLP
+
+pytest.importorskip("onnx", reason="onnx is not installed: pip install 'metarl[onnx]'")
+runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+
+
+def actions(path: Path, observations: np.ndarray) -> np.ndarray:
+    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (result,) = session.run(["action"], {"observation": observations})
+    return result
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(hidden=st.lists(st.integers(1, 12), max_size=3), seed=st.integers(0, 1000), batch=st.integers(1, 3))
+def test_acts_as_predict_does(tmp_path: Path, hidden, seed, batch) -> None:
+    from metarl.policies.export.onnx import write_onnx
+
+    network = GaussianMLP(4, tuple(hidden), 2)
+    controller = device_controller(network, "maml", device_parameters(network, "maml", seed))
+    observations = 3 * np.random.default_rng(seed).standard_normal((batch, 4), np.float32)
+    path = tmp_path / f"{len(list(tmp_path.iterdir()))}.onnx"
+    write_onnx(controller, path, batch)
+    np.testing.assert_allclose(actions(path, observations), controller.predict(observations)[0], atol=1e-6)
+
+
+def test_shipped_controllers_keep_their_bounds(tmp_path: Path) -> None:
+    from metarl.policies.export.onnx import write_onnx
+
+    for name in ("half-cheetah-velocity/p-meta", "navigation-2d/maml"):
+        controller = load_controller(name)
+        path = tmp_path / f"{name.partition('/')[0]}.onnx"
+        write_onnx(controller, path)
+        for scale in (1, 100):
+            observation = scale * np.ones((1, controller.network.observation_size), np.float32)
+            np.testing.assert_allclose(actions(path, observation), controller.predict(observation)[0], atol=1e-6)
+
+
+def test_an_impossible_batch_is_refused(tmp_path: Path) -> None:
+    from metarl.policies.export.onnx import write_onnx
+
+    network = GaussianMLP(4, (), 2)
+    controller = device_controller(network, "maml", device_parameters(network, "maml"))
+    with pytest.raises(Refusal, match="at least 1 observation, got 0"):
+        write_onnx(controller, tmp_path / "policy.onnx", batch=0)
+    with pytest.raises(Refusal, match="cannot write"):
+        write_onnx(controller, tmp_path / "missing" / "policy.onnx")
