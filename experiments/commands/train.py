@@ -18,7 +18,7 @@ from metarl.experiments.console.families import family_by_name, first_word
 from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import parse, refuse
 from metarl.experiments.console.training import Plan, follow, summary
-from metarl.images.run import is_image_run
+from metarl.images.run import IMAGE_CHECKPOINTS, is_image_run
 from metarl.policies.loading import load_controller
 from metarl.policies.methods import METHODS
 from metarl.rl.settings import TrainSettings, preset, read_config
@@ -73,7 +73,9 @@ def main(arguments: Sequence[str]) -> None:
         command = parse(Resume, arguments, "metarl train")
         if is_image_run(command.resume):
             refuse(command, "is for policies: the learning rate on images follows a cosine to the end", "iterations")
-            plan = train_images.resumed(command.resume, command.data, command.checkpoints, console)
+            is_default = command.checkpoints == CheckpointSettings()
+            checkpoints = IMAGE_CHECKPOINTS if is_default else command.checkpoints
+            plan = train_images.resumed(command.resume, command.data, checkpoints, console)
         else:
             refuse(command, "is for runs on images", "data")
             plan = resumed(command)

@@ -19,6 +19,8 @@ from metarl.experiments.console.training import Plan
 from metarl.images.run import IMAGE_CHECKPOINTS, read_image_config
 from metarl.images.settings import ImageSettings
 from metarl.images.training import ImageTraining, load_data
+from metarl.policies.classifier import Classifier
+from metarl.policies.loading import load_classifier
 from metarl.policies.methods import METHODS
 from metarl.runs.recorder import CheckpointSettings
 
@@ -37,6 +39,8 @@ class TrainImages:
     """The settings."""
     checkpoints: Annotated[CheckpointSettings, tyro.conf.OmitArgPrefixes] = IMAGE_CHECKPOINTS
     """How often the run is saved."""
+    init: Maybe[str] = None
+    """Classifier to start from: a file or a run folder; random if left out."""
     out: Maybe[Path] = None
     """Run folder, which must be new; runs/images-BACKBONE-METHOD-SHOTSshot-seedSEED if left out."""
 
@@ -46,7 +50,7 @@ def planned(arguments: Sequence[str], console: Console) -> Plan:
     command = parse(TrainImages, arguments, "metarl train images", description=DESCRIPTION)
     settings = replace(command.settings, data=command.settings.data.absolute())
     name = f"images-{settings.backbone}-{settings.method}-{settings.shots}shot-seed{settings.seed}"
-    training = prepared(settings, console)
+    training = prepared(settings, console, None if command.init is None else load_classifier(command.init))
     return Plan(training, command.out or Path("runs") / name, ImageView(training), command.checkpoints)
 
 
@@ -67,7 +71,7 @@ def resumed(folder: Path, data: Path | None, checkpoints: CheckpointSettings, co
     return Plan(training, folder, ImageView(training), checkpoints, resume=True)
 
 
-def prepared(settings: ImageSettings, console: Console) -> ImageTraining:
+def prepared(settings: ImageSettings, console: Console, init: Classifier | None = None) -> ImageTraining:
     """Return the training with its images."""
     keep_freed_memory()
-    return ImageTraining(settings, load_data(settings, decoding_line(console)))
+    return ImageTraining(settings, load_data(settings, decoding_line(console)), init)

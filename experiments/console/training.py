@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,7 +99,10 @@ def follow(plan: Plan, console: Console) -> TrainingState:
             raise type(error)(f"{error}; {saved(plan, display.state)}") from error
         finally:
             if display.state and display.state.faults_in_a_row < display.state.iteration:
-                plan.view.plot(plan.folder)
+                try:
+                    plan.view.plot(plan.folder)
+                except ValueError as error:  # a picture less must not hide what ended the training
+                    warnings.warn(str(error), stacklevel=2)
 
 
 def saved(plan: Plan, state: TrainingState | None) -> str:

@@ -26,6 +26,7 @@ def train_images(
     checkpoints: CheckpointSettings = DEFAULT_CHECKPOINTS,
     callbacks: Sequence[Callback] = (),
     resume: bool = False,
+    init: Classifier | None = None,
 ) -> Classifier:
     """Meta-train on images.
 
@@ -36,11 +37,12 @@ def train_images(
         checkpoints: How often a checkpoint is written.
         callbacks: What watches the training.
         resume: Whether to go on from the newest checkpoint in ``folder``, to the same numbers as without interruption.
+        init: A classifier to start from; random parameters if left out.
 
     Returns:
         The classifier of the best epoch.
     """
-    training = ImageTraining(settings, data)
+    training = ImageTraining(settings, data, init)
     return training.classifier(run(training, folder, checkpoints, callbacks, resume))
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from metarl.adam import adam_step, initial_moments, step_lengths
 from metarl.core.clock import Clock
-from metarl.core.errors import NumericalFault
+from metarl.core.errors import NumericalFault, Refusal
 from metarl.core.intervals import Interval
 from metarl.core.numerics import require_finite
 from metarl.core.randomness import Purpose, generator
@@ -46,7 +46,7 @@ from metarl.policies.methods import (
 )
 from metarl.policies.networks.network import ImageNetwork, Parameters
 from metarl.runs.folder import PROGRESS, TIMINGS
-from metarl.runs.state import FAULTS_IN_A_ROW, Step, TrainingState, abandon
+from metarl.runs.state import FAULTS_IN_A_ROW, Step, TrainingState, abandon, with_parameters
 
 FAMILY = "images"  # what config.json and checkpoints name in place of a task family
 
@@ -104,15 +104,18 @@ class ImageTraining:
 
     family_name = FAMILY
 
-    def __init__(self, settings: ImageSettings, data: ImageData) -> None:
+    def __init__(self, settings: ImageSettings, data: ImageData, init: Classifier | None = None) -> None:
         self.settings, self.data = settings, data
         self.network = build_network(settings)
+        self.begun = initial_state(self.network, settings)
+        if init is not None:
+            self.begun = start_from(init, self.begun, self.network, settings)
         self.trained_on = {"train": describe(data.training), "val": describe(data.validation)}
         self.columns = {PROGRESS: progress_columns(settings, self.network), TIMINGS: timings_columns()}
 
     def initial_state(self) -> TrainingState:
         """Return the state before the first iteration."""
-        return initial_state(self.network, self.settings)
+        return self.begun
 
     def iterations(
         self, state: TrainingState, on_phase: Callable[[], None] = lambda: None
@@ -156,6 +159,27 @@ class ImageTraining:
     def save(self, state: TrainingState, path: Path) -> None:
         """Write the classifier of the best epoch so far; an older file is replaced."""
         self.classifier(state).save(path, overwrite=True)
+
+
+def start_from(init: Classifier, state: TrainingState, network: ImageNetwork, settings: ImageSettings) -> TrainingState:
+    """Return the state before the first iteration with the parameters of a classifier.
+
+    Args:
+        init: The classifier to start from.
+        state: The state to start from without it.
+        network: The network of the training.
+        settings: The settings of the training.
+
+    Returns:
+        The state. Refusal names what of the classifier is not as the settings ask for.
+    """
+    given = {"network": (init.network, network), "inner steps": (init.metadata.inner_steps, settings.inner_steps)}
+    for what, (mine, wanted) in given.items():
+        if mine != wanted:
+            raise Refusal(f"the classifier to start from has the {what} {mine}, and the settings ask for {wanted}")
+    fixed = get_method(settings.method).step_sizes == "fixed"
+    parameters = init.parameters | ({STEP_SIZES: state.parameters[STEP_SIZES]} if fixed else {})
+    return with_parameters(state, parameters, init.metadata.method, settings.method)
 
 
 def best_classifier(network: ImageNetwork, settings: ImageSettings, state: TrainingState) -> Classifier:

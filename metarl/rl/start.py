@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,7 @@ from metarl.policies.networks.sizes import check_size
 from metarl.policies.normalization import initial_normalization
 from metarl.rl.iteration import outer_names
 from metarl.rl.settings import TrainSettings
-from metarl.runs.state import TrainingState
+from metarl.runs.state import TrainingState, with_parameters
 
 LEAST_WITHIN = 0.01  # share of a policy's first actions that must lie within the bounds
 
@@ -74,16 +73,9 @@ def start_from(init: Controller, state: TrainingState, family: TaskFamily, setti
     for what, (mine, wanted) in given.items():
         if mine != wanted:
             raise Refusal(f"the controller to start from has the {what} {mine}, and the settings ask for {wanted}")
-    if init.parameters.keys() != state.parameters.keys():
-        name = min(init.parameters.keys() ^ state.parameters.keys())
-        raise Refusal(
-            f"the controller to start from is one of {init.metadata.method}, and the settings ask for "
-            f"{settings.method}: '{name}' is a parameter of one alone"
-        )
-    parameters = dict(init.parameters)
-    if get_method(settings.method).step_sizes == "fixed":
-        parameters[STEP_SIZES] = state.parameters[STEP_SIZES]
-    return replace(state, parameters=parameters, best_parameters=parameters)
+    fixed = get_method(settings.method).step_sizes == "fixed"
+    parameters = init.parameters | ({STEP_SIZES: state.parameters[STEP_SIZES]} if fixed else {})
+    return with_parameters(state, parameters, init.metadata.method, settings.method)
 
 
 def describe(family: TaskFamily) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 import warnings
 from collections.abc import Iterator
@@ -53,7 +54,8 @@ class RunRecorder(Callback):
 
     def on_iteration(self, step: Step) -> None:
         """Log the iteration, and save if it is time."""
-        self.log.append(step)
+        with self.tell_how_to_go_on():
+            self.log.append(step)
         self.logged = step.state, self.log.lengths()
         minutes = (time.monotonic() - self.saved_time) / 60
         iterations = self.state.iteration - self.saved_iteration
@@ -68,13 +70,17 @@ class RunRecorder(Callback):
     def on_end(self, state: TrainingState) -> None:
         """Take back what is half logged, and save."""
         cut_logs(self.folder, self.logged[1])
-        try:
+        with self.tell_how_to_go_on():
             self.save()
+
+    @contextmanager
+    def tell_how_to_go_on(self) -> Iterator[None]:
+        """Add to a CannotWrite how to resume."""
+        try:
+            yield
         except CannotWrite as error:
-            raise CannotWrite(
-                f"{error}; as soon as that is possible, metarl train --resume {self.folder} goes on from the newest "
-                "checkpoint that is whole"
-            ) from None
+            resume = f"metarl train --resume {shlex.quote(str(self.folder))}"
+            raise CannotWrite(f"{error}; as soon as that is possible, {resume} goes on") from None
 
     def save(self) -> None:
         """Write a checkpoint and the best so far; CannotWrite if that is not possible."""

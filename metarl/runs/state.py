@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from metarl.core.errors import Refusal
 from metarl.policies.networks.network import Parameters
 
 FAULTS_IN_A_ROW = 5
@@ -38,6 +39,27 @@ class Step:
     scalars: Row
     timings: Row
     fault: str = ""
+
+
+def with_parameters(state: TrainingState, parameters: Parameters, method: str, wanted: str) -> TrainingState:
+    """Return a state before the first iteration with the parameters of something that was trained before.
+
+    Args:
+        state: The state to start from without them.
+        parameters: The parameters to start from.
+        method: The method that they were trained by.
+        wanted: The method that they are to be trained by now.
+
+    Returns:
+        The state. Refusal if they are not the parameters that the method trains.
+    """
+    if parameters.keys() != state.parameters.keys():
+        name = min(parameters.keys() ^ state.parameters.keys())
+        raise Refusal(
+            f"what to start from was trained by {method}, and the settings ask for {wanted}: '{name}' is a parameter "
+            "of one alone"
+        )
+    return replace(state, parameters=parameters, best_parameters=parameters)
 
 
 def abandon(state: TrainingState) -> TrainingState:

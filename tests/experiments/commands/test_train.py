@@ -8,8 +8,8 @@ from pathlib import Path
 from types import FrameType, SimpleNamespace
 
 import pytest
+from command_line import FAMILY, fails, succeeds
 from command_line import TINY as COMMAND_LINE_TINY
-from command_line import succeeds
 from point_family import TINY, PointSimulator, point_family
 
 import metarl
@@ -75,3 +75,22 @@ def test_the_way_from_the_shell_to_the_simulator_is_short(tmp_path: Path, monkey
     succeeds("train", "watched:family", *COMMAND_LINE_TINY, "--out", tmp_path / "run")
     assert seen[0][-1] == "main" and "meta_iteration" in seen[0]
     assert len(seen[0]) <= 12, seen[0]
+
+
+def test_a_training_starts_from_a_controller(tmp_path: Path) -> None:
+    words = ("train", FAMILY, *COMMAND_LINE_TINY, "--method", "maml++")
+    succeeds(*words, "--out", tmp_path / "first")
+    succeeds(*words, "--out", tmp_path / "second", "--init", tmp_path / "first")
+    assert "hidden sizes (4,), and the settings ask for (5,)" in fails(
+        *words, "--hidden-sizes", 5, "--out", tmp_path / "third", "--init", tmp_path / "first"
+    )
+    assert "there is no" in fails(*words, "--out", tmp_path / "third", "--init", tmp_path / "nowhere")
+    assert not (tmp_path / "third").exists()
+
+
+def test_more_iterations_for_a_finished_run(tmp_path: Path) -> None:
+    succeeds("train", FAMILY, *COMMAND_LINE_TINY, "--out", tmp_path / "run")
+    assert "3/3 meta-iterations" in succeeds("train", "--resume", tmp_path / "run", "--iterations", 3)
+    assert (tmp_path / "run" / "progress.csv").read_text().count("\n") == 1 + 3
+    assert "has done 3 iterations, more than the 2" in fails("train", "--resume", tmp_path / "run", "--iterations", 2)
+    assert "--data is for runs on images" in fails("train", "--resume", tmp_path / "run", "--data", tmp_path)

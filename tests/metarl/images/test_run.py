@@ -2,17 +2,19 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from coloured_images import small_settings, write_images
 from command_line import fails, succeeds
-from watching import Stop, StopAfter
+from watching import Steps, Stop, StopAfter
 
+from metarl.core.errors import Refusal
 from metarl.images.run import is_image_run, read_image_config, train_images
 from metarl.images.settings import ImageSettings, build_network
-from metarl.images.training import best_classifier, initial_state, load_data
+from metarl.images.training import ImageTraining, best_classifier, initial_state, load_data
 from metarl.policies.loading import load_classifier
 from metarl.runs.folder import CONTROLLER, PROGRESS
 from metarl.runs.recorder import CheckpointSettings
@@ -144,3 +146,21 @@ def test_images_that_have_moved(tmp_path: Path, whole: Path, settings: ImageSett
     trained, expected = (load_classifier(folder) for folder in (tmp_path / "run", whole))
     assert all(torch.equal(trained.parameters[name], tensor) for name, tensor in expected.parameters.items())
     assert read_image_config(tmp_path / "run").data == moved
+
+
+def test_a_training_starts_from_a_classifier(tmp_path: Path, whole: Path, settings: ImageSettings) -> None:
+    data, init = load_data(settings), load_classifier(whole)
+    state = ImageTraining(settings, data, init).initial_state()
+    assert all(torch.equal(state.parameters[name], tensor) for name, tensor in init.parameters.items())
+    steps = Steps()
+    trained = train_images(None, replace(settings, epochs=1), data, callbacks=[steps], init=init)
+    assert trained.parameters.keys() == init.parameters.keys() and len(steps) == 3
+    for change, sentence in (
+        ({"ways": 2}, "has the network Conv4"),
+        ({"inner_steps": 3}, "has the inner steps 2, and the settings ask for 3"),
+        ({"method": "maml"}, "was trained by p-meta, and the settings ask for maml: 'attention"),
+    ):
+        other = replace(settings, **change)
+        with pytest.raises(Refusal, match=sentence):
+            train_images(tmp_path / "run", other, load_data(other), init=init)
+    assert not (tmp_path / "run").exists()
