@@ -17,8 +17,9 @@ from metarl.cost.memory import Workload
 from metarl.experiments.analysis.adaptable import TASKS, KeptShares, TakenStep, adapted_layers, mean_shares
 from metarl.images.batch import ImageBatch, accumulated_step
 from metarl.images.settings import ImageSettings, build_network
+from metarl.images.start import initial_state
 from metarl.images.tasks import ImageTask
-from metarl.images.training import best_classifier, initial_state
+from metarl.images.training import best_classifier
 from metarl.inner_loop import as_leaves, inner_step
 from metarl.kept_channels import kept_shares
 from metarl.policies.classifier import Classifier

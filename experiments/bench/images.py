@@ -18,9 +18,10 @@ from metarl.core.threads import available_threads
 from metarl.experiments.bench.measure import print_table, ratio_of, ratio_text, spread
 from metarl.experiments.console.allocator import keep_freed_memory
 from metarl.images.batch import ImageBatch
+from metarl.images.iteration import meta_gradient
 from metarl.images.settings import ImageSettings, build_network
+from metarl.images.start import initial_state
 from metarl.images.tasks import ImageTask, adapt
-from metarl.images.training import initial_state, meta_gradient
 from metarl.losses import cross_entropy
 from metarl.policies.methods import Method, get_method, trained_names
 from metarl.policies.networks.network import ImageNetwork, Parameters

@@ -22,7 +22,8 @@ from metarl.experiments.paper.filing import Filing, check_places, show, train_ea
 from metarl.experiments.paper.image_filing import CROSS_DOMAIN, ImageRun, Test, load_tests, open_image_run
 from metarl.experiments.paper.results import ImageResult, Trial, check_unfiled, is_filed, read_result
 from metarl.images.run import IMAGE_CHECKPOINTS
-from metarl.images.training import FAMILY, load_data
+from metarl.images.start import load_data
+from metarl.images.training import FAMILY
 from metarl.runs.progress import live_progress
 
 

@@ -18,7 +18,8 @@ from metarl.experiments.console.progress import decoding_line
 from metarl.experiments.console.training import Plan
 from metarl.images.run import IMAGE_CHECKPOINTS, read_image_config
 from metarl.images.settings import ImageSettings
-from metarl.images.training import ImageTraining, load_data
+from metarl.images.start import load_data
+from metarl.images.training import ImageTraining
 from metarl.policies.classifier import Classifier
 from metarl.policies.loading import load_classifier
 from metarl.policies.methods import METHODS

@@ -8,7 +8,8 @@ from typing import Any
 
 from metarl.core.settings import read_settings
 from metarl.images.settings import ImageSettings
-from metarl.images.training import FAMILY, ImageData, ImageTraining
+from metarl.images.start import ImageData
+from metarl.images.training import FAMILY, ImageTraining
 from metarl.policies.classifier import Classifier
 from metarl.runs.callbacks import Callback
 from metarl.runs.folder import parse_config

@@ -21,7 +21,7 @@ from metarl import callbacks
 from metarl.callbacks import Callback, Evaluate, Log, StopOnScore, TensorBoard
 from metarl.core.errors import Refusal
 from metarl.images.run import train_images
-from metarl.images.training import load_data
+from metarl.images.start import load_data
 from metarl.rl.evaluation import Evaluation
 from metarl.runs.state import Step, TrainingState
 

@@ -21,8 +21,8 @@ from metarl.experiments.bench import images, iteration, measure, peers, sampling
 from metarl.experiments.bench.measure import Scale, rates_in_turn, ratio_of, sampling_job, spread
 from metarl.experiments.bench.robots import ENVIRONMENTS, environment_of, make_robot
 from metarl.experiments.bench.vector_environments import PEERS, Peer, make_policy
+from metarl.images.iteration import meta_gradient
 from metarl.images.tasks import ImageTask
-from metarl.images.training import meta_gradient
 from metarl.rl.logs import PHASES
 from metarl.rl.settings import preset
 

@@ -14,7 +14,8 @@ from watching import Steps, Stop, StopAfter
 from metarl.core.errors import Refusal
 from metarl.images.run import is_image_run, read_image_config, train_images
 from metarl.images.settings import ImageSettings, build_network
-from metarl.images.training import ImageTraining, best_classifier, initial_state, load_data
+from metarl.images.start import initial_state, load_data
+from metarl.images.training import ImageTraining, best_classifier
 from metarl.policies.loading import load_classifier
 from metarl.runs.folder import CONTROLLER, PROGRESS
 from metarl.runs.recorder import CheckpointSettings

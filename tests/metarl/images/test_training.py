@@ -14,17 +14,11 @@ from metarl.core.intervals import Interval
 from metarl.core.randomness import Purpose, generator
 from metarl.images.batch import ImageBatch, accumulated_step
 from metarl.images.evaluation import evaluate_images
+from metarl.images.iteration import input_memory, learning_rate, meta_gradient
 from metarl.images.settings import ImageSettings, build_network
+from metarl.images.start import ImageData, load_data
 from metarl.images.tasks import ImageTask, adapt_on_device, sample_tasks
-from metarl.images.training import (
-    ImageData,
-    ImageTraining,
-    input_memory,
-    keep_best,
-    learning_rate,
-    load_data,
-    meta_gradient,
-)
+from metarl.images.training import ImageTraining, keep_best
 from metarl.policies.methods import METHODS, STEP_SIZES, get_method, initial_meta_parameters, trained_names
 from metarl.policies.networks.conv4 import Conv4
 from metarl.policies.networks.network import Parameters
