@@ -16,7 +16,7 @@ from metarl.policies.files.checks import check_adaptable
 from metarl.policies.loading import load_controller, require_controller
 from metarl.policies.methods import get_method
 from metarl.rl.evaluation import MOST_TASKS, Evaluation, adapt_to_task, evaluate_tasks, family_of, unseen_tasks
-from metarl.rl.settings import TrainSettings, preset, read_config
+from metarl.rl.settings import TrainSettings, preset, read_config, with_overrides
 from metarl.rl.training import PolicyTraining
 from metarl.rl.variation import varied
 from metarl.runs.callbacks import Callback
@@ -51,7 +51,8 @@ def train(
         the simulation or the policy does not give finite numbers any more.
     """
     resolved = resolve(family)
-    settings = replace(settings, **overrides) if settings else preset(resolved.name, **overrides)
+    base = preset(resolved.name) if settings is None else settings
+    settings = with_overrides(base, overrides)
     training = PolicyTraining(resolved, settings, None if init is None else loaded(init))
     return training.controller(run(training, None if out is None else Path(out), checkpoints, callbacks))
 
@@ -195,7 +196,9 @@ def trained_on(controller: Controller) -> TaskFamily:
 
 
 def resolve(family: str | TaskFamily) -> TaskFamily:
-    """Return a task family by name, or as given."""
+    """Return a task family by name, or as given; raise Refusal for anything else."""
+    if not isinstance(family, str | TaskFamily):
+        raise Refusal(f"a task family is a name or a TaskFamily, got {family!r}")
     return get_family(family) if isinstance(family, str) else family
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import Field
@@ -20,6 +21,7 @@ AtLeastOne = Annotated[int, Field(ge=1, lt=2**31)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, le=1)]
+Threads = Annotated[int, Field(ge=1, le=1024)]
 
 
 def check_settings(settings: DataclassInstance) -> None:
@@ -30,15 +32,23 @@ def check_settings(settings: DataclassInstance) -> None:
     validate_fields(settings, "setting '{}'")
 
 
+def check_names(kind: type[DataclassInstance], names: Iterable[str]) -> None:
+    """Raise Refusal for a name that is no setting, with the setting that may be meant."""
+    known = kind.__dataclass_fields__
+    for name in names:
+        if name not in known:
+            meant = get_close_matches(name, known, 1, cutoff=0.62)
+            hint = f": did you mean '{meant[0]}'?" if meant else f"; there are {', '.join(known)}"
+            raise Refusal(f"unknown setting '{name:.60}'{hint}")
+
+
 def read_settings(kind: type[AnySettings], content: Mapping[str, Any]) -> AnySettings:
     """Return settings from the content of a JSON file; a name that it lacks takes its default.
 
     Raise Refusal for an unknown name, for a missing one without a default, and for values that are refused.
     """
     fields = kind.__dataclass_fields__
-    for name in content:
-        if name not in fields:
-            raise Refusal(f"unknown setting '{name}'")
+    check_names(kind, content)
     for name, field in fields.items():
         if name not in content and field.default is MISSING and field.default_factory is MISSING:
             raise Refusal(f"setting '{name}' is missing")

@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import Field
 
 from metarl.core.errors import Refusal
-from metarl.core.settings import AtLeastOne, NotNegative, Positive, check_settings
+from metarl.core.settings import AtLeastOne, NotNegative, Positive, Threads, check_settings
 from metarl.core.threads import available_threads
 from metarl.policies.methods import get_method, meta_parameter_shapes
 from metarl.policies.networks.kinds import Norm
@@ -65,7 +65,7 @@ class ImageSettings:
     are to be sparse."""
     first_order: bool = False
     """Ignore how the inner gradient changes with the parameters."""
-    threads: AtLeastOne = field(default_factory=available_threads)
+    threads: Threads = field(default_factory=available_threads)
     """Threads, each with a task of its own."""
 
     def __post_init__(self) -> None:

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from metarl.core.settings import AtLeastOne, NotNegative, Positive, Share, check_settings, read_settings
+from metarl.core.errors import Refusal
+from metarl.core.settings import (
+    AtLeastOne,
+    NotNegative,
+    Positive,
+    Share,
+    Threads,
+    check_names,
+    check_settings,
+    read_settings,
+)
 from metarl.core.threads import available_threads
 from metarl.policies.methods import get_method
 from metarl.runs.folder import parse_config
@@ -69,7 +80,7 @@ class TrainSettings:
     """The line search shortens the step by powers of the ratio below this number."""
     line_search_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.8
     """Factor from one tried step length to the next."""
-    threads: AtLeastOne = field(default_factory=available_threads)
+    threads: Threads = field(default_factory=available_threads)
     """Threads of the simulator and of the outer step."""
 
     def __post_init__(self) -> None:
@@ -107,7 +118,15 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 def preset(family: str, **overrides: Any) -> TrainSettings:
     """Return the settings that suit a task family, with some overridden; the defaults if it has no preset."""
-    return replace(TrainSettings(), **{**PRESETS.get(family, {}), **overrides})
+    return with_overrides(TrainSettings(), {**PRESETS.get(family, {}), **overrides})
+
+
+def with_overrides(settings: TrainSettings, overrides: Mapping[str, Any]) -> TrainSettings:
+    """Return the settings with some changed; raise Refusal for a name that is no setting."""
+    if not isinstance(settings, TrainSettings):
+        raise Refusal(f"settings must be TrainSettings, got {type(settings).__name__}")
+    check_names(TrainSettings, overrides)
+    return replace(settings, **overrides)
 
 
 def read_config(folder: Path) -> tuple[str, TrainSettings]:

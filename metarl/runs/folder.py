@@ -67,7 +67,7 @@ def parse_config(folder: Path, parse: Callable[[dict[str, Any]], Parsed]) -> Par
         return parse(json.loads(path.read_text()))
     except OSError as error:
         raise Refusal(f"{folder} is not the folder of a run: {path.name}: {error.strerror or error}") from None
-    except (KeyError, TypeError, AttributeError):
+    except (KeyError, TypeError, AttributeError, RecursionError):
         raise Refusal(f"{path} is not the configuration of a run") from None
     except ValueError as error:
         raise Refusal(f"{path} is not the configuration of a run: {error}") from None

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-from metarl.core.errors import NumericalFault
+from metarl.core.errors import NumericalFault, Refusal
 from metarl.runs.callbacks import Callback
 from metarl.runs.folder import TENSORBOARD
 from metarl.runs.recorder import CheckpointSettings, recording
@@ -42,6 +42,9 @@ def run(
         The state after the last iteration. Refusal if the folder cannot be used, Untrained if all iterations met a
         numerical fault.
     """
+    for callback in callbacks:
+        if not isinstance(callback, Callback):
+            raise Refusal(f"a callback must be an object of a class derived from Callback, got {callback!r}")
     with ExitStack() as stack:
         if folder is None:
             state = training.initial_state()

@@ -95,11 +95,17 @@ def test_a_controller_made_for_other_spaces(controller: Controller) -> None:
         ({"gae_lambda": 1.1}, "setting 'gae_lambda' must be at most 1"),
         ({"hidden_sizes": (8, 0)}, "setting 'hidden_sizes.1.' must be at least 1"),
         ({"method": "reptile"}, "unknown method 'reptile': choose one of maml, anil"),
+        ({"episodes": 5}, "unknown setting 'episodes': did you mean 'episodes_per_task'"),
+        ({"tasks": 5}, "unknown setting 'tasks'; there are method, iterations"),
+        ({"threads": 5000}, "setting 'threads' must be at most 1024, got 5000"),
+        ({"settings": {"seed": 1}}, "settings must be TrainSettings, got dict"),
+        ({"callbacks": [print]}, "a callback must be an object of a class derived from Callback, got <built-in"),
+        ({"callbacks": [Steps]}, "a callback must be an object of a class derived from Callback, got <class"),
     ],
 )
 def test_impossible_settings(change: dict, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
-        metarl.train(point_family(), settings=TINY, **change)
+        metarl.train(point_family(), **{"settings": TINY} | change)
 
 
 def test_no_tasks_to_evaluate_on(controller: Controller) -> None:
@@ -113,3 +119,9 @@ def test_a_controller_that_cannot_be_adapted(controller: Controller) -> None:
     parameters = {name: tensor for name, tensor in controller.parameters.items() if name != STEP_SIZES}
     with pytest.raises(ValueError, match="the controller cannot be adapted: maml needs its 'step_sizes'"):
         metarl.evaluate(replace(controller, parameters=parameters), tasks=2, family=point_family())
+
+
+@pytest.mark.parametrize("family", [None, 3, point_family])
+def test_what_is_no_family(family: object) -> None:
+    with pytest.raises(ValueError, match="a task family is a name or a TaskFamily, got"):
+        metarl.train(family)
