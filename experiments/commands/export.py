@@ -133,7 +133,7 @@ def simulated(command: Export, controller: Controller) -> RobotData:
 
 
 def channels(command: Export, controller: Controller, data: RobotData) -> dict[str, int]:
-    """Return the channels that there shall be room for, by layer."""
+    """Return how many channels to leave room for, by layer."""
     if command.channels is None:
         return with_room(data.channels, controller)
     return dict.fromkeys(data.channels, command.channels)

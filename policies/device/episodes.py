@@ -33,7 +33,7 @@ class Episode(TypedDict):
 
 
 def checked_episodes(episodes: Sequence[Episode], observation_size: int, action_size: int) -> list[dict[str, Tensor]]:
-    """The episodes as float32 tensors; ValueError says which of them has what wrong with it."""
+    """Return the episodes as float32 tensors; raise Refusal if one lacks a part or has a wrong shape or number."""
     if not isinstance(episodes, Sequence) or isinstance(episodes, str | bytes):
         raise Refusal(f"the episodes must be a list with one entry per episode, got {_kind(episodes)}")
     if not episodes:

@@ -15,9 +15,11 @@ AnyArray = TypeVar("AnyArray", bound=NDArray[Any])
 
 
 class Meter:
-    """Every array of a step comes from here and counts until Python frees it: nobody has to say that it is done.
+    """Counts the bytes of arrays from their allocation until Python frees them.
 
-    ``alive`` and ``peak`` are in bytes.
+    Attributes:
+        alive: The bytes of the arrays that exist.
+        peak: The most bytes that existed at a time.
     """
 
     def __init__(self) -> None:
@@ -34,25 +36,25 @@ class Meter:
         return self.count(np.empty(shape, np.float32))
 
     def count(self, array: AnyArray) -> AnyArray:
-        """The same array, which must own its memory, counted from now on."""
+        """Count an array, which must own its memory, from now on, and return it."""
         assert array.base is None, "a view keeps alive more than its own bytes"
         self._grow(array.nbytes)
         self._references[id(array)] = weakref.ref(array, partial(self._shrink, id(array), array.nbytes))
         return array
 
     def resize(self, array: NDArray[Any], words: int) -> None:
-        """Gives a counted vector another length where it stands; there must be no views of it."""
+        """Give a counted vector another length in place; its views must not be used afterwards."""
         self.hand_over(array)
         array.resize(words, refcheck=False)
         self.count(array)
 
     def hand_over(self, array: NDArray[Any]) -> None:
-        """Counts an array no longer, because it outlives the step in the place of another that was there before."""
+        """Stop counting an array that outlives the step because it replaces one that was there before."""
         self._shrink(id(array), array.nbytes)
 
     @contextmanager
     def reserve(self, count: int) -> Iterator[None]:
-        """Counts so many bytes that somebody else allocates meanwhile."""
+        """Count bytes that other code allocates within the context."""
         self._grow(count)
         yield
         self.alive -= count

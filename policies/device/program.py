@@ -77,7 +77,7 @@ class Buffers(dict[str, Buffer]):
         return max(buffer.size for other, buffer in self.items() if self.owner(other) == self.owner(name))
 
     def owned_bytes(self) -> dict[str, int]:
-        """Return the bytes of each buffer with memory of its own: those of the largest that lies there in turn."""
+        """Return the bytes of each buffer with memory of its own, which has room for all that overwrite it."""
         sizes: dict[str, int] = {}
         for name, buffer in self.items():
             owner = self.owner(name)

@@ -23,14 +23,14 @@ CALLS = {
     "inverse_deviations": "metarl_inverse_deviations(base, {1})",
     "load": "TRY metarl_load(base, {0})",
     "linear": "metarl_linear(base, {0}, {1}, {2})",
-    "linear_in_place": "metarl_linear_in_place(base, {0}, {1}, {3}, {3:size})",
+    "linear_in_place": "metarl_linear_in_place(base, {0}, {1}, {2}, {3}, {3:size})",
     "rectify": "metarl_rectify(base, {0}, {1}, {0:width})",
     "keep": "metarl_keep(base, {0}, {1}, {2}, {0:width}, {3}, {4})",
     "standardize": "TRY metarl_standardize(base, {0}, {1})",
     "add_log_std_gradient": "metarl_add_log_std_gradient(base, {0}, {1}, {2})",
     "output_gradient": "metarl_output_gradient(base, {0}, {1}, {2})",
     "input_gradient": "metarl_input_gradient(base, {0}, {1}, {2})",
-    "input_gradient_in_place": "metarl_input_gradient_in_place(base, {0}, {1}, {3}, {3:size})",
+    "input_gradient_in_place": "metarl_input_gradient_in_place(base, {0}, {1}, {2}, {3}, {3:size})",
     "block": "metarl_block(base, {0}, {1}, {0:width})",
     "add_rows": "metarl_add_rows(base, {0}, {1}, {0:width})",
     "score": "metarl_score(base, {0}, {1}, {2}, {3})",
@@ -148,7 +148,7 @@ class Printer:
     def address(self, name: str) -> str:
         """Return the address of a buffer, a layer or an attention module."""
         if name in self.program.plan.offsets:
-            return f"robot->arena.{identifier(name)}.at"
+            return f"AT({identifier(name)})"
         if name in self.modules:
             return f"&{self.prefix}_modules[{self.modules.index(name)}]"
         return f"&{self.prefix}_layers[{[layer.name for layer in self.layers].index(name)}]"
@@ -157,7 +157,7 @@ class Printer:
         """Return the offset of a buffer in the robot; there is none of a buffer that no operation uses."""
         if buffer not in self.program.plan.offsets:
             return "METARL_NONE"
-        return f"(uint32_t)offsetof({self.prefix}_robot, arena.{identifier(buffer)}.at)"
+        return f"OFFSET({identifier(buffer)})"
 
     def name(self, stage: Stage) -> str:
         """Return the name of a stage's function."""

@@ -72,7 +72,7 @@ def _candidates(steps: Sequence[Sequence[DeviceLayer]], sizes: Sizes) -> Iterato
 
 
 def split(layers: Sequence[DeviceLayer], passes: int) -> Iterator[Window]:
-    """Yield windows of about as many gradients each, which together are those of all updated layers."""
+    """Yield windows of about equal size, which together hold the gradients of all updated layers."""
     whole = whole_window(layers)
     outputs = {layer.name: layer.stated.outputs for layer in layers}
     rows = [(name, first, outputs[name]) for name, (_, count) in whole.inputs.items() for first in range(count)]

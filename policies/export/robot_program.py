@@ -110,7 +110,7 @@ def _acting(phases: Sequence[Phase], change: Sequence[str], buffers: Buffers) ->
 def _changes(
     steps: Sequence[Sequence[DeviceLayer]], sizes: Sizes, buffers: Buffers
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """Add the buffers of the changes that several inner steps add up; return their names and those of the places."""
+    """Add the buffers of the changes that several inner steps add up; return the names of changes and places."""
     changes, places = {}, {}
     for layers in zip(*steps, strict=True):
         if not any(layer.updated for layer in layers):

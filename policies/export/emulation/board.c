@@ -2,18 +2,18 @@
 
 #include "main.h"
 
-#define PAINT 0xa5a5a5a5u
-#define SYS_OPEN 0x01u
-#define SYS_CLOSE 0x02u
-#define SYS_WRITE 0x05u
-#define SYS_EXIT 0x18u
+#define PAINT            0xa5a5a5a5u
+#define SYS_OPEN         0x01u
+#define SYS_CLOSE        0x02u
+#define SYS_WRITE        0x05u
+#define SYS_EXIT         0x18u
 #define APPLICATION_EXIT 0x20026u
-#define WRITE_BINARY 5u
+#define WRITE_BINARY     5u
 
-#define CPACR (*(volatile uint32_t *)0xe000ed88u)
+#define CPACR         (*(volatile uint32_t *)0xe000ed88u)
 #define TIMER_CONTROL (*(volatile uint32_t *)(TIMER + 0x0u))
-#define TIMER_VALUE (*(volatile uint32_t *)(TIMER + 0x4u))
-#define TIMER_RELOAD (*(volatile uint32_t *)(TIMER + 0x8u))
+#define TIMER_VALUE   (*(volatile uint32_t *)(TIMER + 0x4u))
+#define TIMER_RELOAD  (*(volatile uint32_t *)(TIMER + 0x8u))
 
 extern uint32_t data_start[], data_end[], data_source[], bss_start[], bss_end[], stack_top[];
 

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #define PREDICTIONS 8
-#define TRIALS 16 /* calls over which instructions are averaged */
+#define TRIALS      16 /* calls over which instructions are averaged */
 
 static ROBOT robot;
 static unsigned char recordings[STORAGE_BYTES] EXTERNAL; /* stands for flash, FRAM or an SD card */
@@ -71,8 +71,8 @@ static metarl_status record(void)
     uint32_t episode, step;
     for (episode = 0; episode < RECORDED_EPISODES && status == METARL_OK; episode++) {
         for (step = 0; step < recorded_lengths[episode] && status == METARL_OK; step++, row += RECORDED_ROW) {
-            status = PACKED ? metarl_act(&robot.base, row, action)
-                            : metarl_record(&robot.base, row, row + OBSERVATIONS);
+            status =
+                PACKED ? metarl_act(&robot.base, row, action) : metarl_record(&robot.base, row, row + OBSERVATIONS);
             status = status == METARL_OK ? metarl_reward(&robot.base, row[OBSERVATIONS + ACTIONS]) : status;
         }
         status = status == METARL_OK ? metarl_end_episode(&robot.base) : status;

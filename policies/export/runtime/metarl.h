@@ -111,7 +111,7 @@ typedef struct {
 typedef struct metarl_robot {
     const metarl_controller *controller;
     const metarl_storage *storage;
-    double rewards;    /* the sum of all recorded rewards */
+    double rewards; /* the sum of all recorded rewards */
     uint32_t seed;
     uint32_t recorded; /* time steps of all ended episodes */
     uint32_t steps;    /* time steps of the episode in work */
@@ -140,7 +140,8 @@ void metarl_forget(metarl_robot *robot);
 uint32_t metarl_saved_bytes(const metarl_robot *robot);
 metarl_status metarl_save(const metarl_robot *robot, const metarl_storage *target);
 metarl_status metarl_restore(metarl_robot *robot, const metarl_storage *source);
-void metarl_start(metarl_robot *robot, const metarl_controller *controller, const metarl_storage *storage, uint32_t seed);
+void metarl_start(metarl_robot *robot, const metarl_controller *controller, const metarl_storage *storage,
+                  uint32_t seed);
 float metarl_noise(uint32_t seed, uint32_t step, uint16_t action);
 
 #ifdef __cplusplus

@@ -5,11 +5,11 @@
 #include <math.h>
 #include <string.h>
 
-#define RIDGE 1e-5 /* the first ridge of the normal equations; RIDGES are tried, each ten times the one before */
+#define RIDGE  1e-5 /* the first ridge of the normal equations; RIDGES are tried, each ten times the one before */
 #define RIDGES 6
 #define SMALLEST_DEVIATION 1e-8 /* of the advantages, which are divided by it */
-#define MIN_SPREAD 1e-4         /* of the returns, relative to their size: below, no action is told from another */
-#define LARGEST_GATE 3.0f
+#define MIN_SPREAD         1e-4 /* of the returns, relative to their size: below, no action is told from another */
+#define LARGEST_GATE       3.0f
 
 static double dot_double(const double *a, const double *b, uint32_t count)
 {

@@ -61,7 +61,8 @@ void metarl_score(const metarl_robot *robot, const metarl_module *module, float 
         summary[index] /= (float)robot->steps;
     }
     for (index = 0; index < channels; index++) {
-        hidden[index] = module->hidden_bias[index] + metarl_dot(module->hidden_weight + index * channels, summary, channels);
+        hidden[index] =
+            module->hidden_bias[index] + metarl_dot(module->hidden_weight + index * channels, summary, channels);
         hidden[index] = hidden[index] > 0.0f ? hidden[index] : 0.0f;
     }
     for (index = 0; index < channels; index++) {

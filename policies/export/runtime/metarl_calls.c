@@ -14,7 +14,8 @@ static void forget_episodes(metarl_robot *robot)
     robot->equations = 1;
 }
 
-void metarl_start(metarl_robot *robot, const metarl_controller *controller, const metarl_storage *storage, uint32_t seed)
+void metarl_start(metarl_robot *robot, const metarl_controller *controller, const metarl_storage *storage,
+                  uint32_t seed)
 {
     robot->controller = controller;
     robot->storage = storage;
@@ -102,8 +103,9 @@ static void see(const metarl_controller *controller, const float *observation, f
 {
     uint16_t index;
     for (index = 0; index < controller->observations; index++) {
-        seen[index] = metarl_is_packed(controller) ? metarl_unpacked(controller, index, metarl_packed(controller, index, observation[index]))
-                                            : observation[index];
+        seen[index] = metarl_is_packed(controller)
+                          ? metarl_unpacked(controller, index, metarl_packed(controller, index, observation[index]))
+                          : observation[index];
     }
 }
 
@@ -123,7 +125,8 @@ metarl_status metarl_act(metarl_robot *robot, const float *observation, float *a
     see(controller, observation, rows);
     mean = metarl_mean_action(robot, rows, width);
     for (index = 0; index < controller->actions; index++) {
-        mean[index] += metarl_deviation_of(robot, index) * metarl_noise(robot->seed, metarl_noise_step(robot, row), index);
+        mean[index] +=
+            metarl_deviation_of(robot, index) * metarl_noise(robot->seed, metarl_noise_step(robot, row), index);
     }
     if (!metarl_finite_all(mean, controller->actions)) {
         return METARL_NOT_FINITE;
@@ -145,9 +148,10 @@ metarl_status metarl_record(metarl_robot *robot, const float *observation, const
         return status;
     }
     if (metarl_is_packed(controller)) {
-        return METARL_ORDER; /* a packed recording holds no actions: those of metarl_act are drawn again */
+        return METARL_ORDER; /* packed recordings hold no actions: metarl_act draws them again */
     }
-    if (!metarl_finite_all(observation, controller->observations) || !metarl_finite_all(policy_action, controller->actions)) {
+    if (!metarl_finite_all(observation, controller->observations) ||
+        !metarl_finite_all(policy_action, controller->actions)) {
         return METARL_NOT_FINITE;
     }
     return write_step(robot, observation, policy_action);
@@ -163,7 +167,8 @@ metarl_status metarl_reward(metarl_robot *robot, float reward)
     if (!isfinite(reward)) {
         return METARL_NOT_FINITE;
     }
-    status = metarl_write_row(robot, robot->recorded + robot->steps, metarl_reward_place(controller), &reward, sizeof reward);
+    status = metarl_write_row(robot, robot->recorded + robot->steps, metarl_reward_place(controller), &reward,
+                              sizeof reward);
     if (status != METARL_OK) {
         return status;
     }

@@ -12,8 +12,8 @@ extern "C" {
 /* The advantages */
 metarl_status metarl_add_normal_equations(metarl_robot *robot, double *features);
 void metarl_solve(const metarl_robot *robot, double *gram, double *target);
-metarl_status metarl_add_statistics(const metarl_robot *robot, const double *weights, double *features,
-                                    double *moments, double *returns, double gae_lambda);
+metarl_status metarl_add_statistics(const metarl_robot *robot, const double *weights, double *features, double *moments,
+                                    double *returns, double gae_lambda);
 metarl_status metarl_find_scale(metarl_robot *robot, double *moments, const double *returns);
 metarl_status metarl_normalized_advantages(const metarl_robot *robot, const double *weights, double *features,
                                            const double *moments, float *advantages, double gae_lambda);
@@ -22,15 +22,15 @@ metarl_status metarl_normalized_advantages(const metarl_robot *robot, const doub
 void metarl_inverse_deviations(const metarl_robot *robot, float *inverse_std);
 metarl_status metarl_load(const metarl_robot *robot, float *inputs);
 void metarl_linear(const metarl_robot *robot, const metarl_layer *layer, const float *inputs, float *output);
-void metarl_linear_in_place(const metarl_robot *robot, const metarl_layer *layer, float *tensor, float *row,
-                            uint32_t words);
+void metarl_linear_in_place(const metarl_robot *robot, const metarl_layer *layer, const float *inputs, float *output,
+                            float *row, uint32_t words);
 void metarl_rectify(const metarl_robot *robot, float *output, uint8_t *bits, uint16_t width);
 metarl_status metarl_standardize(const metarl_robot *robot, float *mean, const float *inverse_std);
 void metarl_output_gradient(const metarl_robot *robot, float *standardized, const float *inverse_std,
                             const float *advantages);
 void metarl_input_gradient(const metarl_robot *robot, const metarl_layer *layer, const float *gradient, float *passed);
-void metarl_input_gradient_in_place(const metarl_robot *robot, const metarl_layer *layer, float *tensor, float *row,
-                                    uint32_t words);
+void metarl_input_gradient_in_place(const metarl_robot *robot, const metarl_layer *layer, const float *gradient,
+                                    float *passed, float *row, uint32_t words);
 void metarl_block(const metarl_robot *robot, float *gradient, const uint8_t *bits, uint16_t width);
 
 /* Attention */

@@ -44,7 +44,7 @@ void metarl_add_scaled(float *target, const float *row, float factor, uint32_t c
     }
 }
 
-/* As memcpy for floats: that of a small C library copies byte by byte. */
+/* Copies floats; the memcpy of a small C library copies byte by byte. */
 void metarl_copy(float *target, const float *source, uint32_t count)
 {
     for (; count >= 4; count -= 4, target += 4, source += 4) {
@@ -162,7 +162,8 @@ void metarl_forward_rows(const metarl_robot *robot, const metarl_layer *layer, c
             continue;
         }
         for (index = 0; index < outputs; index++) {
-            y[row * outputs + index] = layer->bias[index] + metarl_dot(layer->weight + index * inputs, x + row * inputs, inputs);
+            y[row * outputs + index] =
+                layer->bias[index] + metarl_dot(layer->weight + index * inputs, x + row * inputs, inputs);
         }
         row++;
     }

@@ -6,7 +6,10 @@
 
 unsigned char *metarl_bytes_at(metarl_robot *robot, uint32_t offset) { return (unsigned char *)robot + offset; }
 
-double *metarl_doubles_at(metarl_robot *robot, uint32_t offset) { return (double *)(void *)metarl_bytes_at(robot, offset); }
+double *metarl_doubles_at(metarl_robot *robot, uint32_t offset)
+{
+    return (double *)(void *)metarl_bytes_at(robot, offset);
+}
 
 uint32_t *metarl_lengths_of(metarl_robot *robot)
 {
@@ -68,13 +71,16 @@ uint32_t metarl_place_of(const metarl_robot *robot, uint32_t row)
 metarl_status metarl_read_row(const metarl_robot *robot, uint32_t row, uint32_t place, void *data, uint32_t bytes)
 {
     const metarl_storage *storage = robot->storage;
-    return storage->read(storage->user, metarl_place_of(robot, row) + place, data, bytes) == 0 ? METARL_OK : METARL_STORAGE;
+    return storage->read(storage->user, metarl_place_of(robot, row) + place, data, bytes) == 0 ? METARL_OK
+                                                                                               : METARL_STORAGE;
 }
 
-metarl_status metarl_write_row(const metarl_robot *robot, uint32_t row, uint32_t place, const void *data, uint32_t bytes)
+metarl_status metarl_write_row(const metarl_robot *robot, uint32_t row, uint32_t place, const void *data,
+                               uint32_t bytes)
 {
     const metarl_storage *storage = robot->storage;
-    return storage->write(storage->user, metarl_place_of(robot, row) + place, data, bytes) == 0 ? METARL_OK : METARL_STORAGE;
+    return storage->write(storage->user, metarl_place_of(robot, row) + place, data, bytes) == 0 ? METARL_OK
+                                                                                                : METARL_STORAGE;
 }
 
 float metarl_unpacked(const metarl_controller *controller, uint16_t index, uint8_t level)
@@ -95,7 +101,8 @@ metarl_status metarl_read_observation(const metarl_robot *robot, uint32_t row, u
     const metarl_controller *controller = robot->controller;
     const uint32_t bytes = metarl_observation_bytes(controller);
     const unsigned char *data = memory + (4u * controller->observations - bytes);
-    const metarl_status status = metarl_read_row(robot, row, 0, memory + (4u * controller->observations - bytes), bytes);
+    const metarl_status status =
+        metarl_read_row(robot, row, 0, memory + (4u * controller->observations - bytes), bytes);
     uint16_t index;
     for (index = 0; status == METARL_OK && metarl_is_packed(controller) && index < controller->observations; index++) {
         const float value = metarl_unpacked(controller, index, data[index]);
@@ -103,4 +110,3 @@ metarl_status metarl_read_observation(const metarl_robot *robot, uint32_t row, u
     }
     return status;
 }
-

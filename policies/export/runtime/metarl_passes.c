@@ -31,10 +31,10 @@ void metarl_input_gradient(const metarl_robot *robot, const metarl_layer *layer,
     metarl_backward_rows(robot, layer, gradient, passed, robot->rows);
 }
 
-/* Runs a product in the memory of its factor, for as many rows at a time as there are words of working memory: from the
-last rows on where rows get longer, so that none is overwritten before it was read. */
-static void in_place(const metarl_robot *robot, const metarl_layer *layer, float *tensor, float *row, uint32_t words,
-                     int backward)
+/* Computes a product in the memory of its factor, for as many rows at a time as there are words of working memory. It
+begins with the last rows where rows get longer, so that none is overwritten before it was read. */
+static void in_place(const metarl_robot *robot, const metarl_layer *layer, const float *factor, float *product,
+                     float *row, uint32_t words, int backward)
 {
     const uint32_t before = backward ? layer->outputs : layer->inputs;
     const uint32_t after = backward ? layer->inputs : layer->outputs;
@@ -44,24 +44,24 @@ static void in_place(const metarl_robot *robot, const metarl_layer *layer, float
         const uint32_t first = (after > before ? blocks - 1u - block : block) * at_once;
         const uint32_t rows = robot->rows - first < at_once ? robot->rows - first : at_once;
         if (backward) {
-            metarl_backward_rows(robot, layer, tensor + first * before, row, rows);
+            metarl_backward_rows(robot, layer, factor + first * before, row, rows);
         } else {
-            metarl_forward_rows(robot, layer, tensor + first * before, row, rows);
+            metarl_forward_rows(robot, layer, factor + first * before, row, rows);
         }
-        metarl_copy(tensor + first * after, row, rows * after);
+        metarl_copy(product + first * after, row, rows * after);
     }
 }
 
-void metarl_linear_in_place(const metarl_robot *robot, const metarl_layer *layer, float *tensor, float *row,
-                            uint32_t words)
+void metarl_linear_in_place(const metarl_robot *robot, const metarl_layer *layer, const float *inputs, float *output,
+                            float *row, uint32_t words)
 {
-    in_place(robot, layer, tensor, row, words, 0);
+    in_place(robot, layer, inputs, output, row, words, 0);
 }
 
-void metarl_input_gradient_in_place(const metarl_robot *robot, const metarl_layer *layer, float *tensor, float *row,
-                                    uint32_t words)
+void metarl_input_gradient_in_place(const metarl_robot *robot, const metarl_layer *layer, const float *gradient,
+                                    float *passed, float *row, uint32_t words)
 {
-    in_place(robot, layer, tensor, row, words, 1);
+    in_place(robot, layer, gradient, passed, row, words, 1);
 }
 
 void metarl_rectify(const metarl_robot *robot, float *output, uint8_t *bits, uint16_t width)

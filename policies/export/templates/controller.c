@@ -8,6 +8,8 @@
 #include "${prefix}_tables.h"
 #include "metarl_kernels.h"
 
+#define AT(buffer) (robot->arena.buffer.at)
+#define OFFSET(buffer) ((uint32_t)offsetof(${prefix}_robot, arena.buffer.at))
 #define TRY(call)              \
     status = (call);           \
     if (status != METARL_OK) { \

@@ -42,9 +42,9 @@ static inline metarl_status ${prefix}_act(${prefix}_robot *robot, const float *o
     return metarl_act(&robot->base, observation, action);
 }
 
-static inline metarl_status ${prefix}_record(${prefix}_robot *robot, const float *observation, const float *policy_action)
+static inline metarl_status ${prefix}_record(${prefix}_robot *robot, const float *observation, const float *drawn)
 {
-    return metarl_record(&robot->base, observation, policy_action);
+    return metarl_record(&robot->base, observation, drawn);
 }
 
 static inline metarl_status ${prefix}_reward(${prefix}_robot *robot, float reward)

@@ -11,8 +11,8 @@ extern "C" {
 
 #define ${PREFIX}_TOLERANCE ${tolerance}f
 
-/* Acts, adapts and acts again, and writes the largest difference of an action; more than the tolerance is an error of the
-compiler or the board. The robot starts anew before and afterwards. */
+/* Acts, adapts and acts again, and writes the largest difference of an action; more than the tolerance is an error of
+the compiler or the board. The robot starts anew before and afterwards. */
 metarl_status ${prefix}_selftest(${prefix}_robot *robot, const metarl_storage *storage, float *difference);
 
 #ifdef __cplusplus

@@ -1,4 +1,4 @@
-"""The advantages of a device against those of the training, and their memory against a count by hand."""
+"""The device's advantages against the training's, and their memory against a count by hand."""
 
 from collections.abc import Sequence
 

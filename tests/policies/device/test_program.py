@@ -95,7 +95,7 @@ def test_every_operation_has_a_kernel_and_every_buffer_a_use(method: str) -> Non
 
 
 def windows_of(layers: Sequence[DeviceLayer], rows: int) -> list[Window]:
-    """Windows of at most so many inputs of one layer each; vectors go with the first of their layer."""
+    """Return windows of at most ``rows`` inputs of one layer; vectors go with the first of their layer."""
     whole = whole_window(layers)
     windows = []
     for layer, (_, inputs) in whole.inputs.items():
