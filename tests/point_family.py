@@ -1,4 +1,4 @@
-"""A task family as small as can be: a point on a line that shall reach a target. Faults can be switched on."""
+"""A task family as small as can be: a point on a line that is to reach a target. Faults can be switched on."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class TrainSettings:
     normalize_observations: bool = False
     """Show the policy observations minus their running mean, over their running deviation."""
     lasso: NotNegative = 0.001
-    """Lambda of p-Meta, eq. 9: what an iteration takes off the largest layer's step size, if they shall be sparse."""
+    """Lambda of p-Meta, eq. 9: what an iteration takes off the largest layer's sparse step size."""
     attention_lr: Positive = 0.003
     """Learning rate of Adam, which trains the attention modules."""
     first_order: bool = False

@@ -37,8 +37,8 @@ class CheckpointSettings:
 class RunRecorder(Callback):
     """Writes the logs after each iteration, and now and then a checkpoint and the best so far.
 
-    ``state`` and ``log_bytes`` are those of the last iteration that is logged whole: a signal may end the training
-    anywhere, also between two logs.
+    ``logged`` holds the state after the last iteration that is in all logs, with their lengths: a signal may end the
+    training anywhere, also between two logs.
     """
 
     def __init__(self, training: Training, folder: Path, checkpoints: CheckpointSettings, begun: Checkpoint) -> None:
@@ -110,8 +110,9 @@ def recording(training: Training, folder: Path, checkpoints: CheckpointSettings,
 
     with run_folder.exclusive(folder) if resume else run_folder.new_folder(folder, is_worth_keeping):
         begun = checkpoint_to_resume(training, folder) if resume else first_checkpoint(training, folder)
-        run_folder.write_config(folder, training)
         recorders.append(RunRecorder(training, folder, checkpoints, begun))
+        cut_logs(folder, begun.log_bytes)
+        run_folder.write_config(folder, training)
         yield recorders[0]
 
 
@@ -123,7 +124,7 @@ def first_checkpoint(training: Training, folder: Path) -> Checkpoint:
 
 
 def checkpoint_to_resume(training: Training, folder: Path) -> Checkpoint:
-    """Return the newest checkpoint of a run, with the logs cut back to it; Refusal if the run cannot go on."""
+    """Return the newest checkpoint of a run; Refusal if the run cannot go on."""
     run_folder.check_trained_on(folder, training)
     for place in (folder, folder / run_folder.CHECKPOINTS):
         remove_stale(place)
@@ -131,9 +132,6 @@ def checkpoint_to_resume(training: Training, folder: Path) -> Checkpoint:
     if begun is None:
         raise Refusal(f"{folder} has no checkpoint any more: the run cannot go on, and its logs stay as they are")
     if begun.state.iteration > training.settings.iterations:
-        raise Refusal(
-            f"{folder} has done {begun.state.iteration} iterations, more than the {training.settings.iterations} asked "
-            "for"
-        )
-    cut_logs(folder, begun.log_bytes)
+        done, wanted = begun.state.iteration, training.settings.iterations
+        raise Refusal(f"{folder} has done {done} iterations, more than the {wanted} asked for")
     return begun

@@ -150,7 +150,7 @@ def test_the_lasso_weighs_against_the_loss_in_the_metric_of_adam(folder: Path) -
     assert 0 < int((expected < 0.49).sum()) < expected.numel()
 
 
-def test_it_learns_to_tell_colours_apart(folder: Path) -> None:
+def test_it_learns_to_tell_colors_apart(folder: Path) -> None:
     settings = small_settings(
         folder, method="maml++", epochs=3, tasks_per_epoch=24, meta_batch_size=4, learning_rate=0.005, step_size=0.05
     )

@@ -1,7 +1,7 @@
 """Every method learns: on a point that cannot see its target, adaptation must find out from the rewards where it is.
 
-Targets are uniform in [-1, 1], an episode has ten steps and a reward of minus the distance. Whoever stays where it
-starts, near 0, gets -5 on average, and that is also the best that can be done before adaptation.
+Targets are uniform in [-1, 1], an episode has ten steps and a reward of minus the distance. A point that stays where
+it starts, near 0, gets -5 on average, which is also the best that can be done before adaptation.
 """
 
 from __future__ import annotations

@@ -254,10 +254,12 @@ def test_a_log_begun_without_kept_channels_goes_on_without(
 
 
 def test_a_log_with_columns_of_another_run(tmp_path: Path) -> None:
+    """Also rows after the checkpoint, which would be cut off, stay."""
     run(tmp_path / "run")
     progress = tmp_path / "run" / PROGRESS
-    progress.write_text(progress.read_text().replace("step_size_layer2_1", "step_size_layer3_1"))
+    text = progress.read_text()
+    progress.write_text(text.replace("step_size_layer2_1", "step_size_layer3_1") + text.splitlines()[-1] + "\n")
     before = contents(tmp_path / "run")
-    with pytest.raises(ValueError, match="columns of .*progress.csv are not those of this run"):
+    with pytest.raises(ValueError, match=r"columns of .*progress.csv are not those of this run"):
         resume(tmp_path / "run", family=point_family())
     assert contents(tmp_path / "run") == before
