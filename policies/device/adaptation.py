@@ -73,19 +73,22 @@ class Baseline:
     buffers: Buffers
     name: str = ""
 
-    def equations(self) -> tuple[str, ...]:
-        """Return the features, the trace and both sides of the normal equations."""
+    def equations(self) -> tuple[str, str, str]:
+        """Return the trace and both sides of the normal equations."""
         count = feature_count(self.observation_size)
-        features = Buffer("features", (self.work.feature_rows, count), "float64", by_row=True, scratch=True)
-        sizes = {"trace": count, "gram": triangle(count), "target": count}
-        return (self.buffers.add(features), *(self._doubles(name, size) for name, size in sizes.items()))
+        return self._doubles("trace", count), self._doubles("gram", triangle(count)), self._doubles("target", count)
+
+    def features(self, use: str) -> str:
+        """Return the features of some time steps: one buffer for each use, so that each lies where there is room."""
+        shape = self.work.feature_rows, feature_count(self.observation_size)
+        return self.buffers.add(Buffer(f"{use}.features", shape, "float64", by_row=True, scratch=True))
 
     def phases(self) -> Iterator[Phase]:
         """Fit the baseline to the returns, and find the mean and the scale of the advantages."""
-        features, trace, gram, target = self.equations()
+        trace, gram, target = self.equations()
         moments, returns = self._doubles("moments", MOMENTS), self._doubles("returns", self.work.episode)
         discount = self.estimator.discount
-        add = Operation("add_normal_equations", (features, trace, gram, target, discount))
+        add = Operation("add_normal_equations", (self.features("equations"), trace, gram, target, discount))
         yield self._once("clear equations", *(Operation("fill", (each, 0)) for each in (gram, target)))
         yield self._every(
             "returns",
@@ -94,15 +97,15 @@ class Baseline:
         )
         clear = (Operation("fill", (each, 0)) for each in (moments, returns))
         yield self._once("solve", Operation("solve", (gram, target)), *clear)
-        operands = target, features, moments, returns, discount, self.estimator.gae_lambda
+        operands = target, self.features("statistics"), moments, returns, discount, self.estimator.gae_lambda
         yield self._every("statistics", Stage(f"{self.name}statistics", (Operation("add_statistics", operands),)))
         yield self._once("scale", Operation("find_scale", (moments, returns)))
 
     def advantages(self) -> Operation:
         """Compute the advantages of the episode in work."""
-        features, _, _, target = self.equations()
+        _, _, target = self.equations()
         advantages = self.buffers.add(Buffer(f"{self.name}advantages", (self.work.episode,)))
-        operands = target, features, self._doubles("moments", MOMENTS), advantages
+        operands = target, self.features("advantages"), self._doubles("moments", MOMENTS), advantages
         return Operation("normalized_advantages", (*operands, self.estimator.discount, self.estimator.gae_lambda))
 
     def _doubles(self, name: str, size: int) -> str:

@@ -262,7 +262,7 @@ class Generated:
             f"{p}_changes",
             str(changes),
             printer.offset(ACT),
-            printer.offset("features"),
+            printer.offset("equations.features"),
             printer.offset(LENGTHS),
             str(self.stored.get("", 0)),
             str(int(bool(self.stored))),

@@ -95,7 +95,7 @@ def robot_program(
 def _recording(sizes: Sizes, baseline: Baseline, change: Sequence[str]) -> Phase:
     """Act and add up the normal equations at every time step."""
     baseline.buffers.add(Buffer(LENGTHS, (sizes.episodes,), "uint32"))
-    record = Operation("record", (ACT, LENGTHS, *baseline.equations(), *change))
+    record = Operation("record", (ACT, LENGTHS, baseline.features("equations"), *baseline.equations(), *change))
     return Phase(f"{baseline.name}record", (Stage(f"{baseline.name}record", (record,), rows=1),), every_episode=True)
 
 
