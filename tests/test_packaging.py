@@ -37,7 +37,7 @@ ARROWS = {
     "metarl.policies.recorder": "core policies.device policies.controller",
     "metarl.policies.export": (
         "core policies.networks policies.attention policies.methods policies.gate policies.files policies.device "
-        "policies.controller"
+        "policies.controller policies.classifier"
     ),
     "metarl.policies.loading": "core policies.networks policies.files policies.controller policies.classifier",
     "metarl.envs": "",

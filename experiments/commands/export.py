@@ -17,11 +17,12 @@ from metarl.experiments.console.constructors import ControllerFile, Family, Mayb
 from metarl.experiments.console.families import family_for
 from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import check_new_file, parse, refuse, require_at_least
+from metarl.policies.classifier import Classifier
 from metarl.policies.controller import Controller
 from metarl.policies.export.c import COptions, check_new_folder, write_c
 from metarl.policies.export.emulation import Emulation, check_tools, emulate
 from metarl.policies.export.robot_data import RobotData, read_ranges, robot_data, with_room
-from metarl.policies.loading import load_controller
+from metarl.policies.loading import load, require_controller
 from metarl.rl.evaluation import family_of
 
 UNITS = {"": 1, "K": 1024, "M": 1024**2}
@@ -31,11 +32,11 @@ OF_C = ("ram", "storage", "channels", "prefix", "policy_only", "observation_rang
 
 @dataclass(frozen=True)
 class Export:
-    """Write a policy for where there is no Python.
+    """Write a controller for where there is no Python.
 
     c: C99 for a microcontroller, which records episodes and adapts there.
 
-    onnx: the policy alone, for other runtimes.
+    onnx: the policy alone, or an image network, for other runtimes.
     """
 
     controller: ControllerFile
@@ -88,11 +89,12 @@ def main(arguments: Sequence[str]) -> None:
     ram = None if command.ram is None else read_bytes(command.ram)
     if command.json:
         check_new_file(command.json)
-    controller = load_controller(command.controller)
+    loaded = load(command.controller)
     if command.target == "onnx":
-        export_onnx(controller, command.out)
-        Terminal().print(f"policy: {command.out}", soft_wrap=True)
+        export_onnx(loaded, command.out)
+        Terminal().print(f"ONNX: {command.out}", soft_wrap=True)
         return
+    controller = require_controller(loaded, str(command.controller))
     if command.run:
         check_tools(command.run)
     check_new_folder(command.out)
@@ -156,8 +158,8 @@ def read_bytes(text: str) -> int:
     return int(match[1]) * UNITS[match[2]]
 
 
-def export_onnx(controller: Controller, out: Path) -> None:
-    """Write the policy as ONNX."""
+def export_onnx(controller: Controller | Classifier, out: Path) -> None:
+    """Write a policy or an image network as ONNX."""
     from metarl.policies.export.onnx import write_onnx
 
     check_new_file(out)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from command_line import fails, succeeds
+from small_classifiers import small_classifier
 
 from metarl.experiments.commands.export import read_bytes
 from metarl.policies.loading import load_controller
@@ -81,6 +82,14 @@ def test_a_policy_alone_and_onnx(tmp_path: Path) -> None:
 def test_what_cannot_be_exported(words: list[str], sentence: str, tmp_path: Path) -> None:
     assert sentence in fails("export", SMALL, "--out", tmp_path / "c", *words)
     assert not (tmp_path / "c").exists()
+
+
+def test_an_image_network_goes_into_onnx_alone(tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    small_classifier().save(tmp_path / "images.safetensors")
+    succeeds("export", tmp_path / "images.safetensors", "--out", tmp_path / "images.onnx", "--target", "onnx")
+    sentence = fails("export", tmp_path / "images.safetensors", "--out", tmp_path / "c")
+    assert "this is an image network (conv4), and a policy is needed here" in sentence
 
 
 def test_controllers_that_do_not_adapt_on_a_device(tmp_path: Path) -> None:

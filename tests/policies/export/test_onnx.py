@@ -4,13 +4,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from device_problems import device_controller, device_parameters
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from small_classifiers import small_classifier
 
 from metarl.core.errors import Refusal
 from metarl.policies.loading import load_controller
+from metarl.policies.networks.conv4 import Conv4
 from metarl.policies.networks.mlp import GaussianMLP
+from metarl.policies.networks.resnet12 import ResNet12
 
 pytest.importorskip("onnx", reason="onnx is not installed: pip install 'metarl[onnx]'")
 runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
@@ -47,12 +51,46 @@ def test_shipped_controllers_keep_their_bounds(tmp_path: Path) -> None:
             np.testing.assert_allclose(actions(path, observation), controller.predict(observation)[0], atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "network",
+    [
+        Conv4(side=16, ways=3, width=8),
+        Conv4(side=21, ways=2, width=16, pooling="average"),
+        ResNet12(side=18, ways=3, widths=(8, 8, 16, 8)),
+    ],
+    ids=lambda network: f"{type(network).__name__}-{network.side}",
+)
+def test_image_networks_give_the_same_logits(tmp_path: Path, network) -> None:
+    from metarl.policies.export.onnx import write_onnx
+
+    random = torch.Generator().manual_seed(1)
+    parameters = {
+        name: tensor + 0.1 * torch.randn(tensor.shape, generator=random)
+        for name, tensor in network.initial_parameters(random).items()
+    }
+    classifier = small_classifier("maml", network, parameters)
+    write_onnx(classifier, tmp_path / "network.onnx", batch=2)
+    images = torch.rand((2, 3, network.side, network.side), generator=random) * 2 - 1
+    session = runtime.InferenceSession(str(tmp_path / "network.onnx"), providers=["CPUExecutionProvider"])
+    (logits,) = session.run(["logits"], {"images": images.numpy()})
+    expected = network(classifier.parameters, images)[0].numpy()
+    np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(logits.argmax(axis=1), classifier.predict(images.numpy()))
+
+
+def test_batch_norm_is_refused(tmp_path: Path) -> None:
+    from metarl.policies.export.onnx import write_onnx
+
+    with pytest.raises(Refusal, match="only group norm can be exported"):
+        write_onnx(small_classifier("maml", Conv4(side=16, ways=3, width=8, norm="batch")), tmp_path / "network.onnx")
+
+
 def test_an_impossible_batch_is_refused(tmp_path: Path) -> None:
     from metarl.policies.export.onnx import write_onnx
 
     network = GaussianMLP(4, (), 2)
     controller = device_controller(network, "maml", device_parameters(network, "maml"))
-    with pytest.raises(Refusal, match="at least 1 observation, got 0"):
+    with pytest.raises(Refusal, match="at least 1 input, got 0"):
         write_onnx(controller, tmp_path / "policy.onnx", batch=0)
     with pytest.raises(Refusal, match="cannot write"):
         write_onnx(controller, tmp_path / "missing" / "policy.onnx")
