@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -21,6 +21,7 @@ from metarl.policies.export.c_text import check_prefix, identifier, shipped
 from metarl.policies.export.fitting import fitted
 from metarl.policies.files.checks import check_adaptable
 from metarl.policies.methods import STEP_SIZES, get_method
+from metarl.policies.normalization import MEAN, fold
 
 PARTS = [
     "accumulators",
@@ -71,6 +72,7 @@ def generated(controller: Controller, options: COptions) -> Generated:
     Raises:
         Refusal: If the controller cannot be adapted on a device, the prefix is no identifier, or it does not fit.
     """
+    controller = _without_normalization(controller, options.policy_only)
     prefix = check_prefix(options.prefix or default_prefix(controller))
     metadata = controller.metadata
     steps = [] if options.policy_only else _steps(controller)
@@ -99,6 +101,18 @@ def generated(controller: Controller, options: COptions) -> Generated:
         packed_range=options.packed_range,
         stored=stored,
     )
+
+
+def _without_normalization(controller: Controller, policy_only: bool) -> Controller:
+    """Return a controller that takes observations as they are."""
+    if MEAN not in controller.parameters:
+        return controller
+    if not policy_only:
+        raise Refusal(
+            "a robot in C does not adapt a policy that was trained with normalized observations: export the policy "
+            "alone (--policy-only)"
+        )
+    return replace(controller, parameters=fold(controller.parameters, controller.network.layers[0]))
 
 
 def write_c(

@@ -17,6 +17,7 @@ from metarl.policies.controller import Controller
 from metarl.policies.networks.kinds import GROUPS
 from metarl.policies.networks.layers import Layer
 from metarl.policies.networks.network import Network
+from metarl.policies.normalization import fold
 
 try:
     import onnx
@@ -34,8 +35,8 @@ def write_onnx(controller: Controller | Classifier, path: str | Path, batch: int
     """Write a policy or an image network as an ONNX file; what adapts it is left out.
 
     A policy has the input ``observation`` [batch, observation] and the output ``action`` [batch, action], as
-    ``Controller.predict``. An image network has the input ``images`` [batch, 3, side, side] in [-1, 1] and the output
-    ``logits`` [batch, way].
+    ``Controller.predict``; normalized observations are not clipped (``normalization.fold``). An image network has the
+    input ``images`` [batch, 3, side, side] in [-1, 1] and the output ``logits`` [batch, way].
 
     Args:
         controller: The policy or image network, meta-trained or adapted.
@@ -57,7 +58,8 @@ def write_onnx(controller: Controller | Classifier, path: str | Path, batch: int
 def policy_model(controller: Controller, batch: int) -> onnx.ModelProto:
     """Return a policy as an ONNX model."""
     network, metadata = controller.network, controller.metadata
-    graph = Graph(network, {name: tensor.numpy() for name, tensor in controller.parameters.items()})
+    parameters = fold(controller.parameters, network.layers[0])
+    graph = Graph(network, {name: tensor.numpy() for name, tensor in parameters.items()})
     mean = graph.run("observation")
     scaled = graph.node("Mul", [mean, graph.constant("action_scale", np.float32(metadata.action_scale))])
     for operator, name in (("Max", "action_low"), ("Min", "action_high")):

@@ -46,6 +46,7 @@ from metarl.policies.files.metadata import FieldRecord
 from metarl.policies.gate import GATE, GATE_STATISTICS
 from metarl.policies.methods import METHODS, STEP_SIZES, get_method
 from metarl.policies.networks.mlp import GaussianMLP
+from metarl.policies.normalization import COUNT, MEAN, STD
 
 pytestmark = needs_compiler
 
@@ -436,6 +437,24 @@ def test_a_policy_alone(libraries) -> None:
     assert robot.call("act", floats(OBSERVATION), floats(ACTION)) == robot.call("adapt") == ORDER
     assert made.robot_bytes == STATE_BYTES + 2 * 4 * 9
     assert made.modules == {} and made.storage_bytes == 0
+
+
+def with_statistics(controller: Controller) -> Controller:
+    size = controller.network.observation_size
+    statistics = {MEAN: torch.linspace(-1, 2, size), STD: torch.linspace(0.5, 3, size), COUNT: torch.full((1,), 40.0)}
+    return replace(controller, parameters=controller.parameters | statistics)
+
+
+def test_a_policy_alone_normalizes_its_observations(libraries) -> None:
+    controller = with_statistics(toy_controller(NETWORKS[1], "maml"))
+    library, made = libraries(controller, "normalized", COptions(policy_only=True))
+    robot = Robot(library, made)
+    np.testing.assert_allclose(robot.predict(OBSERVATION), controller.predict(OBSERVATION)[0], atol=1e-5)
+
+
+def test_a_robot_that_adapts_does_not_normalize() -> None:
+    with pytest.raises(Refusal, match="normalized observations: export the policy alone"):
+        generated(with_statistics(toy_controller(NETWORKS[1], "maml")), COptions())
 
 
 def test_text_of_a_stranger_is_no_code(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from metarl.policies.loading import load_controller
 from metarl.policies.networks.conv4 import Conv4
 from metarl.policies.networks.mlp import GaussianMLP
 from metarl.policies.networks.resnet12 import ResNet12
+from metarl.policies.normalization import COUNT, MEAN, STD
 
 pytest.importorskip("onnx", reason="onnx is not installed: pip install 'metarl[onnx]'")
 runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
@@ -37,6 +38,19 @@ def test_acts_as_predict_does(tmp_path: Path, hidden, seed, batch) -> None:
     path = tmp_path / f"{len(list(tmp_path.iterdir()))}.onnx"
     write_onnx(controller, path, batch)
     np.testing.assert_allclose(actions(path, observations), controller.predict(observations)[0], atol=1e-6)
+
+
+def test_normalizes_observations(tmp_path: Path) -> None:
+    from metarl.policies.export.onnx import write_onnx
+
+    network = GaussianMLP(4, (6,), 2)
+    statistics = {MEAN: torch.linspace(-1, 2, 4), STD: torch.linspace(0.5, 3, 4), COUNT: torch.full((1,), 40.0)}
+    controller = device_controller(network, "maml", device_parameters(network, "maml", 0) | statistics)
+    observations = np.random.default_rng(0).standard_normal((3, 4), np.float32)
+    write_onnx(controller, tmp_path / "policy.onnx", 3)
+    np.testing.assert_allclose(
+        actions(tmp_path / "policy.onnx", observations), controller.predict(observations)[0], atol=1e-6
+    )
 
 
 def test_shipped_controllers_keep_their_bounds(tmp_path: Path) -> None:
