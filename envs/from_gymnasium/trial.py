@@ -56,7 +56,14 @@ def far_apart(fields: Sequence[TaskField], sampler: TaskSampler) -> tuple[Task, 
 def compare(
     source: Source, environments: tuple[Env, Env], tasks: tuple[Task, Task], horizon: int
 ) -> Iterator[tuple[bool, float]]:
-    """Yield, step by step of some episodes, whether the two tasks differ and the seconds that one step took."""
+    """Yield, step by step of some episodes, whether the two tasks differ and the seconds that one step took.
+
+    Args:
+        source: How environments are made and given tasks.
+        environments: Two environments of their own.
+        tasks: The task of each.
+        horizon: The most steps of an episode.
+    """
     for seed in range(EPISODES):
         random = np.random.default_rng(seed)
         begun = [source.begin(env, task, seed, {})[0] for env, task in zip(environments, tasks, strict=True)]

@@ -81,7 +81,15 @@ def made(name: str, make_vector_env: MakeVector, count: int) -> Vector:
 
 
 def begin(env: Vector, tasks: Tasks, set_tasks: SetTasks | None, seeds: Sequence[int | None], **options: Any) -> Any:
-    """Reset the episodes of a vectorized environment and return their observations and info."""
+    """Reset the episodes of a vectorized environment and return their observations and info.
+
+    Args:
+        env: The vectorized environment.
+        tasks: A task for each of its episodes.
+        set_tasks: Gives the environment its tasks; None passes them as the option ``task``.
+        seeds: A seed for each episode; None leaves the generator as it is.
+        options: Options of Gymnasium's ``reset``.
+    """
     if set_tasks is None:
         options["task"] = tasks
     else:

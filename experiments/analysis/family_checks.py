@@ -117,7 +117,15 @@ def single(family: TaskFamily, script: Script, recording: Recording) -> Finding:
 
 
 def same(check: str, claim: str, first: Recording, second: Recording, advice: str) -> Finding:
-    """Return whether two recordings that must be equal are."""
+    """Return whether two recordings that must be equal are.
+
+    Args:
+        check: The check's name.
+        claim: What is found if the recordings are equal.
+        first: A recording.
+        second: Another recording of the same script.
+        advice: What to do if they differ.
+    """
     apart = difference(first, second)
     return Finding(check, "wrong", f"not so: {claim}: {apart}; {advice}") if apart else Finding(check, "fine", claim)
 

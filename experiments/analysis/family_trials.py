@@ -52,7 +52,14 @@ class Script:
 
 
 def random_script(family: TaskFamily, tasks: int, episodes: int, steps: int) -> Script:
-    """Return a script with drawn tasks and uniform actions."""
+    """Return a script with drawn tasks and uniform actions.
+
+    Args:
+        family: The task family.
+        tasks: The number of tasks.
+        episodes: The episodes of each task.
+        steps: The time steps of an episode.
+    """
     random = np.random.default_rng(0)
     low, high = family.action_space.low, family.action_space.high
     uniform = random.uniform(low, high, (steps, tasks, episodes, len(low)))

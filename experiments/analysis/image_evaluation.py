@@ -59,7 +59,14 @@ def task_source(
 
 
 def few_tasks(classifier: Classifier, data: Path, seed: int, progress: Progress | None = None) -> list[ImageTask]:
-    """Return a few tasks of the folder's split val, for attention to judge; raise Refusal as ``task_source`` does."""
+    """Return a few tasks of the folder's split val, for attention to judge; raise Refusal as ``task_source`` does.
+
+    Args:
+        classifier: The network, which says what a task is.
+        data: The folder of the data set.
+        seed: The seed of the tasks.
+        progress: Called while images are read.
+    """
     source = task_source(classifier, data, "val", queries=1, progress=progress)
     return sample_tasks(source.images, source.shape, TASKS, generator(seed, Purpose.ADAPTATION))
 

@@ -40,6 +40,12 @@ def inspected_classifier(classifier: Classifier, data: Path | None, seed: int, p
     """Find out what an adaptation does; attention judges tasks of the folder's split val, and nothing without one.
 
     Raise Refusal saying what is wrong with the folder.
+
+    Args:
+        classifier: The network.
+        data: The folder of the data set; None if attention has nothing to judge.
+        seed: The seed of the tasks.
+        progress: Called while images are read.
     """
     tasks = few_tasks(classifier, data, seed, progress) if data else []
 

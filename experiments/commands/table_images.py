@@ -130,6 +130,16 @@ def make_up(cell: Cell, data: Path, cross: Path, filing: Filing, console: Consol
 
 
 def show_test(run: ImageRun, test: Test, threads: int, console: Console) -> Trial:
-    """Run a test with a progress line."""
+    """Run a test with a progress line.
+
+    Args:
+        run: A filed training.
+        test: The kind of tasks.
+        threads: The threads of the adaptation.
+        console: Where the line is shown.
+
+    Returns:
+        The accuracies.
+    """
     with live_progress(console, run.scale.test_tasks, f"unseen tasks, {run.cell.name} {test.name}") as show_progress:
         return image_filing.run_test(run, test, threads, lambda done: show_progress(done, ""))

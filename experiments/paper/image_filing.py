@@ -138,7 +138,14 @@ def by_epoch(progress: bytes, limit: int = LOG_BYTES) -> bytes:
 
 
 def run_test(run: ImageRun, test: Test, threads: int, on_tasks: Callable[[int], None]) -> Trial:
-    """Return the accuracies on unseen tasks, whose seed is the training's plus 1, before and after adaptation."""
+    """Return the accuracies on unseen tasks, whose seed is the training's plus 1, before and after adaptation.
+
+    Args:
+        run: A filed training.
+        test: The kind of tasks.
+        threads: The threads of the adaptation.
+        on_tasks: Called with the number of tasks done.
+    """
     classifier, source, seed, tasks = run.classifier, test.source, run.settings.seed + 1, run.scale.test_tasks
     evaluation = evaluate_classifier(classifier, source, tasks, seed, threads, test.images_at_once, on_tasks)
     record = accuracies_record(classifier, source, evaluation)

@@ -132,7 +132,14 @@ def is_filed(results: Path, family: str, name: str) -> bool:
 
 
 def check_unfiled(results: Path, family: str, name: str, replace: bool) -> None:
-    """Raise Refusal if there is such a result and it may not be replaced."""
+    """Raise Refusal if there is such a result and it may not be replaced.
+
+    Args:
+        results: The folder of the results.
+        family: The family's folder in it.
+        name: The result's name.
+        replace: Whether a result that is there may be replaced.
+    """
     if is_filed(results, family, name) and not replace:
         raise Refusal(f"{results / family / name} is filed already and is not overwritten: say --replace")
 
@@ -166,7 +173,14 @@ def read_result(folder: Path, kind: type[Result]) -> Result:
 
 
 def read_results(results: Path, family: str, names: Iterable[str], kind: type[Result]) -> dict[str, Result]:
-    """Read all results of a family that are filed, by name."""
+    """Read all results of a family that are filed, by name.
+
+    Args:
+        results: The folder of the results.
+        family: The family's folder in it.
+        names: The results' names; those that are not filed are left out.
+        kind: The dataclass of a result.
+    """
     return {name: read_result(results / family / name, kind) for name in names if is_filed(results, family, name)}
 
 

@@ -80,7 +80,14 @@ class Series:
 def new_axes(
     x_label: str, y_label: str, size: tuple[float, float] = SIZE, columns: int = 1
 ) -> tuple[Figure, list[Axes]]:
-    """Return a figure and its empty axes side by side; the y label stands above the first."""
+    """Return a figure and its empty axes side by side; the y label stands above the first.
+
+    Args:
+        x_label: What the x axes show.
+        y_label: What the y axes show.
+        size: Width and height of the figure in inches.
+        columns: The number of axes.
+    """
     figure = Figure((size[0] / PIXELS_PER_INCH, size[1] / PIXELS_PER_INCH), PIXELS_PER_INCH)
     axes: list[Axes] = list(figure.subplots(1, columns, squeeze=False, sharey=True)[0])
     for each in axes:

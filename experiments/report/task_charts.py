@@ -49,7 +49,14 @@ def over_runs(found: Sequence[TaskReturns]) -> TaskReturns:
 
 
 def task_map(each: TaskReturns, span: tuple[float, float], group: int, name: str) -> Chart:
-    """Draw the tasks in the plane of their two fields, colored by return, before and after adaptation."""
+    """Draw the tasks in the plane of their two fields, colored by return, before and after adaptation.
+
+    Args:
+        each: The returns task by task.
+        span: The lowest and the highest return of the color scale.
+        group: The page's group that the chart is about.
+        name: What the title adds.
+    """
     x_field, y_field = each.fields
     figure, panels = new_axes(axis_label(x_field), axis_label(y_field), MAP_SIZE, columns=2)
     for axes, (step, when) in zip(panels, TIMES, strict=True):
@@ -66,7 +73,15 @@ def task_map(each: TaskReturns, span: tuple[float, float], group: int, name: str
 
 
 def scatter(each: TaskReturns, index: int, span: tuple[float, float], group: int, name: str) -> Chart:
-    """Draw the returns before and after adaptation against one field, with their means along the axis."""
+    """Draw the returns before and after adaptation against one field, with their means along the axis.
+
+    Args:
+        each: The returns task by task.
+        index: The position of the field in a task.
+        span: The lowest and the highest return of the axis.
+        group: The page's group that the chart is about.
+        name: What the title adds.
+    """
     field, values = each.fields[index], each.tasks[:, index]
     figure, (axes,) = new_axes(axis_label(field), "return")
     left, right = bounds(field)

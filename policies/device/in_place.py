@@ -84,7 +84,14 @@ def block_bits(words: FloatArray, bits: Bits, row: FloatArray) -> None:
 
 
 def block(words: FloatArray, bits: Bits, row: FloatArray, slope: float = 0.0) -> None:
-    """Multiply the numbers whose bits are set by the slope of the activation below zero."""
+    """Multiply the numbers whose bits are set by the slope of the activation below zero.
+
+    Args:
+        words: A gradient [number], changed in place.
+        bits: A bit per number: set where the activation was below zero.
+        row: Working memory for some numbers.
+        slope: The activation's slope below zero.
+    """
     for place, piece in _pieces(words, row):
         blocked = row.view(np.bool_)[: 8 * len(bits[place])].reshape(-1, 8)
         np.take(_BITS_OF_BYTES, bits[place], axis=0, out=blocked, mode="clip")

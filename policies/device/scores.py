@@ -70,7 +70,15 @@ def kept_channels(
 
 
 def score_channels(layer: DeviceLayer, parameters: Parameters, side: str, summary: FloatArray, meter: Meter) -> None:
-    """Replace what attention sees of a batch [sample, channel] by the scores gamma that its samples share."""
+    """Replace what attention sees of a batch [sample, channel] by the scores gamma that its samples share.
+
+    Args:
+        layer: The layer that the attention module belongs to.
+        parameters: The policy's parameters, with the module's.
+        side: ``forward`` for a layer's input, ``backward`` for the gradient at its output.
+        summary: What attention sees [sample, channel], replaced in place.
+        meter: Counts working memory.
+    """
     with torch.inference_mode(), meter.reserve(SCORING_BYTES * summary.size):
         name, clip = layer.name, layer.clips[side]
         scores = attention_scores(parameters, name, side, torch.from_numpy(summary), clip, together=len(summary))

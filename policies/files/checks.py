@@ -46,7 +46,14 @@ def check_parameters(parameters: Parameters, network: Network, inner_steps: int)
 
 
 def check_adaptable(parameters: Parameters, network: Network, method: Method, on_device: bool) -> None:
-    """Raise Refusal if the inner loop lacks a parameter of the method, or if a device cannot run it ``on_device``."""
+    """Raise Refusal if the inner loop lacks a parameter of the method, or if a device cannot run it ``on_device``.
+
+    Args:
+        parameters: The parameters of a file.
+        network: Its network.
+        method: Its method.
+        on_device: Whether a device runs the inner loop.
+    """
     if on_device:
         check_on_device(method)
     needed = [*meta_parameter_shapes(method, network.layers, inner_steps=1)]
