@@ -52,12 +52,18 @@ def fitted(
         if room is None or program.plan.bytes <= room:
             return candidate, program
         smallest[passes] = min(program.plan.bytes + state, smallest.get(passes, program.plan.bytes + state))
-    least = min(smallest, key=lambda passes: smallest[passes])
     raise Refusal(
         f"the robot does not fit into {ram} bytes of RAM, of which {STACK + STATIC} are for the stack and the C "
-        f"library: it takes {smallest[1]} bytes with one pass over the episodes and at least {smallest[least]} with "
-        f"{least} passes"
+        f"library: it takes {_ways(smallest)}"
     )
+
+
+def _ways(smallest: Mapping[int, int]) -> str:
+    """Say what the robot takes: ``57344 bytes with one pass over the episodes and at least 22888 with 5 passes``."""
+    least = min(smallest, key=lambda passes: smallest[passes])
+    if least == 1:
+        return f"at least {smallest[1]} bytes"
+    return f"{smallest[1]} bytes with one pass over the episodes and at least {smallest[least]} with {least} passes"
 
 
 def _candidates(steps: Sequence[Sequence[DeviceLayer]], sizes: Sizes) -> Iterator[Sizes]:
