@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -19,9 +19,9 @@ from metarl.policies.export.c_extras import makefile, readme, selftest
 from metarl.policies.export.c_files import STATE_BYTES, Generated, stored_offsets
 from metarl.policies.export.c_text import check_prefix, identifier, shipped
 from metarl.policies.export.fitting import fitted
+from metarl.policies.export.recordings import normalized, statistics, without_statistics
 from metarl.policies.files.checks import check_adaptable
 from metarl.policies.methods import STEP_SIZES, get_method
-from metarl.policies.normalization import MEAN, fold
 
 PARTS = [
     "accumulators",
@@ -72,7 +72,6 @@ def generated(controller: Controller, options: COptions) -> Generated:
     Raises:
         Refusal: If the controller cannot be adapted on a device, the prefix is no identifier, or it does not fit.
     """
-    controller = _without_normalization(controller, options.policy_only)
     prefix = check_prefix(options.prefix or default_prefix(controller))
     metadata = controller.metadata
     steps = [] if options.policy_only else _steps(controller)
@@ -88,31 +87,24 @@ def generated(controller: Controller, options: COptions) -> Generated:
         options.ram,
         STATE_BYTES,
     )
+    normalization = statistics(controller)
+    packed_range = options.packed_range
+    if packed_range is not None and normalization is not None:
+        packed_range = normalized(packed_range[0], normalization), normalized(packed_range[1], normalization)
     layers = steps[0] if steps else _still(controller)
     stored = stored_offsets(layers) if sizes.windows else {}
     return Generated(
-        controller=controller,
+        controller=without_statistics(controller),
+        normalization=normalization,
         prefix=prefix,
         checksum=checksum(controller),
         layers=layers,
         sizes=sizes,
         program=program,
         estimator=estimator,
-        packed_range=options.packed_range,
+        packed_range=packed_range,
         stored=stored,
     )
-
-
-def _without_normalization(controller: Controller, policy_only: bool) -> Controller:
-    """Return a controller that takes observations as they are."""
-    if MEAN not in controller.parameters:
-        return controller
-    if not policy_only:
-        raise Refusal(
-            "a robot in C does not adapt a policy that was trained with normalized observations: export the policy "
-            "alone (--policy-only)"
-        )
-    return replace(controller, parameters=fold(controller.parameters, controller.network.layers[0]))
 
 
 def write_c(

@@ -10,7 +10,7 @@ from metarl.policies.device.episodes import Episode
 from metarl.policies.device.scores import kept_channels
 from metarl.policies.export.c_files import Generated
 from metarl.policies.export.c_text import filled, safe, table
-from metarl.policies.export.recordings import as_recorded
+from metarl.policies.export.recordings import as_recorded, normalized
 
 SEED = 1  # of the self-test's observations and noise
 EXAMPLES = 8  # observations whose actions the self-test compares
@@ -30,12 +30,12 @@ def selftest(made: Generated, episodes: Sequence[Episode]) -> dict[str, str]:
     observations = np.random.default_rng(SEED).standard_normal(
         (EXAMPLES, controller.network.observation_size), np.float32
     )
-    examples = _examples(made, episodes)
+    seen, examples = normalized(observations, made.normalization), _examples(made, episodes)
     adapted = controller.adapt(as_recorded(made, examples, SEED)) if examples else controller
     arrays = {
         "observations": observations,
-        "actions": controller.predict(observations)[0],
-        "adapted_actions": adapted.predict(observations)[0],
+        "actions": controller.predict(seen)[0],
+        "adapted_actions": adapted.predict(seen)[0],
         "recorded": np.concatenate([table_of(each) for each in examples]) if examples else np.zeros(1, np.float32),
     }
     source = filled(

@@ -34,7 +34,8 @@ class Generated:
     """A controller on its way into C.
 
     Attributes:
-        controller: The controller.
+        controller: The controller; it takes normalized observations if there is a normalization.
+        normalization: The mean and the deviation [observation] that normalize observations; None: they are not.
         prefix: What its names in C begin with.
         checksum: Tells this controller from others when a change is restored.
         layers: The network's layers.
@@ -46,6 +47,7 @@ class Generated:
     """
 
     controller: Controller
+    normalization: tuple[FloatArray, FloatArray] | None
     prefix: str
     checksum: int
     layers: tuple[DeviceLayer, ...]
@@ -188,6 +190,8 @@ class Generated:
             "action_low": np.array(metadata.action_low, np.float32),
             "action_high": np.array(metadata.action_high, np.float32),
         }
+        if self.normalization is not None:
+            arrays |= dict(zip(("observation_mean", "observation_std"), self.normalization, strict=True))
         if self.packed_range is not None:
             low, high = self.packed_range
             arrays |= {"observation_low": low, "observation_step": (high - low) / np.float32(255)}
@@ -242,6 +246,7 @@ class Generated:
         p, metadata, network = self.prefix, self.controller.metadata, self.controller.network
         log_std = f"{self.layers[-1].name}.log_std"
         packed = [f"{p}_observation_low", f"{p}_observation_step"] if self.packed_range else ["0", "0"]
+        statistics = [f"{p}_observation_mean", f"{p}_observation_std"] if self.normalization else ["0", "0"]
         return [
             f"0x{self.checksum:08x}u",
             str(network.observation_size),
@@ -256,6 +261,7 @@ class Generated:
             f"{p}_action_low",
             f"{p}_action_high",
             number(metadata.action_scale),
+            *statistics,
             *packed,
             f"{p}_gate" if GATE in self.controller.parameters else "0",
             f"{p}_programs" if self.program.steps else "0",

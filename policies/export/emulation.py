@@ -19,7 +19,7 @@ from metarl.policies.export.c import files
 from metarl.policies.export.c_extras import table_of
 from metarl.policies.export.c_files import Generated
 from metarl.policies.export.c_text import number, rows, shipped
-from metarl.policies.export.recordings import as_recorded
+from metarl.policies.export.recordings import as_recorded, normalized
 
 SEED = 1  # of the robot's noise
 TRIALS = 16  # calls over which main.c averages
@@ -164,8 +164,7 @@ def emulate(
         sizes = _build(folder, target, ram or BOARD_RAM, optimize)
         _run(folder, target)
         report = (folder / "report.bin").read_bytes()
-    seen = as_recorded(made, recorded, SEED)
-    return _compared(made, seen, report, sizes, BOARDS[target].instructions if target != HOST else 0)
+    return _compared(made, recorded, report, sizes, BOARDS[target].instructions if target != HOST else 0)
 
 
 def _emulated(made: Generated, episodes: Sequence[Episode]) -> dict[str, str]:
@@ -257,13 +256,14 @@ def _compared(
         return np.frombuffer(memory, each.element, each.size, offset + offsets[name]).reshape(each.shape)
 
     controller: Controller = made.controller
-    adapted = controller.adapt(episodes) if status == 0 else controller
+    adapted = controller.adapt(as_recorded(made, episodes, SEED)) if status == 0 else controller
     changes = made.change_from(buffer, storage) if status == 0 else {}
     expected = {name: (adapted.parameters[name] - controller.parameters[name]).numpy() for name in changes}
     actions = np.frombuffer(storage, np.float32, offset=made.stored.get("", 0)).reshape(
         -1, controller.network.action_size
     )
-    observations = np.asarray(episodes[0]["observations"], np.float32)[: len(actions)]
+    shown = np.asarray(episodes[0]["observations"], np.float32)[: len(actions)]
+    observations = normalized(shown, made.normalization)
     ticks = dict(zip(("act", "reward", "predict_before", "predict_after", "adapt"), head[4:].tolist(), strict=True))
     calls = {name: count * instructions / (1 if name == "adapt" else TRIALS) for name, count in ticks.items()}
     return Emulation(

@@ -97,6 +97,7 @@ typedef struct {
     uint32_t log_std_change;
     const float *action_low, *action_high;
     float action_scale;
+    const float *observation_mean, *observation_std; /* that normalize observations; or null pointers */
     const float *observation_low, *observation_step; /* of packed recordings; null pointers: recordings are raw */
     const float *gate;                               /* [inner step][2], then mean and deviation; or a null pointer */
     const metarl_program *programs;                  /* [inner step] */

@@ -35,7 +35,7 @@ metarl_status metarl_predict(metarl_robot *robot, const float *observation, floa
     if (!metarl_finite_all(observation, controller->observations)) {
         return METARL_NOT_FINITE;
     }
-    memcpy(rows, observation, controller->observations * sizeof *rows);
+    metarl_normalize(controller, observation, rows);
     mean = metarl_mean_action(robot, rows, metarl_widest(controller));
     if (!metarl_finite_all(mean, controller->actions)) {
         return METARL_NOT_FINITE;
@@ -98,14 +98,13 @@ static metarl_status write_step(metarl_robot *robot, const float *observation, c
     return status;
 }
 
-/* The observation as the policy sees it: as it will be recorded. */
+/* The observation as the policy sees it while it records: normalized, and rounded if recordings are packed. */
 static void see(const metarl_controller *controller, const float *observation, float *seen)
 {
     uint16_t index;
-    for (index = 0; index < controller->observations; index++) {
-        seen[index] = metarl_is_packed(controller)
-                          ? metarl_unpacked(controller, index, metarl_packed(controller, index, observation[index]))
-                          : observation[index];
+    metarl_normalize(controller, observation, seen);
+    for (index = 0; metarl_is_packed(controller) && index < controller->observations; index++) {
+        seen[index] = metarl_unpacked(controller, index, metarl_packed(controller, index, seen[index]));
     }
 }
 
@@ -143,6 +142,7 @@ metarl_status metarl_act(metarl_robot *robot, const float *observation, float *a
 metarl_status metarl_record(metarl_robot *robot, const float *observation, const float *policy_action)
 {
     const metarl_controller *controller = robot->controller;
+    float *seen = (float *)(void *)metarl_bytes_at(robot, controller->act);
     const metarl_status status = begin_step(robot);
     if (status != METARL_OK) {
         return status;
@@ -154,7 +154,8 @@ metarl_status metarl_record(metarl_robot *robot, const float *observation, const
         !metarl_finite_all(policy_action, controller->actions)) {
         return METARL_NOT_FINITE;
     }
-    return write_step(robot, observation, policy_action);
+    see(controller, observation, seen);
+    return write_step(robot, seen, policy_action);
 }
 
 metarl_status metarl_reward(metarl_robot *robot, float reward)

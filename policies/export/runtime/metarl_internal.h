@@ -48,6 +48,7 @@ void metarl_backward_rows(const metarl_robot *robot, const metarl_layer *layer, 
 /* metarl_policy.c */
 uint32_t metarl_noise_step(const metarl_robot *robot, uint32_t row);
 float metarl_deviation_of(const metarl_robot *robot, uint16_t action);
+void metarl_normalize(const metarl_controller *controller, const float *observation, float *normalized);
 uint32_t metarl_widest(const metarl_controller *controller);
 float *metarl_mean_action(const metarl_robot *robot, float *rows, uint32_t width);
 void metarl_execute(const metarl_controller *controller, const float *policy_action, float *action);

@@ -5,6 +5,7 @@
 #include <math.h>
 
 #define TWO_PI 6.28318531f
+#define LIMIT  10.0f /* of normalized observations, which are clipped */
 
 /* The exploration noise: normal numbers that depend on nothing but their place, so that they need not be recorded */
 
@@ -38,6 +39,16 @@ float metarl_deviation_of(const metarl_robot *robot, uint16_t action)
 {
     const float *change = metarl_change_at(robot, robot->controller->log_std_change);
     return expf(robot->controller->log_std[action] + (change ? change[action] : 0.0f));
+}
+
+void metarl_normalize(const metarl_controller *controller, const float *observation, float *normalized)
+{
+    const float *mean = controller->observation_mean, *std = controller->observation_std;
+    uint16_t index;
+    for (index = 0; index < controller->observations; index++) {
+        const float value = mean ? (observation[index] - mean[index]) / std[index] : observation[index];
+        normalized[index] = !mean ? value : value < -LIMIT ? -LIMIT : value > LIMIT ? LIMIT : value;
+    }
 }
 
 /* The mean action for an observation in the first of two rows of working memory; it lies in one of them. */

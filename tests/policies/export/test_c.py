@@ -452,9 +452,19 @@ def test_a_policy_alone_normalizes_its_observations(libraries) -> None:
     np.testing.assert_allclose(robot.predict(OBSERVATION), controller.predict(OBSERVATION)[0], atol=1e-5)
 
 
-def test_a_robot_that_adapts_does_not_normalize() -> None:
-    with pytest.raises(Refusal, match="normalized observations: export the policy alone"):
-        generated(with_statistics(toy_controller(NETWORKS[1], "maml")), COptions())
+def test_a_robot_that_adapts_normalizes_too(libraries) -> None:
+    """One observation is so far from the mean that it is clipped."""
+    controller = with_statistics(toy_controller(NETWORKS[1], "maml"))
+    library, made = libraries(controller, "normalized robot", COptions())
+    episodes = random_episodes(NETWORKS[1], (20, 7, 30), seed=3)
+    episodes[1]["observations"][2] = 50
+    robot = Robot(library, made)
+    robot.record(episodes)
+    np.testing.assert_allclose(robot.predict(OBSERVATION), controller.predict(OBSERVATION)[0], atol=1e-5)
+    assert robot.call("adapt") == OK
+    adapted = controller.adapt(episodes)
+    assert_adapts_alike(robot, controller, adapted)
+    np.testing.assert_allclose(robot.predict(OBSERVATION), adapted.predict(OBSERVATION)[0], rtol=1e-4, atol=1e-4)
 
 
 def test_text_of_a_stranger_is_no_code(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from device_problems import device_controller, device_parameters
 
 from metarl.core.errors import Refusal
@@ -22,6 +23,7 @@ from metarl.policies.export.emulation import ARM, BOARDS, QEMU, emulate
 from metarl.policies.export.robot_data import with_room
 from metarl.policies.loading import load_controller
 from metarl.policies.networks.mlp import GaussianMLP
+from metarl.policies.normalization import COUNT, MEAN, STD
 
 needs_board = pytest.mark.skipif(
     not (shutil.which(ARM) and shutil.which(QEMU)) and "METARL_REQUIRE_QEMU" not in os.environ,
@@ -67,6 +69,19 @@ def test_sanitizers_find_nothing(method: str, steps: int, packed: bool, ram: int
     ran = emulate(made, smooth_episodes(controller.network, [30, 1, 7]), optimize=flags)
     assert ran.status == 0
     assert ran.max_difference < 1e-5 * (1 + ran.largest_change)
+
+
+@needs_compiler
+@pytest.mark.parametrize("packed", [False, True])
+def test_normalized_observations_are_compared_as_the_policy_sees_them(packed: bool) -> None:
+    controller = toy_controller("maml")
+    statistics = {MEAN: torch.linspace(-1, 2, 5), STD: torch.linspace(0.5, 3, 5), COUNT: torch.full((1,), 40.0)}
+    controller = replace(controller, parameters=controller.parameters | statistics)
+    ranges = (np.full(5, -4, np.float32), np.full(5, 4, np.float32)) if packed else None
+    made = generated(controller, COptions(packed_range=ranges))
+    ran = emulate(made, smooth_episodes(controller.network, [30, 7]))
+    assert ran.status == 0 and ran.largest_change > 1e-3
+    assert max(ran.max_difference, ran.max_action_difference) < 1e-5
 
 
 @needs_board
