@@ -36,8 +36,8 @@ ARROWS = {
     "metarl.policies.classifier": "core policies.networks policies.methods policies.files policies.device",
     "metarl.policies.recorder": "core policies.device policies.controller",
     "metarl.policies.export": (
-        "core policies.networks policies.attention policies.methods policies.gate policies.files policies.device "
-        "policies.controller policies.classifier"
+        "core policies.networks policies.attention policies.normalization policies.methods policies.gate "
+        "policies.files policies.device policies.controller policies.classifier"
     ),
     "metarl.policies.loading": "core policies.networks policies.files policies.controller policies.classifier",
     "metarl.envs": "",

@@ -4,6 +4,7 @@ import os
 import sys
 from types import SimpleNamespace
 
+import cloudpickle
 import gymnasium
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ import metarl
 from metarl.envs.family import TaskField, sample_fields
 from metarl.envs.from_gymnasium import task_family
 from metarl.envs.registry import get_family
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import a test
 
 FIELDS = (TaskField("gravity", 5.0, 15.0, "m/s^2"),)
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import cloudpickle
 import gymnasium
 import numpy as np
 import pytest
@@ -19,6 +20,8 @@ from own_environments import GOAL, Point, point_with, set_goal
 from metarl.core.errors import NumericalFault, Refusal
 from metarl.core.user_code import UserCodeError
 from metarl.envs.from_gymnasium import definition, task_family
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import a test
 
 TASKS = np.array([[-1.0], [0.5], [1.0]])
 SEEDS = np.arange(6).reshape(3, 2)

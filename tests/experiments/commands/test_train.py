@@ -53,7 +53,8 @@ def frames(thread: int) -> list[str]:
     frame: FrameType | None = sys._current_frames()[thread]
     found = []
     while frame is not None:
-        if frame.f_code.co_filename.startswith(ROOMS):
+        # Python 3.12 has no frames of comprehensions any more.
+        if frame.f_code.co_filename.startswith(ROOMS) and frame.f_code.co_name != "<listcomp>":
             found.append(frame.f_code.co_qualname)
         frame = frame.f_back
     return found
