@@ -19,6 +19,7 @@ _METARL = Path(__file__).resolve().parents[1]
 _ROOMS = [_METARL, *(_METARL.parent / room for room in ("envs", "policies", "experiments"))]
 _PYTHON = [Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")]
 _INSTALLED = {"site-packages", "dist-packages"}
+_WITHOUT_FILE = "<dynamic-code>"  # cloudpickle's name for the file of what it sends by value to a worker process
 
 
 class UserCodeError(Refusal):
@@ -100,7 +101,11 @@ def origin(trace: TracebackType | None) -> str:
 def _outside(trace: TracebackType | None) -> list[tuple[str, int | None]]:
     """Return file and line of the calls outside metarl, the innermost first."""
     frames = ((frame.filename, frame.lineno) for frame in reversed(traceback.extract_tb(trace)))
-    return [(file, line) for file, line in frames if not (file.startswith("<") or _below(file, _ROOMS))]
+    return [
+        (file, line)
+        for file, line in frames
+        if file == _WITHOUT_FILE or not (file.startswith("<") or _below(file, _ROOMS))
+    ]
 
 
 def shown(file: str) -> str:

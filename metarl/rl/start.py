@@ -103,7 +103,8 @@ def warn_of_clipping(family: TaskFamily, settings: TrainSettings) -> None:
     Before training, an action is Gaussian around nearly zero with the standard deviation initial_std * action_scale.
     """
     deviation = settings.initial_std * settings.action_scale
-    low, high = (torch.as_tensor(np.float64(side)) for side in (family.action_space.low, family.action_space.high))
+    space = family.action_space
+    low, high = (torch.from_numpy(side.astype(np.float64)) for side in (space.low, space.high))
     actions = Normal(0.0, deviation)
     within = actions.cdf(high) - actions.cdf(low)
     worst = int(within.argmin())
