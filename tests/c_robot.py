@@ -16,21 +16,10 @@ from metarl.policies.controller import Controller
 from metarl.policies.device.episodes import Episode
 from metarl.policies.export.c import COptions, write_c
 from metarl.policies.export.c_files import Generated
+from metarl.policies.export.emulation import WARNINGS
 
 COMPILER = shutil.which("cc")
 needs_compiler = pytest.mark.skipif(COMPILER is None, reason="there is no C compiler: install gcc or clang")
-STRICT = [
-    "-std=c99",
-    "-pedantic",
-    "-Wall",
-    "-Wextra",
-    "-Wconversion",
-    "-Wdouble-promotion",
-    "-Wvla",
-    "-Wshadow",
-    "-Werror",
-]
-
 OK, MORE = 0, 1
 NOT_FINITE, ORDER, FULL, EMPTY, CAPACITY, STORAGE, CORRUPT = range(-1, -8, -1)
 
@@ -130,6 +119,6 @@ def compiled(
     )
     (folder / "sizes.c").write_text(header + functions)
     sources = [*(each for each in (folder / "c").glob("*.c") if each.name != "selftest_main.c"), folder / "sizes.c"]
-    command = [str(COMPILER), *STRICT, *flags, "-shared", "-fPIC", f"-I{folder / 'c'}", *map(str, sources), "-lm"]
+    command = [str(COMPILER), *WARNINGS, *flags, "-shared", "-fPIC", f"-I{folder / 'c'}", *map(str, sources), "-lm"]
     subprocess.run([*command, "-o", str(folder / "robot.so")], check=True)
     return ctypes.CDLL(str(folder / "robot.so")), made

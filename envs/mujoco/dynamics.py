@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from metarl.envs.family import Array, SampleTasks, TaskField
+from metarl.envs.family import Array, SampleTasks, TaskFamily, TaskField
+from metarl.envs.mujoco.families import robot_family
+from metarl.envs.mujoco.robot import Robot, Step
 
 if TYPE_CHECKING:
     import mujoco
@@ -86,6 +88,12 @@ def vary(model: mujoco.MjModel, task: Mapping[str, float]) -> mujoco.MjModel:
     for name, factor in task.items():
         CHANGES[name](model, factor)
     return model
+
+
+def dynamics_family(name: str, robot: Robot, groups: tuple[str, ...], reward: Callable[[Step], Array]) -> TaskFamily:
+    """Make the family of a robot whose tasks are factors on ``groups`` of its model's values, see ``CHANGES``."""
+    fields = factors(*groups)
+    return robot_family(name, robot, fields, reward, vary=vary, sample_tasks=sample_factors(fields))
 
 
 def scale_link(model: mujoco.MjModel, body: str, factor: float) -> None:

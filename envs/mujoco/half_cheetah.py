@@ -60,15 +60,8 @@ def direction_reward(step: Step) -> Array:
 
 def changed_dynamics() -> TaskFamily:
     """Run forward with other masses, damping, friction and motors (ranges of Rothfuss et al. 2019)."""
-    fields = dynamics.factors("mass", "damping", "friction", "gear")
-    return robot_family(
-        "half-cheetah-dynamics",
-        HALF_CHEETAH,
-        fields,
-        rewards.forward(CONTROL_COST),
-        vary=dynamics.vary,
-        sample_tasks=dynamics.sample_factors(fields),
-    )
+    groups = ("mass", "damping", "friction", "gear")
+    return dynamics.dynamics_family("half-cheetah-dynamics", HALF_CHEETAH, groups, rewards.forward(CONTROL_COST))
 
 
 def disabled_joint() -> TaskFamily:

@@ -46,12 +46,5 @@ def velocity() -> TaskFamily:
 
 def changed_dynamics() -> TaskFamily:
     """Hop forward with other masses, damping and friction (ranges of Rothfuss et al. 2019)."""
-    fields = dynamics.factors("mass", "damping", "friction")
-    return robot_family(
-        "hopper-dynamics",
-        HOPPER,
-        fields,
-        rewards.forward(CONTROL_COST, HEALTHY),
-        vary=dynamics.vary,
-        sample_tasks=dynamics.sample_factors(fields),
-    )
+    groups = ("mass", "damping", "friction")
+    return dynamics.dynamics_family("hopper-dynamics", HOPPER, groups, rewards.forward(CONTROL_COST, HEALTHY))

@@ -41,12 +41,5 @@ def velocity() -> TaskFamily:
 
 def changed_dynamics() -> TaskFamily:
     """Walk with other masses, damping and friction (Rothfuss et al. 2019; Rakelly et al. 2019)."""
-    fields = dynamics.factors("mass", "damping", "friction")
-    return robot_family(
-        "walker2d-dynamics",
-        WALKER2D,
-        fields,
-        rewards.forward(CONTROL_COST, HEALTHY),
-        vary=dynamics.vary,
-        sample_tasks=dynamics.sample_factors(fields),
-    )
+    groups = ("mass", "damping", "friction")
+    return dynamics.dynamics_family("walker2d-dynamics", WALKER2D, groups, rewards.forward(CONTROL_COST, HEALTHY))

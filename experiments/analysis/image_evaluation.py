@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from rich.table import Table
 
 from metarl.core.randomness import Purpose, generator
+from metarl.core.threads import single_threaded_torch
 from metarl.envs.images.episodes import EpisodeShape, episode_shape
 from metarl.envs.images.image_set import ImageSet, Progress, load_images
 from metarl.experiments.analysis.adaptable import TASKS
@@ -96,9 +98,10 @@ def evaluate_classifier(
     """
     network, parameters, method = classifier.network, classifier.parameters, get_method(classifier.metadata.method)
     check_adaptable(parameters, network, method, on_device=False)
-    return evaluate_images(
-        network, parameters, method, source.images, source.shape, tasks, seed, threads, images_at_once, on_tasks
-    )
+    with single_threaded_torch(), ThreadPoolExecutor(threads) as executor:
+        return evaluate_images(
+            executor, network, parameters, method, source.images, source.shape, tasks, seed, images_at_once, on_tasks
+        )
 
 
 def by_steps(classifier: Classifier, evaluation: ImageEvaluation) -> Intervals:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import torch
 
 from metarl.core.intervals import Interval, interval_over_tasks
 from metarl.core.randomness import Purpose, generator
-from metarl.core.threads import single_threaded_torch
 from metarl.envs.images.episodes import EpisodeShape
 from metarl.envs.images.image_set import ImageSet
 from metarl.images.tasks import ImageTask, Score, adapt_on_device, query_score, sample_tasks
@@ -37,41 +36,6 @@ class ImageEvaluation:
 
 
 def evaluate_images(
-    network: ImageNetwork,
-    parameters: Parameters,
-    method: Method,
-    images: ImageSet,
-    shape: EpisodeShape,
-    tasks: int,
-    seed: int,
-    threads: int,
-    images_at_once: int = 1,
-    on_tasks: Callable[[int], None] = lambda done: None,
-) -> ImageEvaluation:
-    """Adapt a network to tasks of a split, as a device does.
-
-    Args:
-        network: The network.
-        parameters: Its parameters, those of the inner loop among them.
-        method: Which layers are updated, and what weighs their channels.
-        images: The split.
-        shape: Ways, shots and queries of a task.
-        tasks: How many tasks.
-        seed: Seed of the tasks.
-        threads: Threads, each with a task of its own.
-        images_at_once: Images that the device has in work at a time.
-        on_tasks: Is told how many tasks are done, and may raise to stop there.
-
-    Returns:
-        The scores before and after adaptation.
-    """
-    with single_threaded_torch(), ThreadPoolExecutor(threads) as executor:
-        return evaluate_with(
-            executor, network, parameters, method, images, shape, tasks, seed, images_at_once, on_tasks
-        )
-
-
-def evaluate_with(
     executor: Executor,
     network: ImageNetwork,
     parameters: Parameters,
@@ -83,10 +47,10 @@ def evaluate_with(
     images_at_once: int = 1,
     on_tasks: Callable[[int], None] = lambda done: None,
 ) -> ImageEvaluation:
-    """Evaluate as ``evaluate_images`` does, in threads that exist already.
+    """Adapt a network to tasks of a split, as a device does.
 
     Args:
-        executor: The threads.
+        executor: Threads that take one thread of torch each, each with a task of its own.
         network: The network.
         parameters: Its parameters, those of the inner loop among them.
         method: Which layers are updated, and what weighs their channels.

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 from metarl.adam import initial_moments
-from metarl.core.errors import Refusal
 from metarl.core.randomness import Purpose, generator
 from metarl.envs.images.episodes import EpisodeShape, episode_shape
 from metarl.envs.images.image_set import ImageSet, Progress, load_images
@@ -19,7 +18,7 @@ from metarl.images.settings import ImageSettings
 from metarl.policies.classifier import Classifier
 from metarl.policies.methods import STEP_SIZES, get_method, initial_meta_parameters, trained_names
 from metarl.policies.networks.network import ImageNetwork
-from metarl.runs.state import TrainingState, with_parameters
+from metarl.runs.state import TrainingState, check_start, with_parameters
 
 
 @dataclass(frozen=True)
@@ -67,9 +66,7 @@ def start_from(init: Classifier, state: TrainingState, network: ImageNetwork, se
         The state. Refusal names what of the classifier is not as the settings ask for.
     """
     given = {"network": (init.network, network), "inner steps": (init.metadata.inner_steps, settings.inner_steps)}
-    for what, (mine, wanted) in given.items():
-        if mine != wanted:
-            raise Refusal(f"the classifier to start from has the {what} {mine}, and the settings ask for {wanted}")
+    check_start("classifier", given)
     fixed = get_method(settings.method).step_sizes == "fixed"
     parameters = init.parameters | ({STEP_SIZES: state.parameters[STEP_SIZES]} if fixed else {})
     return with_parameters(state, parameters, init.metadata.method, settings.method)

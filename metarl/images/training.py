@@ -15,7 +15,7 @@ from metarl.core.errors import NumericalFault
 from metarl.core.intervals import Interval
 from metarl.core.threads import single_threaded_torch
 from metarl.core.version import __version__
-from metarl.images.evaluation import evaluate_with
+from metarl.images.evaluation import evaluate_images
 from metarl.images.iteration import image_iteration
 from metarl.images.logs import progress_columns, progress_row, timings_columns, timings_row
 from metarl.images.settings import ImageSettings, build_network
@@ -135,7 +135,7 @@ def validate(
     Returns:
         The mean and its interval over the tasks.
     """
-    evaluation = evaluate_with(
+    evaluation = evaluate_images(
         executor,
         network,
         parameters,

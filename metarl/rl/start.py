@@ -12,7 +12,6 @@ from gymnasium.spaces import Box
 from torch.distributions import Normal
 
 from metarl.adam import initial_moments
-from metarl.core.errors import Refusal
 from metarl.core.randomness import Purpose, generator
 from metarl.envs.family import TaskFamily
 from metarl.policies.controller import Controller, check_spaces
@@ -23,7 +22,7 @@ from metarl.policies.networks.sizes import check_size
 from metarl.policies.normalization import initial_normalization
 from metarl.rl.iteration import outer_names
 from metarl.rl.settings import TrainSettings
-from metarl.runs.state import TrainingState, with_parameters
+from metarl.runs.state import TrainingState, check_start, with_parameters
 
 LEAST_WITHIN = 0.01  # share of a policy's first actions that must lie within the bounds
 
@@ -70,9 +69,7 @@ def start_from(init: Controller, state: TrainingState, family: TaskFamily, setti
         "action scale": (init.metadata.action_scale, settings.action_scale),
         "inner steps": (init.metadata.inner_steps, settings.inner_steps),
     }
-    for what, (mine, wanted) in given.items():
-        if mine != wanted:
-            raise Refusal(f"the controller to start from has the {what} {mine}, and the settings ask for {wanted}")
+    check_start("controller", given)
     fixed = get_method(settings.method).step_sizes == "fixed"
     parameters = init.parameters | ({STEP_SIZES: state.parameters[STEP_SIZES]} if fixed else {})
     return with_parameters(state, parameters, init.metadata.method, settings.method)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from metarl.core.errors import Refusal
@@ -39,6 +40,16 @@ class Step:
     scalars: Row
     timings: Row
     fault: str = ""
+
+
+def check_start(kind: str, given: Mapping[str, tuple[object, object]]) -> None:
+    """Raise Refusal unless what a training starts from, a ``kind``, agrees with the settings.
+
+    ``given`` maps what is compared to its value there and its value in the settings.
+    """
+    for what, (mine, wanted) in given.items():
+        if mine != wanted:
+            raise Refusal(f"the {kind} to start from has the {what} {mine}, and the settings ask for {wanted}")
 
 
 def with_parameters(state: TrainingState, parameters: Parameters, method: str, wanted: str) -> TrainingState:

@@ -23,7 +23,6 @@ from metarl.policies.export.recordings import as_recorded, normalized
 
 SEED = 1  # of the robot's noise
 TRIALS = 16  # calls over which main.c averages
-PREDICTIONS = 8  # actions that main.c reports
 SECONDS = 600  # after which an emulation counts as hung
 WARNINGS = [
     "-Wall",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -154,7 +155,10 @@ def test_a_trial_takes_so_many_images_at_once(run: Path, emoji: Path) -> None:
         (test,) = image_filing.load_tests(opened.cell, opened.settings, emoji, None)
     method, source, means = methods.get_method("anil"), test.source, []
     for size in (1, 5):
-        expected = evaluate_images(network, parameters, method, source.images, source.shape, 4, 5, 1, size)
+        with ThreadPoolExecutor(1) as executor:
+            expected = evaluate_images(
+                executor, network, parameters, method, source.images, source.shape, 4, 5, images_at_once=size
+            )
         record = image_filing.run_test(opened, replace(test, images_at_once=size), 1, lambda done: None)
         means.append(record.accuracies[-1].mean)
         assert (means[-1], record.images_at_once) == (expected.accuracies()[-1].mean, size)

@@ -160,7 +160,8 @@ def test_it_learns_to_tell_colors_apart(folder: Path) -> None:
     def accuracies(parameters: Parameters) -> tuple[float, float]:
         network, shape = training.network, data.validation_shape
         method = get_method(settings.method)
-        evaluation = evaluate_images(network, parameters, method, data.validation, shape, 40, 7, 2)
+        with ThreadPoolExecutor(2) as executor:
+            evaluation = evaluate_images(executor, network, parameters, method, data.validation, shape, 40, 7)
         before, after = evaluation.accuracies()
         return before.mean, after.mean
 

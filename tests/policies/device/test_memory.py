@@ -1,13 +1,11 @@
 """The memory of the on-device step: measured against the cost model, and the meter against the process's allocators."""
 
-import tracemalloc
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 import torch
 from device_problems import device_parameters, random_samples
 from torch.profiler import ProfilerActivity, profile
+from traced_memory import traced_peak
 
 from metarl.cost.memory import LayerUpdate, Workload
 from metarl.cost.operations import Plan, cost, plan_updates
@@ -80,18 +78,6 @@ def test_half_cheetah_adapts_in_less_than_30_kilobytes(method: str) -> None:
     network = NETWORKS["half-cheetah"]
     parameters = device_parameters(network, method, frozen=(1,))
     assert measured(network, parameters, method, random_samples(network, [HORIZON] * 3), chunk=20) < 30_000
-
-
-def traced_peak(function: Callable[[], object]) -> int:
-    """The most bytes that Python and NumPy held during a call, beyond what they held before it."""
-    tracemalloc.start()
-    function()  # fills Python's own free lists
-    before = tracemalloc.get_traced_memory()[0]
-    tracemalloc.reset_peak()
-    function()
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    return peak - before
 
 
 @pytest.mark.parametrize("chunk", [None, 200])

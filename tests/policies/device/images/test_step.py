@@ -2,8 +2,7 @@
 
 import subprocess
 import sys
-import tracemalloc
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 import torch
 from image_problems import image_parameters, random_images
 from toy_backbone import ToyBackbone
+from traced_memory import traced_peak
 
 from metarl.cost.memory import LayerUpdate, Plan, Workload
 from metarl.cost.operations import cost
@@ -277,18 +277,6 @@ def test_the_peak_of_resnet12_is_that_of_the_cost_model(method, chosen) -> None:
 def test_the_peak_of_a_toy_is_that_of_the_cost_model(method, chosen) -> None:
     measured, modelled = measured_and_modelled(ToyBackbone(side=84, ways=5, width=32), method, chosen, 2, at_once=1)
     assert measured == pytest.approx(modelled, rel=0.1)
-
-
-def traced_peak(function: Callable[[], object]) -> int:
-    """The most bytes that Python and NumPy held during a call, beyond what they held before it."""
-    tracemalloc.start()
-    function()  # fills Python's own free lists
-    before = tracemalloc.get_traced_memory()[0]
-    tracemalloc.reset_peak()
-    function()
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    return peak - before
 
 
 @pytest.mark.parametrize(
