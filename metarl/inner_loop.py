@@ -70,7 +70,8 @@ def inner_step(
 ) -> InnerStep:
     """Take one inner step: w_l - g^k * alpha_l^k * gamma_l * dL/dw_l for every layer l that the method updates.
 
-    p-Meta, eq. 14, with the factor g^k of the return gate.
+    p-Meta, eq. 14, with the factor g^k of the return gate. Of a layer with a context, phi is updated in place of w_l
+    (CAVIA, eq. 3).
 
     Args:
         network: The network.
@@ -95,6 +96,9 @@ def inner_step(
         inputs, at_output, _ = gradients_at[layer.name]
         gradients = layer.parameter_gradients(inputs, at_output)
         gradients |= {name: gradient for name, gradient in direct.items() if layer_of(name) == layer.name}
+        if layer.context:
+            matrix = parameters[layer.context_weight_name]
+            gradients = layer.context_gradient(gradients, matrix if second_order else matrix.detach())
         for name, gradient in gradients.items():
             adapted[name] = parameters[name] - step_size * gradient
     scores = {
@@ -151,7 +155,9 @@ def layer_gradients(
     weighs_activations = method.attention is not None and method.attention.weighs == "activations"
     outputs, trace = network(parameters, batch.inputs, run_weighed if weighs_activations else run_layer)
     loss = batch.loss(network, parameters, outputs)
-    direct = [name for layer in network.layers if layer.name in updated for name in layer.extra_names]
+    direct = [
+        name for layer in network.layers if layer.name in updated and not layer.context for name in layer.extra_names
+    ]
     wanted = [*(trace[layer].output for layer in updated), *(parameters[name] for name in direct)]
     gradients = torch.autograd.grad(loss, wanted, create_graph=second_order)
     for hook in hooks:

@@ -3,6 +3,9 @@
 For layer l and inner step k:  w_l <- w_l - alpha_l^k * (gamma_l * dL/dw_l)  (p-Meta, eqs. 1, 6 and 14).
 A method states which layers the inner loop updates, where the step sizes alpha come from, and whether meta attention
 weighs the channels by scores gamma. The ablations of p-Meta are further rows.
+
+CAVIA updates no layer, but the context phi of the layer that takes one: phi <- phi - alpha * dL/dphi, from 0 for each
+task.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from torch import Tensor
 from metarl.core.errors import Refusal
 from metarl.policies.attention import Attention, attention_shapes, initial_attention
 from metarl.policies.gate import GATE_STATISTICS
-from metarl.policies.networks.layers import Layer
+from metarl.policies.networks.layers import CONTEXT, Layer
 from metarl.policies.networks.network import Parameters, layer_of
 from metarl.policies.normalization import COUNT, MEAN, STD
 
@@ -29,22 +32,29 @@ CHANNEL_STEP_SIZES = "channel_step_sizes."
 class Method:
     """One row of the table.
 
-    ``layers`` says which layers the inner loop may update: all, the last, or all but the last (the body). Their step
-    sizes are one fixed number or meta-learned per layer and step; ``sparse`` ones are pushed to exact zeros.
+    ``layers`` says which layers the inner loop may update: all, the last, all but the last (the body), or those that
+    take a ``context``, of which it updates that alone. Their step sizes are one fixed number or meta-learned per layer
+    and step; ``sparse`` ones are pushed to exact zeros.
     ``attention`` acts on every layer but the last. ``channel_step_sizes`` replace it by numbers that are meta-learned
     per layer, step and input or output channel, the same for all samples (p-Meta, Table 4: alpha^Ch).
     """
 
     name: str
-    layers: Literal["all", "last", "body"]
+    layers: Literal["all", "last", "body", "context"]
     step_sizes: Literal["fixed", "learned", "sparse"]
     attention: Attention | None
     source: str
     channel_step_sizes: bool = False
 
+    @property
+    def takes_context(self) -> bool:
+        """Whether its network has a layer that takes a context."""
+        return self.layers == "context"
+
     def updated_layers(self, layers: Sequence[Layer]) -> tuple[str, ...]:
         """Return the names of those of a network's ``layers`` that the inner loop updates."""
-        chosen = {"all": layers, "last": layers[-1:], "body": layers[:-1]}[self.layers]
+        with_context = [layer for layer in layers if layer.context]
+        chosen = {"all": layers, "last": layers[-1:], "body": layers[:-1], "context": with_context}[self.layers]
         return tuple(layer.name for layer in chosen if layer.adaptable)
 
 
@@ -57,6 +67,7 @@ METHODS = {
         Method("maml++", "all", "learned", None, "Antoniou et al., ICLR 2019"),
         Method("p-meta-layers", "all", "sparse", None, "Qu et al., KDD 2022, Sec. 3.2"),
         Method("p-meta", "all", "sparse", Attention(), "Qu et al., KDD 2022, Sec. 3.2 and 3.3"),
+        Method("cavia", "context", "fixed", None, "Zintgraf et al., ICML 2019"),
     )
 }
 
@@ -90,6 +101,15 @@ def get_method(name: str) -> Method:
     if name not in METHODS | ABLATIONS:
         raise Refusal(f"unknown method '{name}': choose one of {', '.join(METHODS)}")
     return (METHODS | ABLATIONS)[name]
+
+
+def check_context(method: Method, layers: Sequence[Layer]) -> None:
+    """Raise Refusal unless a layer takes a context just where the method adapts one."""
+    taking = any(layer.context for layer in layers)
+    if method.takes_context and not taking:
+        raise Refusal(f"{method.name} adapts a context, and no layer of this network takes one: its context size is 0")
+    if taking and not method.takes_context:
+        raise Refusal(f"{method.name} adapts layers, and this network takes a context, which only cavia adapts")
 
 
 def check_on_device(method: Method) -> None:
@@ -164,13 +184,23 @@ def initial_step_sizes(method: Method, layers: Sequence[Layer], inner_steps: int
 
 
 def trained_names(method: Method, parameters: Parameters) -> tuple[str, ...]:
-    """Return the names of the meta-parameters that the outer loop trains: all but statistics and step
+    """Return the names of the meta-parameters that the outer loop trains: all but statistics, contexts and step
     sizes that the method fixes.
 
     They are sorted, so that sums over them round alike wherever the parameters come from.
     """
     fixed = {GATE_STATISTICS, MEAN, STD, COUNT} | ({STEP_SIZES} if method.step_sizes == "fixed" else set())
-    return tuple(name for name in sorted(parameters) if name not in fixed)
+    return tuple(name for name in sorted(parameters) if name not in fixed and not is_context(name))
+
+
+def is_context(parameter: str) -> bool:
+    """Return whether a parameter is a layer's phi, which starts at zero for every task."""
+    return parameter.rpartition(".")[2] == CONTEXT
+
+
+def without_context(parameters: Parameters) -> Parameters:
+    """Return the parameters with every phi back at zero, as they are before the first inner step of a task."""
+    return {name: torch.zeros_like(each) if is_context(name) else each for name, each in parameters.items()}
 
 
 def policy_parameters(parameters: Parameters, layer_names: tuple[str, ...]) -> Parameters:

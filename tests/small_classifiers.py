@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from contexts import suited
 
 from metarl.policies.classifier import Classifier
 from metarl.policies.files.metadata import ClassifierMetadata
@@ -25,6 +26,7 @@ def small_classifier(
     """An untrained one with two inner steps, some parameters and metadata changed."""
     random = torch.Generator().manual_seed(seed)
     values = {"method": method, "inner_steps": 2, "shots": 1, "queries": 2, "data": "colours", "training": {"seed": 3}}
+    network = suited(network, method)
     described = ClassifierMetadata(**{**values, **metadata})
     initial = network.initial_parameters(random) | initial_meta_parameters(
         get_method(method), network.layers, described.inner_steps, 0.1, random

@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
+from contexts import suited
 
 from metarl.policies.methods import get_method, initial_meta_parameters, trained_names
 from metarl.policies.networks.mlp import GaussianMLP
@@ -16,8 +17,9 @@ NETWORK = GaussianMLP(observation_size=3, hidden_sizes=(4, 5), action_size=2, in
 def small_parameters(method: str = "maml", inner_steps: int = 1, seed: int = 0) -> Parameters:
     """Meta-parameters with nothing left at zero and a large step size, so that second-order terms matter."""
     random = torch.Generator().manual_seed(seed)
-    parameters = NETWORK.initial_parameters(random) | initial_meta_parameters(
-        get_method(method), NETWORK.layers, inner_steps, 0.5, random
+    network = suited(NETWORK, method)
+    parameters = network.initial_parameters(random) | initial_meta_parameters(
+        get_method(method), network.layers, inner_steps, 0.5, random
     )
     return {
         name: tensor.double() + (0 if tensor.any() else 0.3 * torch.randn(tensor.shape, generator=random))
@@ -39,7 +41,7 @@ def small_objective(
     method: str = "maml", inner_steps: int = 1, tasks: int = 3, first_order: bool = False
 ) -> MetaObjective:
     return MetaObjective(
-        network=NETWORK,
+        network=suited(NETWORK, method),
         method=get_method(method),
         trained=trained_names(get_method(method), small_parameters(method, inner_steps)),
         first_order=first_order,

@@ -84,8 +84,10 @@ def test_it_adapts_on_a_device_as_in_training(method: str, tmp_path: Path) -> No
     adapted = classifier.adapt(images, labels, images_at_once=6)
     support = ImageBatch(torch.from_numpy(images), torch.from_numpy(labels))
     leaves = {name: tensor.clone().requires_grad_() for name, tensor in classifier.parameters.items()}
-    expected, _ = adapt(NETWORK, leaves, get_method(method), support, second_order=False)
+    expected, _ = adapt(classifier.network, leaves, get_method(method), support, second_order=False)
     for name, tensor in expected.items():
         torch.testing.assert_close(adapted.parameters[name], tensor.detach(), rtol=1e-4, atol=1e-6)
-    moved = [name for name in NETWORK.parameter_shapes if not torch.equal(adapted.parameters[name], leaves[name])]
+    moved = [
+        name for name in classifier.network.parameter_shapes if not torch.equal(adapted.parameters[name], leaves[name])
+    ]
     assert moved

@@ -24,6 +24,7 @@ class ToyBackbone(Network):
     ways: int = 3
     width: int = 8
     norm: Norm = "group"
+    context_size: int = 0
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
@@ -32,7 +33,7 @@ class ToyBackbone(Network):
             Layer("stem", "convolution", 3, width, kernel=3, side=side),
             Layer("stem_norm", norm, width, width, side=side, activation="leaky_relu", slope=0.2),
             Layer("main", "convolution", width, 2 * width, kernel=3, side=side, residual="fork"),
-            Layer("main_norm", norm, 2 * width, 2 * width, side=side, activation="relu"),
+            Layer("main_norm", norm, 2 * width, 2 * width, side=side, activation="relu", context=self.context_size),
             Layer("skip", "convolution", width, 2 * width, side=side, residual="shortcut"),
             Layer("skip_norm", norm, 2 * width, 2 * width, side=side, pooling="average", residual="join"),
             Layer("last", "convolution", 2 * width, width, side=side // 2),

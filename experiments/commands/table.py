@@ -19,8 +19,9 @@ from metarl.experiments.console.parsing import parse, require_at_least
 from metarl.experiments.paper.filing import Filing, check_places, show, train_each
 from metarl.experiments.paper.policy_filing import TASKS, evaluate_run, file_run, open_run
 from metarl.experiments.paper.policy_table import CAPTION, sheets
-from metarl.experiments.paper.published import METHODS, TABLE_3
+from metarl.experiments.paper.published import TABLE_3
 from metarl.experiments.paper.results import check_unfiled, is_filed
+from metarl.policies.methods import METHODS
 from metarl.rl.settings import preset
 from metarl.runs.progress import live_progress
 from metarl.runs.run import DEFAULT_CHECKPOINTS
@@ -47,7 +48,7 @@ class Table:
     """What to do beside showing the table."""
     families: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FAMILY [FAMILY ...]")] = tuple(TABLE_3)
     """Task families that --train trains on."""
-    methods: Methods = METHODS
+    methods: Methods = tuple(METHODS)
     """Methods that --train trains with."""
     iterations: int = 500
     """Meta-iterations of --train."""

@@ -45,7 +45,7 @@ class TableImages:
     data: Maybe[Path] = None
     """Folder of the images that --train trains on; --file tests on its split test, by default where the run trained."""
     cross: Maybe[Path] = None
-    """Folder of other images, on whose split test the six methods are tested, too."""
+    """Folder of other images, on whose split test all methods are tested, too."""
     only: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME [NAME ...]", help_behavior_hint="")] = ()
     """What --train trains, e.g. maml-1shot p-meta-5shot; everything if left out."""
 

@@ -1,4 +1,7 @@
-"""The paper's Tables 2 and 4 to 7 on 4Conv with the filed results beside them."""
+"""The paper's Tables 2 and 4 to 7 on 4Conv with the filed results beside them.
+
+Methods that the paper's Table 2 lacks follow in it once they are filed.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,10 @@ from string import ascii_lowercase
 from metarl.experiments.console.sheets import Column, Row, Sheet, sheet
 from metarl.experiments.paper.cells import BACKBONE, CELLS, Cell, Scale
 from metarl.experiments.paper.image_filing import CROSS_DOMAIN, IN_DOMAIN, PAPER_SIDE, SPLIT, at_once
-from metarl.experiments.paper.published import TABLE_2, TABLE_4, TABLE_5, TABLE_6, TABLE_7, Accuracies
+from metarl.experiments.paper.published import TABLE_2, TABLE_4, TABLE_5, TABLE_6, TABLE_7, Accuracies, PublishedImages
 from metarl.experiments.paper.results import ImageCost, ImageResult, Trial, read_results
 from metarl.images.training import FAMILY
+from metarl.policies.methods import METHODS
 from metarl.policies.networks.conv4 import Conv4
 
 Results = Mapping[str, ImageResult]  # by the cells' names
@@ -69,15 +73,13 @@ def accuracy_sheet(shots: int, results: Results) -> Sheet:
         Column(CROSS_DOMAIN, "ours", lambda ours: accuracy_shown(ours, CROSS_DOMAIN, several)),
         Column("iterations", "ours", lambda ours: iterations_shown(ours, results)),
     )
-    rows = [
-        Row(method, paper, results.get(Cell(method, shots).name)) for method, paper in TABLE_2[BACKBONE][shots].items()
-    ]
+    rows = [Row(name, paper, results.get(Cell(name, shots).name)) for name, paper in rows_of(shots, results).items()]
     return sheet(f"5-way {shots}-shot: accuracy", columns, rows)
 
 
 def cost_sheet(shots: int, results: Results) -> Sheet:
     """Return memory and operations of Table 2, for images as large as in training and as large as the paper's."""
-    published = TABLE_2[BACKBONE][shots]
+    published = rows_of(shots, results)
     costs = {method: found.cost if (found := results.get(Cell(method, shots).name)) else None for method in published}
     reference = costs[REFERENCE]
 
@@ -99,6 +101,13 @@ def cost_sheet(shots: int, results: Results) -> Sheet:
     )
     rows = [Row(method, paper, costs[method]) for method, paper in published.items()]
     return sheet(f"5-way {shots}-shot: one inner step", columns, rows, words=2)
+
+
+def rows_of(shots: int, results: Results) -> dict[str, PublishedImages | None]:
+    """Return what Table 2 reports of each method, None of those that are filed and that it lacks."""
+    published = TABLE_2[BACKBONE][shots]
+    filed = {name for name in METHODS if Cell(name, shots).name in results}
+    return {name: published.get(name) for name in METHODS if name in {*published, *filed}}
 
 
 def ablation_sheet(

@@ -31,6 +31,7 @@ from metarl.experiments.paper.results import (
 )
 from metarl.policies.controller import Controller
 from metarl.policies.loading import load_controller
+from metarl.policies.methods import METHODS
 from metarl.rl.evaluation import family_of
 from metarl.rl.settings import TrainSettings, read_config
 from metarl.runs.folder import CONFIG, CONTROLLER, PROGRESS, TIMINGS
@@ -51,7 +52,7 @@ class PolicyRun:
 def open_run(folder: Path) -> PolicyRun:
     """Open the run in a folder; raise Refusal if it is none, has not trained yet, or has no place in the table."""
     name, settings = read_config(folder)
-    if settings.method not in TABLE_3.get(name, {}):
+    if name not in TABLE_3 or settings.method not in METHODS:
         raise Refusal(f"{folder} holds {settings.method} on {name}, and the table is about {', '.join(TABLE_3)}")
     controller = load_controller(folder / CONTROLLER)
     if not controller.metadata.training["iterations"]:

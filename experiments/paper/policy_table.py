@@ -1,4 +1,4 @@
-"""The paper's Table 3 with the filed results beside it."""
+"""The paper's Table 3 with the filed results beside it; methods that the paper lacks follow once they are filed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from metarl.experiments.console.sheets import Column, Row, Sheet, sheet
 from metarl.experiments.paper.policy_filing import TASKS
 from metarl.experiments.paper.published import TABLE_3
 from metarl.experiments.paper.results import DeviceCost, PolicyResult, read_results
+from metarl.policies.methods import METHODS
 
 
 def layers_shown(cost: DeviceCost | PolicyResult) -> str:
@@ -37,8 +38,17 @@ CAPTION = (
 
 def sheets(results: Path) -> list[Sheet]:
     """Return a sheet for each family, within 80 columns; raise Refusal naming a result that cannot be read."""
-    found = {family: read_results(results, family, methods, PolicyResult) for family, methods in TABLE_3.items()}
+    found = {family: read_results(results, family, METHODS, PolicyResult) for family in TABLE_3}
     return [
-        sheet(family, COLUMNS, [Row(name, paper, found[family].get(name)) for name, paper in methods.items()], words=2)
-        for family, methods in TABLE_3.items()
+        sheet(
+            family,
+            COLUMNS,
+            [
+                Row(name, paper.get(name), found[family].get(name))
+                for name in METHODS
+                if name in {**paper, **found[family]}
+            ],
+            words=2,
+        )
+        for family, paper in TABLE_3.items()
     ]

@@ -14,6 +14,8 @@ moments do.) Alive are
 * the accumulators of the updated layers' weights and biases (the paper leaves biases out; no digit it prints depends
   on them), or the share mu_sum of the weights, whose input channels some batch keeps; or, when one batch makes the
   whole step, the gradient of the layer being differentiated, applied at once;
+* of a layer that is updated by its context (CAVIA), the accumulators of the vectors that the context modulates alone;
+  its input is kept if it is a norm, whose scales are among them;
 * for attention the scores of a batch of B samples, at most B * (C_I + C_O) words per layer: B * C_I of the forward
   module from the layer's forward to its backward computation, B * C_O of the backward one while it is differentiated.
 
@@ -158,7 +160,7 @@ def adaptation_moments(layers: Sequence[Layer], plan: Plan, workload: Workload) 
     memories = layer_memories(layers, plan, workload)
     accumulate = workload.batches > 1
     moments = _forward(layers, memories) + _backward(layers, memories, first_updated(layers, plan), accumulate)
-    words = (round(plan[layer.name].mu_sum * layer.weights) + layer.biases for layer in layers if layer.name in plan)
+    words = (_accumulated_words(layer, plan[layer.name].mu_sum) for layer in layers if layer.name in plan)
     accumulators = WORD_BYTES * sum(words) if accumulate else 0
     return tuple(Moment(moment.name, moment.bytes + accumulators) for moment in moments)
 
@@ -168,17 +170,24 @@ def peak(moments: Sequence[Moment]) -> Moment:
     return max(reversed(moments), key=lambda moment: moment.bytes, default=Moment("no step", 0))
 
 
+def _accumulated_words(layer: Layer, share: float, biases: float = 1.0) -> int:
+    """Return the numbers in the gradients of an updated layer, of these shares of its weights and of its biases."""
+    if layer.context:
+        return layer.modulated_words
+    return round(share * layer.weights) + round(biases * layer.biases)
+
+
 def _memory(layer: Layer, update: LayerUpdate | None, workload: Workload, reached: bool) -> LayerMemory:
     """Return one layer's tensors; ``reached`` is whether the backward pass reaches the layer's output."""
     batch = workload.batch
     mu_fw, mu_bw = (update.mu_fw, update.mu_bw) if update else (0.0, 0.0)
-    gradient_words = round(mu_fw * mu_bw * layer.weights) + round(mu_bw * layer.biases)
+    gradient_words = _accumulated_words(layer, mu_fw * mu_bw, mu_bw) if update else 0
     bits = (layer.output_words if layer.activation else 0, 2 * layer.pooled_words if layer.pooling == "max" else 0)
     modules = update.attention if update else ()
     return LayerMemory(
         input=WORD_BYTES * batch * layer.input_words,
         output=WORD_BYTES * batch * layer.output_words,
-        stored_input=round(mu_fw * WORD_BYTES * batch * layer.input_words),
+        stored_input=round(mu_fw * WORD_BYTES * batch * layer.input_words) if layer.needs_input else 0,
         bits=sum(ceil(batch * each / 8) for each in bits) if reached else 0,
         weight_gradient=WORD_BYTES * gradient_words,
         input_scores=WORD_BYTES * workload.batch_samples * layer.inputs if "forward" in modules else 0,

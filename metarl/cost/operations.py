@@ -17,6 +17,10 @@ episode's scores need a pass of their own over all of its batches first: forward
 the first of their layers' outputs without weight gradients. It is counted as the on-device step runs it, without
 eq. 18's extra product.
 
+A context (CAVIA) is added to the vectors that it modulates once per step, and so is its gradient taken from theirs: the
+matrix of the context counts twice per step and not per observation. No linear layer that is updated by its context is
+charged for eq. 18's extra product, nor for a weight gradient.
+
 Table 2's rows of MAML, ANIL, BOIL and MAML++ come out to the printed digit, with operations per inner step on the whole
 support set, one image at a time; but for ResNet12's 54.69 MB with MAML and MAML++ (see ``memory``). The rows of
 p-Meta are means over five inner steps, whose layers and channels are not published. No layers of 4Conv that all steps
@@ -199,7 +203,7 @@ def _layer_cost(
 ) -> LayerCost:
     """Return one layer's cost; ``place`` counts the layers from the first updated one, negative before it."""
     product = workload.observations * _product(layer)
-    passes_gradient = place >= 0 if layer.kind == "linear" else place > 0
+    passes_gradient = place >= 0 if layer.kind == "linear" and not layer.context else place > 0
     share = update.mu_fw * update.mu_bw if update else 0.0
     modules = update.attention if update else ()
     return LayerCost(
@@ -211,10 +215,15 @@ def _layer_cost(
         weight_gradient_bytes=memory.weight_gradient,
         forward_macs=workload.observations * forward_macs(layer),
         input_gradient_macs=product if passes_gradient else 0,
-        weight_gradient_macs=round(product * share),
+        weight_gradient_macs=(round(product * share) if layer.needs_input else 0) + _context_macs(layer, update),
         attention_macs=sum(_module_macs(layer, side, workload) for side in modules),
         scoring_macs=scoring,
     )
+
+
+def _context_macs(layer: Layer, update: LayerUpdate | None) -> int:
+    """Return the operations from the gradients of the vectors to that of the context, and back to their change."""
+    return 2 * layer.context * layer.modulated_words if update else 0
 
 
 def _scoring_macs(layers: Sequence[Layer], plan: Plan, workload: Workload) -> list[int]:

@@ -11,7 +11,7 @@ from pydantic import Field
 from metarl.core.errors import Refusal
 from metarl.core.settings import AtLeastOne, NotNegative, Positive, Threads, check_settings
 from metarl.core.threads import available_threads
-from metarl.policies.methods import get_method, meta_parameter_shapes
+from metarl.policies.methods import check_context, get_method, meta_parameter_shapes
 from metarl.policies.networks.kinds import Norm
 from metarl.policies.networks.layers import Pooling
 from metarl.policies.networks.network import ImageNetwork
@@ -60,6 +60,8 @@ class ImageSettings:
     """Inner step size alpha; where the method learns step sizes, their start."""
     learning_rate: Positive = 0.001
     """Learning rate of Adam at the start; it follows a cosine to zero."""
+    context_size: AtLeastOne = 100
+    """Context parameters that a norm takes with cavia, which adapts nothing else."""
     lasso: NotNegative = 3.0
     """Lambda of p-Meta, eq. 9: the loss of a step size of 1 in the layer whose input is largest, where step sizes
     are to be sparse."""
@@ -103,8 +105,12 @@ class ImageSettings:
 def build_network(settings: ImageSettings) -> ImageNetwork:
     """Return the network that the settings name; raise Refusal if it is too large."""
     network_class = NETWORKS[settings.backbone]
+    method = get_method(settings.method)
     stated = {"side": settings.side, "ways": settings.ways, "norm": settings.norm, "pooling": settings.pooling}
+    if method.takes_context:
+        stated["context_size"] = settings.context_size
     taken = {field.name for field in fields(network_class)}
     network: ImageNetwork = network_class(**{name: value for name, value in stated.items() if name in taken})
-    check_size(network, meta_parameter_shapes(get_method(settings.method), network.layers, settings.inner_steps))
+    check_context(method, network.layers)
+    check_size(network, meta_parameter_shapes(method, network.layers, settings.inner_steps))
     return network

@@ -16,7 +16,7 @@ from metarl.envs.images.episodes import EpisodeShape, episode_shape
 from metarl.envs.images.image_set import ImageSet, Progress, load_images
 from metarl.images.settings import ImageSettings
 from metarl.policies.classifier import Classifier
-from metarl.policies.methods import STEP_SIZES, get_method, initial_meta_parameters, trained_names
+from metarl.policies.methods import STEP_SIZES, get_method, initial_meta_parameters, trained_names, without_context
 from metarl.policies.networks.network import ImageNetwork
 from metarl.runs.state import TrainingState, check_start, with_parameters
 
@@ -68,7 +68,7 @@ def start_from(init: Classifier, state: TrainingState, network: ImageNetwork, se
     given = {"network": (init.network, network), "inner steps": (init.metadata.inner_steps, settings.inner_steps)}
     check_start("classifier", given)
     fixed = get_method(settings.method).step_sizes == "fixed"
-    parameters = init.parameters | ({STEP_SIZES: state.parameters[STEP_SIZES]} if fixed else {})
+    parameters = without_context(init.parameters) | ({STEP_SIZES: state.parameters[STEP_SIZES]} if fixed else {})
     return with_parameters(state, parameters, init.metadata.method, settings.method)
 
 

@@ -52,6 +52,8 @@ class TrainSettings:
     """What scales the step sizes of an inner step: nothing, or a meta-learned gate on the mean support return."""
     normalize_observations: bool = False
     """Show the policy observations minus their running mean, over their running deviation."""
+    context_size: AtLeastOne = 5
+    """Context parameters that the first layer takes with cavia, which adapts nothing else."""
     lasso: NotNegative = 0.001
     """Lambda of p-Meta, eq. 9: what an iteration takes off the largest layer's sparse step size."""
     attention_lr: Positive = 0.003

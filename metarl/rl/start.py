@@ -16,7 +16,13 @@ from metarl.core.randomness import Purpose, generator
 from metarl.envs.family import TaskFamily
 from metarl.policies.controller import Controller, check_spaces
 from metarl.policies.gate import initial_gate
-from metarl.policies.methods import STEP_SIZES, get_method, initial_meta_parameters, meta_parameter_shapes
+from metarl.policies.methods import (
+    STEP_SIZES,
+    get_method,
+    initial_meta_parameters,
+    meta_parameter_shapes,
+    without_context,
+)
 from metarl.policies.networks.mlp import GaussianMLP
 from metarl.policies.networks.sizes import check_size
 from metarl.policies.normalization import initial_normalization
@@ -30,9 +36,16 @@ LEAST_WITHIN = 0.01  # share of a policy's first actions that must lie within th
 def build_network(family: TaskFamily, settings: TrainSettings) -> GaussianMLP:
     """Return the policy network for a family's spaces; raise Refusal if it is too large."""
     (observation_size,), (action_size,) = family.observation_space.shape, family.action_space.shape
-    network = GaussianMLP(observation_size, settings.hidden_sizes, action_size, settings.initial_std)
+    network = GaussianMLP(
+        observation_size, settings.hidden_sizes, action_size, settings.initial_std, context_size(settings)
+    )
     check_size(network, meta_parameter_shapes(get_method(settings.method), network.layers, settings.inner_steps))
     return network
+
+
+def context_size(settings: TrainSettings) -> int:
+    """Return how many context parameters the network takes: none but for a method that adapts them."""
+    return settings.context_size if get_method(settings.method).takes_context else 0
 
 
 def initial_state(network: GaussianMLP, settings: TrainSettings) -> TrainingState:
@@ -68,10 +81,11 @@ def start_from(init: Controller, state: TrainingState, family: TaskFamily, setti
         "hidden sizes": (init.network.hidden_sizes, settings.hidden_sizes),
         "action scale": (init.metadata.action_scale, settings.action_scale),
         "inner steps": (init.metadata.inner_steps, settings.inner_steps),
+        "context size": (init.network.context_size, context_size(settings)),
     }
     check_start("controller", given)
     fixed = get_method(settings.method).step_sizes == "fixed"
-    parameters = init.parameters | ({STEP_SIZES: state.parameters[STEP_SIZES]} if fixed else {})
+    parameters = without_context(init.parameters) | ({STEP_SIZES: state.parameters[STEP_SIZES]} if fixed else {})
     return with_parameters(state, parameters, init.metadata.method, settings.method)
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from metarl.policies.device.in_place import FloatArray
 from metarl.policies.device.meter import Meter
+from metarl.policies.device.network import DeviceLayer
 from metarl.policies.networks.network import Parameters, layer_of
 
 Channels = NDArray[np.intp]
@@ -81,3 +82,24 @@ def updated_layer(
                     row[channels] -= subtracted
         updated[name] = torch.from_numpy(new)
     return updated
+
+
+def updated_context(
+    accumulators: Accumulators, layer: DeviceLayer, step_size: float, parameters: Parameters, meter: Meter
+) -> Parameters:
+    """Return a layer's new context phi, and remove the accumulators of the vectors that it modulates.
+
+    Args:
+        accumulators: All accumulators.
+        layer: The layer, with the matrix C [vector * output, context]: the gradient of phi is C^T times theirs.
+        step_size: alpha by the number of samples.
+        parameters: The parameters before the step.
+        meter: Measures the memory.
+    """
+    gradient, product = meter.zeros(layer.stated.context), meter.empty(layer.stated.context)
+    matrices = np.split(layer.context_weight, len(layer.stated.vectors))
+    for name, matrix in zip(layer.stated.vectors, matrices, strict=True):
+        np.add(gradient, np.matmul(accumulators.pop(name).total, matrix, out=product), out=gradient)
+    name = layer.stated.context_name
+    np.multiply(gradient, step_size, out=gradient)
+    return {name: torch.from_numpy(parameters[name].detach().numpy() - gradient)}

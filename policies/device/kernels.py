@@ -271,6 +271,23 @@ def update(run: Run, parameter: str, total: FloatArray, step_size: float) -> Non
     run.adapted[parameter] += _scaled(run, total, step_size)
 
 
+def update_context(run: Run, layer: DeviceLayer, total: FloatArray, change: FloatArray, step_size: float) -> None:
+    """Change a context phi, and turn the accumulator into what that changes of the layer's bias.
+
+    y_l = W x + b + C phi, so the gradient of phi is C^T g(b), and that of b is g(y_l) summed over all time steps.
+
+    Args:
+        run: The number of time steps.
+        layer: The layer, with the matrix C [output, context].
+        total: The accumulator g(b) [output], which becomes the change of b.
+        change: Working memory for the change of phi [context].
+        step_size: alpha.
+    """
+    np.matmul(total, layer.context_weight, out=change)
+    run.adapted[layer.stated.context_name] += _scaled(run, change, step_size)
+    np.matmul(layer.context_weight, change, out=total)
+
+
 def update_weight(
     run: Run, parameter: str, total: FloatArray, places: Places | None, step_size: float, first: int
 ) -> None:
@@ -320,6 +337,7 @@ KERNELS: dict[str, Callable[..., None]] = {
         add_weight_gradient,
         add_kept_gradient,
         update,
+        update_context,
         update_weight,
         advantages.add_normal_equations,
         advantages.solve,

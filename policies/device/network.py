@@ -9,10 +9,11 @@ import numpy as np
 
 from metarl.policies.device.in_place import FloatArray
 from metarl.policies.methods import STEP_SIZES, Method
+from metarl.policies.networks.kinds import Shape
 from metarl.policies.networks.layers import Layer
 from metarl.policies.networks.network import Network, Parameters
 
-_NO_BIAS = np.zeros(0, np.float32)
+_NONE = np.zeros(0, np.float32)
 
 
 class Samples(NamedTuple):
@@ -25,13 +26,17 @@ class Samples(NamedTuple):
 
 @dataclass(frozen=True)
 class DeviceLayer:
-    """A layer and how a step updates it: not at all if ``step_size`` is zero."""
+    """A layer and how a step updates it: not at all if ``step_size`` is zero.
+
+    A device stores the vectors of a layer with what its context phi adds to them, so that phi costs it nothing to run.
+    """
 
     stated: Layer
     weight: FloatArray  # [output, input], of a convolution [output, input, kernel, kernel], of a norm [channel]
     bias: FloatArray  # [output]; a convolution has none, [0]
     step_size: float
     clips: dict[str, float]  # the clip ratio of each attention module that weighs its gradients
+    context_weight: FloatArray  # [vector * output, context]; without a context [0]
 
     @property
     def name(self) -> str:
@@ -48,6 +53,12 @@ class DeviceLayer:
         """Whether attention says which input channels are kept for the weight gradient."""
         return self.updated and "forward" in self.clips
 
+    @property
+    def changed(self) -> dict[str, Shape]:
+        """The shapes of the parameters whose change a device keeps: all, or the vectors that a context changes."""
+        shapes = self.stated.parameter_shapes
+        return {name: shapes[name] for name in (self.stated.vectors if self.stated.context else shapes)}
+
 
 def device_layers(network: Network, parameters: Parameters, method: Method, step: int) -> tuple[DeviceLayer, ...]:
     """Return the layers in their order, with what the method does to them in inner step ``step``; weights are shared.
@@ -62,15 +73,20 @@ def device_layers(network: Network, parameters: Parameters, method: Method, step
         The layers from the input to the output.
     """
     arrays = {name: tensor.detach().numpy() for name, tensor in parameters.items()}
+    step_sizes = arrays[STEP_SIZES][step].tolist()
+    for layer in network.layers:
+        if layer.context:
+            arrays |= {name: each.detach().numpy() for name, each in layer.modulated(parameters).items()}
     chosen, last = method.updated_layers(network.layers), network.layers[-1]
     clips = method.attention.clips() if method.attention else {}
     return tuple(
         DeviceLayer(
             layer,
             arrays[f"{layer.name}.weight"],
-            arrays.get(f"{layer.name}.bias", _NO_BIAS),
+            arrays.get(f"{layer.name}.bias", _NONE),
             step_size if layer.name in chosen else 0.0,
             clips if layer != last else {},
+            arrays.get(layer.context_weight_name, _NONE),
         )
-        for layer, step_size in zip(network.layers, arrays[STEP_SIZES][step].tolist(), strict=True)
+        for layer, step_size in zip(network.layers, step_sizes, strict=True)
     )

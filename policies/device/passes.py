@@ -130,7 +130,11 @@ class Pass:
         """Turn the accumulators of a layer into the change of its parameters."""
         layer = self.layers[index]
         for name in self._vectors(index):
-            yield Operation("update", (name, self._vector(name), layer.step_size))
+            if layer.stated.context:
+                changed = self._vector(name), self._context(index)
+                yield Operation("update_context", (layer.name, *changed, layer.step_size))
+            else:
+                yield Operation("update", (name, self._vector(name), layer.step_size))
         if layer.name in self.window.inputs:
             places = self._places(index) if self._has_places(index) else None
             operands = f"{layer.name}.weight", self._weight(index), places, layer.step_size
@@ -241,6 +245,11 @@ class Pass:
         layer = self.layers[index].stated
         channels = layer.inputs if side == "forward" else layer.outputs
         return self.buffers.add(Buffer(f"{self.name}{layer.name}.{side}", (channels,)))
+
+    def _context(self, index: int) -> str:
+        """Return the memory for the change of a layer's context."""
+        layer = self.layers[index]
+        return self.buffers.add(Buffer(f"{self.name}{layer.name}.context", (layer.stated.context,), scratch=True))
 
     def _inverse_std(self) -> str:
         return self.buffers.add(Buffer(f"{self.name}inverse_std", (self.sizes[-1],)))

@@ -20,7 +20,7 @@ from metarl.policies.device.runner import Kept, Runner, constants
 from metarl.policies.device.workload import Estimator, Window, Workload
 from metarl.policies.methods import Method
 from metarl.policies.networks.mlp import GaussianMLP
-from metarl.policies.networks.network import Parameters, layer_of
+from metarl.policies.networks.network import Parameters
 
 CHUNK = 20  # time steps in work at a time: the default of ``Controller.adapt``
 
@@ -87,11 +87,11 @@ def recorded_step(
         ValueError: If the advantages are not finite, because rewards or observations are too large.
     """
     layers = device_layers(network, parameters, method, step)
-    updated = [layer.name for layer in layers if layer.updated]
-    if not updated:
+    changing = [name for layer in layers if layer.updated for name in layer.stated.adapted_names]
+    if not changing:
         return dict(parameters)
     lengths = [len(episode) for episode in storage["observations"]]
-    adapted = {name: tensor.detach().numpy().copy() for name, tensor in parameters.items() if layer_of(name) in updated}
+    adapted = {name: parameters[name].detach().numpy().copy() for name in changing}
     run = Run(storage, sum(lengths), adapted)
     longest = max(lengths)
     rows = chunk or longest

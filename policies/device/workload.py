@@ -65,6 +65,6 @@ class Window:
 def whole_window(layers: Sequence[DeviceLayer]) -> Window:
     """Return the window of all gradients of the layers that a step updates."""
     updated = [layer for layer in layers if layer.updated]
-    names = {name for layer in updated for name in layer.stated.parameter_shapes}
-    inputs = {layer.name: (0, layer.stated.inputs) for layer in updated}
+    names = {name for layer in updated for name in layer.changed}
+    inputs = {layer.name: (0, layer.stated.inputs) for layer in updated if f"{layer.name}.weight" in names}
     return Window(inputs, frozenset(names - {f"{layer.name}.weight" for layer in updated}), whole=True)

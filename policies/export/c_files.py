@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from metarl.core.text import plural
@@ -94,7 +95,7 @@ class Generated:
     @property
     def tables_bytes(self) -> int:
         """The bytes of the constant tables of weights and attention."""
-        parameters = sum(layer.stated.parameter_bytes for layer in self.layers)
+        parameters = sum(array.nbytes for array in self._parameters().values())
         return parameters + sum(array.nbytes for module in self.modules.values() for array in module)
 
     def change_from(self, buffer: Callable[[str], NDArray[Any]], storage: bytes) -> dict[str, FloatArray]:
@@ -106,7 +107,7 @@ class Generated:
         """
         changes = {}
         for layer in self.layers:
-            for name, shape in layer.stated.parameter_shapes.items():
+            for name, shape in layer.changed.items():
                 change = np.zeros(shape, np.float32)
                 if name in self.stored:
                     stored = np.frombuffer(storage, np.float32, change.size, self.stored[name])
@@ -183,9 +184,8 @@ class Generated:
         return header, filled("tables.c", prefix=p, definitions=definitions)
 
     def _arrays(self) -> dict[str, NDArray[np.float32]]:
-        metadata = self.controller.metadata
-        parameters = {name: tensor.detach().numpy() for name, tensor in self.controller.parameters.items()}
-        arrays = {identifier(name): parameters[name] for layer in self.layers for name in layer.stated.parameter_shapes}
+        metadata, parameters = self.controller.metadata, self.controller.parameters
+        arrays = {identifier(name): array for name, array in self._parameters().items()}
         arrays |= {
             "action_low": np.array(metadata.action_low, np.float32),
             "action_high": np.array(metadata.action_high, np.float32),
@@ -196,9 +196,23 @@ class Generated:
             low, high = self.packed_range
             arrays |= {"observation_low": low, "observation_step": (high - low) / np.float32(255)}
         if GATE in parameters:
-            arrays["gate"] = np.concatenate([parameters[GATE].reshape(-1), parameters[GATE_STATISTICS]])
+            gate = parameters[GATE].detach().reshape(-1), parameters[GATE_STATISTICS].detach()
+            arrays["gate"] = torch.cat(gate).numpy()
         for name, module in self.modules.items():
             arrays |= {identifier(f"{name}.{part}"): array for part, array in module._asdict().items()}
+        return arrays
+
+    def _parameters(self) -> dict[str, NDArray[np.float32]]:
+        """Return the parameters that stand in tables: vectors with what a context adds, and its matrix if it adapts."""
+        arrays = {}
+        for layer in self.layers:
+            modulated = layer.stated.modulated(self.controller.parameters)
+            for name in layer.stated.parameter_shapes:
+                if name == layer.stated.context_name or (
+                    name == layer.stated.context_weight_name and not self.program.steps
+                ):
+                    continue
+                arrays[name] = modulated.get(name, self.controller.parameters[name]).detach().numpy()
         return arrays
 
     def _offset(self, buffer: Buffer) -> int:
@@ -280,7 +294,7 @@ def stored_offsets(layers: Sequence[DeviceLayer]) -> dict[str, int]:
     """Return where the change of each parameter that a step updates lies in the storage, and its end by ""."""
     offsets, end = {}, 0
     for layer in layers:
-        for name, shape in layer.stated.parameter_shapes.items() if layer.updated else ():
+        for name, shape in layer.changed.items() if layer.updated else ():
             offsets[name] = end
             end += 4 * math.prod(shape)
     return offsets | {"": end}

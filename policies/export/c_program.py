@@ -9,10 +9,11 @@ from metarl.policies.device.network import DeviceLayer
 from metarl.policies.device.program import Operand, Operation, Stage
 from metarl.policies.export.c_text import double, identifier, number, rows
 from metarl.policies.export.robot_program import ACT, REBUILT, RobotProgram
+from metarl.policies.networks.layers import CONTEXT_WEIGHT
 
 # The call of each operation's kernel. {0} is the first operand: the address of a buffer, layer or attention module, or
 # a number. {0:size} is the number of a buffer's elements, {0:width} and {0:rows} are those of its last and first axis.
-# A call after "TRY" returns a status.
+# {0:context} is the matrix of a layer's context. A call after "TRY" returns a status.
 CALLS = {
     "fill": "memset({0}, {1:byte}, sizeof {0})",
     "add_normal_equations": "TRY metarl_add_normal_equations(base, {0})",
@@ -40,6 +41,7 @@ CALLS = {
         "metarl_add_weight_gradient(base, {0}, {1}, {2}, {3}, {0:width}, {1:width}, {5}, {3:rows})"
     ),
     "add_kept_gradient": "metarl_add_kept_gradient(base, {0}, {1}, {2}, {3}, {4}, {5}, {1:width}, {7}, {8})",
+    "update_context": "TRY metarl_update_context(base, {1}, {1:size}, {0:context}, {2}, {2:size}, {3})",
     "update": "TRY metarl_update(base, {1}, {1:size}, {2})",
     "update_weight": "TRY metarl_update(base, {1}, {1:size}, {3})",
     "check_room": "TRY metarl_check_room({0}, {1}, {0:size}, {2:rows})",
@@ -63,6 +65,8 @@ class Argument:
         if isinstance(operand, str):
             if form == "capacity":
                 return str(buffers[operand.replace(".places", ".weight.sum")].shape[0])
+            if form == "context":
+                return f"{self.printer.prefix}_{identifier(operand)}_{CONTEXT_WEIGHT}"
             if form:
                 buffer = buffers[operand]
                 return str({"size": buffer.size, "width": buffer.shape[-1], "rows": buffer.shape[0]}[form])

@@ -70,7 +70,7 @@ def _candidates(steps: Sequence[Sequence[DeviceLayer]], sizes: Sizes) -> Iterato
     """Yield the ways of adapting, the fastest first; several inner steps cannot leave their change in the storage."""
     most = 1
     if len(steps) == 1 and any(layer.updated for layer in steps[0]):
-        most = min(MOST_PASSES, sum(count for _, count in whole_window(steps[0]).inputs.values()))
+        most = min(MOST_PASSES, max(1, sum(count for _, count in whole_window(steps[0]).inputs.values())))
     ways = [(passes, chunk) for passes in range(1, most + 1) for chunk in DURATIONS]
     for passes, chunk in sorted(ways, key=lambda way: way[0] * DURATIONS[way[1]]):
         windows = tuple(split(steps[0], passes)) if passes > 1 else ()

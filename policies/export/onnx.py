@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from metarl.policies.classifier import Classifier
 from metarl.policies.controller import Controller
 from metarl.policies.networks.kinds import GROUPS
 from metarl.policies.networks.layers import Layer
-from metarl.policies.networks.network import Network
+from metarl.policies.networks.network import Network, Parameters
 from metarl.policies.normalization import fold
 
 try:
@@ -59,7 +58,7 @@ def policy_model(controller: Controller, batch: int) -> onnx.ModelProto:
     """Return a policy as an ONNX model."""
     network, metadata = controller.network, controller.metadata
     parameters = fold(controller.parameters, network.layers[0])
-    graph = Graph(network, {name: tensor.numpy() for name, tensor in parameters.items()})
+    graph = Graph(network, parameters)
     mean = graph.run("observation")
     scaled = graph.node("Mul", [mean, graph.constant("action_scale", np.float32(metadata.action_scale))])
     for operator, name in (("Max", "action_low"), ("Min", "action_high")):
@@ -73,7 +72,7 @@ def image_model(classifier: Classifier, batch: int) -> onnx.ModelProto:
     network = classifier.network
     if network.norm == "batch":
         raise Refusal("a network with batch norm depends on all images of a call: only group norm can be exported")
-    graph = Graph(network, {name: tensor.numpy() for name, tensor in classifier.parameters.items()})
+    graph = Graph(network, classifier.parameters)
     logits = graph.run("images")
     return graph.model([batch, 3, network.side, network.side], [batch, network.ways], logits, "logits")
 
@@ -81,8 +80,11 @@ def image_model(classifier: Classifier, batch: int) -> onnx.ModelProto:
 class Graph:
     """The nodes of a network, derived from the statement of its layers."""
 
-    def __init__(self, network: Network, parameters: Mapping[str, NDArray[np.float32]]) -> None:
-        self.network, self.parameters = network, parameters
+    def __init__(self, network: Network, parameters: Parameters) -> None:
+        self.network = network
+        self.parameters = {
+            name: tensor.numpy() for layer in network.layers for name, tensor in layer.modulated(parameters).items()
+        }
         self.nodes: list[onnx.NodeProto] = []
         self.constants: Constants = {}
         self.source = ""

@@ -116,7 +116,7 @@ def _changes(
         if not any(layer.updated for layer in layers):
             continue
         stated = layers[0].stated
-        for name, shape in stated.parameter_shapes.items():
+        for name, shape in layers[0].changed.items():
             if name.endswith(".weight"):
                 rows = stated.inputs
                 if any(layer.chooses_inputs for layer in layers):

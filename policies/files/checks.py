@@ -8,7 +8,14 @@ from torch import Tensor
 from metarl.core.errors import Refusal
 from metarl.policies.attention import attention_shapes
 from metarl.policies.gate import GATE, GATE_STATISTICS, gate_shapes
-from metarl.policies.methods import STEP_SIZES, Method, channel_step_size_shapes, check_on_device, meta_parameter_shapes
+from metarl.policies.methods import (
+    STEP_SIZES,
+    Method,
+    channel_step_size_shapes,
+    check_context,
+    check_on_device,
+    meta_parameter_shapes,
+)
 from metarl.policies.networks.network import Network, Parameters
 from metarl.policies.networks.sizes import check_size
 from metarl.policies.normalization import check_normalization, normalization_shapes
@@ -54,6 +61,7 @@ def check_adaptable(parameters: Parameters, network: Network, method: Method, on
         method: Its method.
         on_device: Whether a device runs the inner loop.
     """
+    check_context(method, network.layers)
     if on_device:
         check_on_device(method)
     needed = [*meta_parameter_shapes(method, network.layers, inner_steps=1)]

@@ -66,12 +66,20 @@ def read_controller(path: Path) -> tuple[Metadata, Any, Parameters]:
 def to_json(metadata: Metadata, network: Network) -> str:
     """Return a controller's metadata and network as ASCII JSON; raise ValueError if JSON cannot hold them."""
     try:
-        content = {**asdict(metadata), "network": {"kind": kind_of(network), **asdict(network)}}
+        content = {**asdict(metadata), "network": {"kind": kind_of(network), **_stated(network)}}
         text = json.dumps(plain_json(content), sort_keys=True)
     except (TypeError, ValueError, RecursionError) as error:
         raise Refusal(f"the training record of a controller must be plain JSON: {error}") from None
     from_json(text)  # what cannot be read must not be written
     return text
+
+
+def _stated(network: Network) -> dict[str, Any]:
+    """Return the fields of a network; a context that it does not have is left out, as in the files of before."""
+    fields = asdict(network)
+    if fields.get("context_size") == 0:
+        del fields["context_size"]
+    return fields
 
 
 def from_json(text: str) -> tuple[Metadata, Any]:

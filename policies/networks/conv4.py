@@ -8,7 +8,7 @@ from functools import cached_property
 from pydantic import with_config
 
 from metarl.core.validation import STRICT, Size, validate_fields
-from metarl.policies.networks.kinds import Channels, Norm, Side
+from metarl.policies.networks.kinds import Channels, ContextSize, Norm, Side
 from metarl.policies.networks.layers import Layer, Pooling
 from metarl.policies.networks.network import Network
 
@@ -18,7 +18,8 @@ from metarl.policies.networks.network import Network
 class Conv4(Network):
     """4 x [3x3 convolution, norm, ReLU, 2x2 pooling], then a linear layer, on ``side`` x ``side`` RGB images.
 
-    ``norm`` and ``pooling`` are those of p-Meta, Table 5. Raise ValueError for a size that does not work.
+    ``norm`` and ``pooling`` are those of p-Meta, Table 5. The third norm takes a context of ``context_size``
+    parameters, as in CAVIA's experiments, or none. Raise ValueError for a size that does not work.
     """
 
     takes = "images"
@@ -28,6 +29,7 @@ class Conv4(Network):
     width: Channels = 32
     norm: Norm = "group"
     pooling: Pooling = "max"
+    context_size: ContextSize = 0
 
     def __post_init__(self) -> None:
         validate_fields(self)
@@ -48,6 +50,7 @@ class Conv4(Network):
                     side=side,
                     activation="relu",
                     pooling=self.pooling,
+                    context=self.context_size if number == 3 else 0,
                 ),
             ]
             inputs, side = self.width, side // 2

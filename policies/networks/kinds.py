@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 Norm = Literal["group", "batch"]
 GROUPS = 8  # of the channels of a group norm
 
+ContextSize = Annotated[int, Field(ge=0)]  # of a network's field: its context parameters, 0 for none
+
 # What the fields of image networks allow: a side that can be halved four times, and channels that divide into groups.
 Side = Annotated[int, Field(ge=16)]
 Channels = Annotated[int, Field(ge=GROUPS, multiple_of=GROUPS)]

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from metarl.policies.networks.kinds import KINDS, Kind, Shape
+from metarl.policies.networks.kinds import KINDS, Kind, Shape, xavier_uniform
+
+CONTEXT, CONTEXT_WEIGHT = "context", "context_weight"  # the parameters of a layer with a context
 
 Pooling = Literal["max", "average"]
 
@@ -39,6 +41,11 @@ class Layer:
     input waits for the second branch. That begins with the layer ``shortcut`` and ends with the layer ``join``, whose
     output is added to the main branch's before its activation.
 
+    A layer with a ``context`` is conditioned on that many parameters phi: a learned matrix times phi is added to its
+    vectors. Of a linear layer that is the bias, and the same as phi appended to its input; of a norm the scales and
+    offsets, which is FiLM (CAVIA, Zintgraf et al., ICML 2019, Sec. 3.3). Such a layer is adapted by its phi alone,
+    which is zero for every new task.
+
     ``adaptable`` is whether the inner loop may update the layer, ``dtype`` how its parameters are stored.
     """
 
@@ -54,6 +61,7 @@ class Layer:
     pooling: Pooling | None = None
     residual: Literal["fork", "shortcut", "join"] | None = None
     extra: tuple[ExtraParameter, ...] = ()
+    context: int = 0
     adaptable: bool = True
     dtype: torch.dtype = torch.float32
 
@@ -69,14 +77,42 @@ class Layer:
 
     @cached_property
     def parameter_shapes(self) -> dict[str, Shape]:
-        """The shape of each parameter by its full name: those of the kind, then the extra ones."""
+        """The shape of each parameter by its full name: those of the kind, of the context, then the extra ones."""
         shapes = self.rules.shapes(self) | {extra.name: extra.shape for extra in self.extra}
+        if self.context:
+            rows = len(self.vectors) * self.outputs
+            shapes |= {CONTEXT_WEIGHT: (rows, self.context), CONTEXT: (self.context,)}
         return {f"{self.name}.{name}": shape for name, shape in shapes.items()}
 
     @cached_property
     def operands(self) -> tuple[str, ...]:
         """The full names of the parameters that the layer computes with."""
         return tuple(f"{self.name}.{name}" for name in self.rules.shapes(self))
+
+    @cached_property
+    def vectors(self) -> tuple[str, ...]:
+        """The full names of those operands that hold one number per output channel."""
+        return tuple(f"{self.name}.{name}" for name, shape in self.rules.shapes(self).items() if len(shape) == 1)
+
+    @property
+    def context_name(self) -> str:
+        """The full name of phi [context]."""
+        return f"{self.name}.{CONTEXT}"
+
+    @property
+    def context_weight_name(self) -> str:
+        """The full name of the matrix [vector * output, context] that says what phi adds to the vectors."""
+        return f"{self.name}.{CONTEXT_WEIGHT}"
+
+    @property
+    def adapted_names(self) -> tuple[str, ...]:
+        """The full names of what the inner loop changes, if it updates the layer: phi, or all parameters."""
+        return (self.context_name,) if self.context else tuple(self.parameter_shapes)
+
+    @property
+    def needs_input(self) -> bool:
+        """Whether the gradient of what the inner loop changes is taken from the layer's input, too."""
+        return self.is_norm or not self.context
 
     @property
     def extra_names(self) -> tuple[str, ...]:
@@ -124,23 +160,46 @@ class Layer:
         return self.parameters - self.weights
 
     @property
+    def modulated_words(self) -> int:
+        """The numbers in the vectors that phi modulates; 0 without a context."""
+        return len(self.vectors) * self.outputs if self.context else 0
+
+    @property
     def parameter_bytes(self) -> int:
         """What all parameters take where they are stored."""
         return self.parameters * self.dtype.itemsize
 
     def initial_parameters(self, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return fresh parameters: weights as their kind starts, zero biases, the extra ones' initial numbers."""
+        """Return fresh parameters: weights as their kind starts, zero biases, the extra ones' initial numbers.
+
+        The matrix of a context starts as the weight of a linear layer does, phi at zero.
+        """
         parameters = {name: torch.zeros(shape, dtype=self.dtype) for name, shape in self.parameter_shapes.items()}
         weight = f"{self.name}.weight"
         parameters[weight] = self.rules.initial_weight(self.parameter_shapes[weight], generator).to(self.dtype)
         for name, extra in zip(self.extra_names, self.extra, strict=True):
             parameters[name].fill_(extra.initial)
+        if self.context:
+            shape = self.parameter_shapes[self.context_weight_name]
+            parameters[self.context_weight_name] = xavier_uniform(shape, generator).to(self.dtype)
         return parameters
 
     def operation(self, parameters: Mapping[str, Tensor]) -> Callable[[Tensor], Tensor]:
         """Return what the layer does to its prepared input, with its share of a network's ``parameters``."""
-        compute, operands = self.rules.compute, [parameters[name] for name in self.operands]
+        compute, operands = self.rules.compute, self.modulated(parameters).values()
         return lambda inputs: compute(inputs, *operands)
+
+    def modulated(self, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return what the layer computes with, by full name: its operands, the vectors plus what phi adds to them.
+
+        Like ``parameters`` they may have a leading task axis.
+        """
+        operands = {name: parameters[name] for name in self.operands}
+        if self.context:
+            matrix, context = parameters[self.context_weight_name], parameters[self.context_name]
+            added = torch.matmul(matrix, context.unsqueeze(-1)).squeeze(-1).split(self.outputs, dim=-1)
+            operands |= {name: operands[name] + each for name, each in zip(self.vectors, added, strict=True)}
+        return operands
 
     def prepare(self, inputs: Tensor) -> Tensor:
         """Return the input that the layer computes with: a norm's is normalized, a linear layer's a vector."""
@@ -163,3 +222,8 @@ class Layer:
         """
         gradients = self.rules.gradients(self, inputs, at_output)
         return {f"{self.name}.{name}": gradient for name, gradient in gradients.items()}
+
+    def context_gradient(self, gradients: Mapping[str, Tensor], context_weight: Tensor) -> dict[str, Tensor]:
+        """Return dL/dphi by its full name: the transposed matrix of the context times the gradients of the vectors."""
+        at_vectors = torch.cat([gradients[name] for name in self.vectors])
+        return {self.context_name: context_weight.mT @ at_vectors}

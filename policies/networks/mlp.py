@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import Annotated
@@ -12,6 +12,7 @@ from pydantic import Field, with_config
 from torch import Tensor
 
 from metarl.core.validation import STRICT, Finite, Size, validate_fields
+from metarl.policies.networks.kinds import ContextSize
 from metarl.policies.networks.layers import ExtraParameter, Layer
 from metarl.policies.networks.network import Network, Parameters
 
@@ -22,7 +23,8 @@ class GaussianMLP(Network):
     """Linear layers with ReLU between them; the output [..., sample, action] is the mean action of a diagonal Gaussian.
 
     The log standard deviation does not depend on the observation. It is a parameter of the last layer, so whatever
-    updates that layer updates it too. Raise ValueError for a size that is not allowed.
+    updates that layer updates it too. The first layer takes a context of ``context_size`` parameters, as in CAVIA, or
+    none. Raise ValueError for a size that is not allowed.
     """
 
     takes = "observations"
@@ -31,6 +33,7 @@ class GaussianMLP(Network):
     hidden_sizes: tuple[Size, ...]
     action_size: Size
     initial_std: Annotated[Finite, Field(gt=0)] = 1.0
+    context_size: ContextSize = 0
 
     def __post_init__(self) -> None:
         validate_fields(self)
@@ -45,10 +48,11 @@ class GaussianMLP(Network):
         """The layers ``layer1``, ``layer2``, ... from the observation to the mean action."""
         *hidden, last = enumerate(pairwise(self.sizes), start=1)
         log_std = ExtraParameter("log_std", (self.action_size,), math.log(self.initial_std))
-        return (
+        first, *others = (
             *(Layer(f"layer{number}", "linear", *channels, activation="relu") for number, channels in hidden),
             Layer(f"layer{last[0]}", "linear", *last[1], extra=(log_std,)),
         )
+        return (replace(first, context=self.context_size), *others)
 
     def log_std(self, parameters: Parameters) -> Tensor:
         """Return the log standard deviation [..., action]."""

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
 from pydantic import with_config
 
 from metarl.core.validation import STRICT, Size, validate_fields
-from metarl.policies.networks.kinds import Channels, Norm, Side
+from metarl.policies.networks.kinds import Channels, ContextSize, Norm, Side
 from metarl.policies.networks.layers import Layer
 from metarl.policies.networks.network import Network
 
 SLOPE = 0.1  # of LeakyReLU below zero
+CONDITIONED = "block3.norm3"  # the layer that takes the context
 
 
 @with_config(STRICT)
@@ -22,7 +23,8 @@ SLOPE = 0.1  # of LeakyReLU below zero
 class ResNet12(Network):
     """Four residual blocks, the mean over the positions, then a linear layer, on ``side`` x ``side`` RGB images.
 
-    ``widths`` are the blocks' channels. Raise ValueError for a size that does not work.
+    ``widths`` are the blocks' channels. The last norm of the third block's main branch takes a context of
+    ``context_size`` parameters, or none. Raise ValueError for a size that does not work.
     """
 
     takes = "images"
@@ -31,6 +33,7 @@ class ResNet12(Network):
     ways: Size = 5
     widths: tuple[Channels, Channels, Channels, Channels] = (64, 128, 256, 512)
     norm: Norm = "group"
+    context_size: ContextSize = 0
 
     def __post_init__(self) -> None:
         validate_fields(self)
@@ -43,7 +46,10 @@ class ResNet12(Network):
         for number, width in enumerate(self.widths, start=1):
             layers += residual_block(f"block{number}", inputs, width, side, self.norm)
             inputs, side = width, side // 2
-        return (*layers, Layer("fc", "linear", inputs, self.ways, side=side, reduction="average"))
+        layers.append(Layer("fc", "linear", inputs, self.ways, side=side, reduction="average"))
+        return tuple(
+            replace(layer, context=self.context_size) if layer.name == CONDITIONED else layer for layer in layers
+        )
 
 
 def residual_block(block: str, inputs: int, outputs: int, side: int, norm: Norm = "group") -> Iterator[Layer]:

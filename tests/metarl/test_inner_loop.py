@@ -35,6 +35,7 @@ from metarl.rl.batch import Batch
 MODULE = torch.nn.Sequential(
     torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 5), torch.nn.ReLU(), torch.nn.Linear(5, 2)
 )
+WITHOUT_ATTENTION = [name for name, each in METHODS.items() if each.attention is None and not each.takes_context]
 MODULE_NAMES = {"layer1": "0", "layer2": "2", "layer3": "4"}
 
 
@@ -44,7 +45,7 @@ def reference_loss(parameters: Parameters, observations: torch.Tensor, actions: 
     return Independent(Normal(mean, parameters["layer3.log_std"].exp()), 1).log_prob(actions)
 
 
-@pytest.mark.parametrize("method", [name for name, method in METHODS.items() if method.attention is None])
+@pytest.mark.parametrize("method", WITHOUT_ATTENTION)
 def test_inner_step_equals_torch_func(method: str) -> None:
     parameters, batch = small_parameters(method), small_batch(0)
     updated_layers = get_method(method).updated_layers(NETWORK.layers)
@@ -119,7 +120,6 @@ def test_meta_attention_scales_each_episodes_gradient() -> None:
 
 IMAGE_NETWORK = Conv4(side=16, ways=3, width=16)
 NORMS = tuple(f"norm{number}" for number in range(1, 5))
-WITHOUT_ATTENTION = [name for name, method in METHODS.items() if method.attention is None]
 P_META = METHODS["p-meta"]
 
 

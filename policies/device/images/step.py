@@ -18,7 +18,7 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
-from metarl.policies.device.accumulators import Accumulators, updated_layer
+from metarl.policies.device.accumulators import Accumulators, updated_context, updated_layer
 from metarl.policies.device.images.backward import Batch, accumulate
 from metarl.policies.device.images.blocks import ImageTrace, device_image_network
 from metarl.policies.device.in_place import FloatArray
@@ -72,9 +72,11 @@ def device_image_step(
             for index in accumulate(device, batch):
                 if part.stop >= number:
                     layer = device.layers[index]
-                    adapted |= updated_layer(
-                        accumulators, layer.name, layer.step_size / number, parameters, device.meter
-                    )
+                    rate = layer.step_size / number
+                    if layer.updated and layer.stated.context:
+                        adapted |= updated_context(accumulators, layer, rate, parameters, device.meter)
+                    else:
+                        adapted |= updated_layer(accumulators, layer.name, rate, parameters, device.meter)
     return adapted
 
 

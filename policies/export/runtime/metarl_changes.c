@@ -2,6 +2,8 @@
 
 #include "metarl_internal.h"
 
+#include <string.h>
+
 metarl_status metarl_update(const metarl_robot *robot, float *total, uint32_t count, float step_size)
 {
     const float scale = -step_size * robot->gate / (float)robot->recorded;
@@ -10,6 +12,24 @@ metarl_status metarl_update(const metarl_robot *robot, float *total, uint32_t co
         total[index] *= scale;
     }
     return metarl_finite_all(total, count) ? METARL_OK : METARL_NOT_FINITE;
+}
+
+/* The gradient of a context phi is C^T g(b), with its matrix C [output][context] and the sum g(b) in total. What changes
+is the bias, by C times the change of phi. */
+metarl_status metarl_update_context(const metarl_robot *robot, float *total, uint32_t outputs, const float *matrix,
+                                    float *change, uint32_t context, float step_size)
+{
+    metarl_status status;
+    uint32_t output;
+    memset(change, 0, context * sizeof *change);
+    for (output = 0; output < outputs; output++) {
+        metarl_add_scaled(change, matrix + output * context, total[output], context);
+    }
+    status = metarl_update(robot, change, context, step_size);
+    for (output = 0; output < outputs; output++) {
+        total[output] = metarl_dot(matrix + output * context, change, context);
+    }
+    return status == METARL_OK && !metarl_finite_all(total, outputs) ? METARL_NOT_FINITE : status;
 }
 
 metarl_status metarl_store_change(const metarl_robot *robot, const float *change, uint32_t count, uint32_t offset)

@@ -54,6 +54,8 @@ void metarl_add_kept_gradient(const metarl_robot *robot, const float *kept, cons
 
 /* The change */
 metarl_status metarl_update(const metarl_robot *robot, float *total, uint32_t count, float step_size);
+metarl_status metarl_update_context(const metarl_robot *robot, float *total, uint32_t outputs, const float *matrix,
+                                    float *change, uint32_t context, float step_size);
 metarl_status metarl_store_change(const metarl_robot *robot, const float *change, uint32_t count, uint32_t offset);
 metarl_status metarl_check_room(const int16_t *places, const int16_t *added, uint16_t channels, uint16_t capacity);
 void metarl_merge(float *change, const float *added, uint32_t count);

@@ -167,9 +167,9 @@ void metarl_forward_rows(const metarl_robot *robot, const metarl_layer *layer, c
         }
         row++;
     }
-    for (row = 0; change.weight && row < rows; row++, x += inputs, y += outputs) {
+    for (row = 0; change.bias && row < rows; row++, x += inputs, y += outputs) {
         metarl_add_scaled(y, change.bias, 1.0f, outputs);
-        for (index = 0; index < inputs; index++) {
+        for (index = 0; change.weight && index < inputs; index++) {
             const float *changed = x[index] != 0.0f ? metarl_change_row(&change, index, outputs) : 0;
             if (changed) {
                 metarl_add_scaled(y, changed, x[index], outputs);

@@ -94,6 +94,15 @@ def test_a_result_is_read_and_stands_beside_the_papers(results: Path) -> None:
     assert list(navigation.rows[1]) == ["anil", "-", "-13.8", "-", "0.08", "-", "-", "0.04", "-", "-"]
 
 
+def test_a_method_that_the_paper_lacks_follows_once_it_is_filed(results: Path) -> None:
+    write(results / "navigation-2d" / "cavia" / "evaluation.json", RECORD | {"layers": ["layer1"]})
+    cheetah, navigation = policy_table.sheets(results)
+    assert [row["method"] for row in rows_of(navigation)] == [*METHODS, "cavia"]
+    assert [row["method"] for row in rows_of(cheetah)] == list(METHODS)
+    last = rows_of(navigation)[-1]
+    assert (last["layers"], last["return: paper"], last["return: ours"]) == ("1", "-", "-64.0 ± 1.2")
+
+
 def test_no_layer_at_all() -> None:
     assert policy_table.layers_shown(replace(RESULT, layers=())) == "none"
 

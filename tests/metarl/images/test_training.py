@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from coloured_images import small_settings, write_images
+from contexts import suited
 
 from metarl.core.intervals import Interval
 from metarl.core.randomness import Purpose, generator
@@ -41,8 +42,9 @@ def steps_of(settings: ImageSettings) -> list[Step]:
 def smooth_parameters(method: str, inner_steps: int = 2) -> Parameters:
     """Meta-parameters in float64 with nothing left at zero and large step sizes, so that second-order terms matter."""
     random = torch.Generator().manual_seed(0)
-    parameters = NETWORK.initial_parameters(random) | initial_meta_parameters(
-        get_method(method), NETWORK.layers, inner_steps, 0.3, random
+    network = suited(NETWORK, method)
+    parameters = network.initial_parameters(random) | initial_meta_parameters(
+        get_method(method), network.layers, inner_steps, 0.3, random
     )
     return {
         name: tensor.double() + (0 if tensor.any() else 0.3 * torch.randn(tensor.shape, generator=random).double())
@@ -91,11 +93,12 @@ def test_the_first_order_gradient_is_another() -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_one_image_at_a_time_is_one_pass_with_group_norm(method: str) -> None:
+    network = suited(NETWORK, method)
     parameters, support = smooth_parameters(method), random_task(1).support
-    together = adapt_on_device(NETWORK, parameters, get_method(method), support, 1)
+    together = adapt_on_device(network, parameters, get_method(method), support, 1)
     alone = parameters
     for step in range(2):
-        alone = accumulated_step(NETWORK, alone, get_method(method), step, support, 1)
+        alone = accumulated_step(network, alone, get_method(method), step, support, 1)
     for name, tensor in together.items():
         torch.testing.assert_close(tensor, alone[name])
 

@@ -11,6 +11,7 @@ from metarl.rl.objective import MetaObjective, flatten, split
 from metarl.rl.trpo import natural_step
 
 CASES = [("maml", 1), ("maml", 2), ("anil", 1), ("boil", 2), ("maml++", 1), ("maml++", 2), ("p-meta-layers", 1)]
+CASES += [("cavia", 1), ("cavia", 2)]
 
 
 def numeric_gradient(objective: MetaObjective, parameters: Parameters, epsilon: float = 1e-6) -> torch.Tensor:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from contexts import suited
 from device_problems import device_parameters, random_samples
 from torch.profiler import ProfilerActivity, profile
 from traced_memory import traced_peak
@@ -57,7 +58,7 @@ def attended_plan(network: GaussianMLP, parameters: Parameters, names: list[str]
 )
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_peak_is_that_of_the_cost_model(name, method, frozen, chunk, episodes) -> None:
-    network = NETWORKS[name]
+    network = suited(NETWORKS[name], method)
     parameters, samples = (
         device_parameters(network, method, frozen=frozen),
         random_samples(network, [HORIZON] * episodes),

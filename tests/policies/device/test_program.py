@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
+from contexts import suited
 from device_problems import device_parameters, random_samples
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,7 +27,8 @@ ESTIMATOR = Estimator(0.9, 0.8)
 
 
 def layers_of(method: str, frozen: Sequence[int] = ()) -> tuple[DeviceLayer, ...]:
-    return device_layers(NETWORK, device_parameters(NETWORK, method, frozen=frozen), get_method(method), 0)
+    network = suited(NETWORK, method)
+    return device_layers(network, device_parameters(network, method, frozen=frozen), get_method(method), 0)
 
 
 def small_program(*stages: Stage) -> Program:
@@ -105,7 +107,7 @@ def windows_of(layers: Sequence[DeviceLayer], rows: int) -> list[Window]:
     return windows
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [name for name, method in METHODS.items() if not method.takes_context])
 @settings(max_examples=10)
 @given(seed=st.integers(0, 2**31 - 1), rows=st.integers(1, 9), chunk=st.none() | st.integers(1, 20))
 def test_windows_add_up_to_the_same_step(method, seed, rows, chunk) -> None:

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from contexts import suited
 from device_problems import device_parameters, random_samples, training_batch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -60,7 +61,7 @@ def test_a_linear_policy_by_hand() -> None:
     frozen=st.sets(st.integers(0, 3)),
 )
 def test_equals_the_training(method, seed, hidden, lengths, chunk, frozen) -> None:
-    network = GaussianMLP(4, tuple(hidden), 2)
+    network = suited(GaussianMLP(4, tuple(hidden), 2), method)
     parameters = device_parameters(network, method, seed, [layer for layer in frozen if layer <= len(hidden)])
     episodes = random_samples(network, lengths, seed)
     adapted = device_step(network, parameters, get_method(method), 0, episodes, chunk)
@@ -70,13 +71,14 @@ def test_equals_the_training(method, seed, hidden, lengths, chunk, frozen) -> No
 @pytest.mark.parametrize("chunk", [None, 6])
 @pytest.mark.parametrize("method", METHODS)
 def test_several_steps(method: str, chunk: int | None) -> None:
-    parameters = device_parameters(NETWORK, method, inner_steps=3)
+    network = suited(NETWORK, method)
+    parameters = device_parameters(network, method, inner_steps=3)
     parameters[STEP_SIZES][1] *= torch.tensor([0.0, 1.0, 0.0])
     ours = expected = parameters
     for step in range(3):
-        episodes = random_samples(NETWORK, (14, 3, 20), seed=step)
-        ours = device_step(NETWORK, ours, get_method(method), step, episodes, chunk)
-        expected = training_step(NETWORK, expected, method, step, episodes)
+        episodes = random_samples(network, (14, 3, 20), seed=step)
+        ours = device_step(network, ours, get_method(method), step, episodes, chunk)
+        expected = training_step(network, expected, method, step, episodes)
         moved = [name for name in expected if not torch.equal(expected[name], parameters[name])]
         assert moved or (method == "anil" and step == 1)
     assert_same(ours, expected)

@@ -29,6 +29,7 @@ from c_robot import (
     floats,
     needs_compiler,
 )
+from contexts import suited
 from device_problems import device_controller, device_parameters
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
@@ -46,6 +47,7 @@ from metarl.policies.files.metadata import FieldRecord
 from metarl.policies.gate import GATE, GATE_STATISTICS
 from metarl.policies.methods import METHODS, STEP_SIZES, get_method
 from metarl.policies.networks.mlp import GaussianMLP
+from metarl.policies.networks.network import Parameters
 from metarl.policies.normalization import COUNT, MEAN, STD
 
 pytestmark = needs_compiler
@@ -55,6 +57,7 @@ HORIZON, EPISODES = 30, 3
 
 
 def toy_controller(network: GaussianMLP, method: str, inner_steps: int = 1, seed: int = 0) -> Controller:
+    network = suited(network, method)
     parameters = device_parameters(network, method, seed, inner_steps=inner_steps)
     controller = device_controller(network, method, parameters, horizon=HORIZON)
     return replace(controller, metadata=replace(controller.metadata, episodes_per_step=EPISODES))
@@ -112,9 +115,18 @@ def libraries(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return library
 
 
+def computed_with(controller: Controller) -> Parameters:
+    """The parameters, biases with what a context adds to them: that is where a robot keeps its change."""
+    parameters = dict(controller.parameters)
+    for layer in controller.network.layers:
+        parameters |= layer.modulated(controller.parameters)
+    return parameters
+
+
 def assert_adapts_alike(robot: Robot, controller: Controller, adapted: Controller) -> None:
+    before, after = map(computed_with, (controller, adapted))
     for name, change in robot.change().items():
-        expected = (adapted.parameters[name] - controller.parameters[name]).numpy()
+        expected = (after[name] - before[name]).numpy()
         np.testing.assert_allclose(change, expected, rtol=1e-4, atol=2e-6 * (1 + np.abs(expected).max()), err_msg=name)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from contexts import suited
 from image_problems import image_parameters, random_images
 from toy_backbone import ToyBackbone
 from traced_memory import traced_peak
@@ -67,11 +68,13 @@ def assert_same(adapted: Parameters, expected: Parameters, before: Parameters) -
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_equals_the_training(name: str, method: str, chosen: str, at_once: int) -> None:
-    network = NETWORKS[name]
+    network = suited(NETWORKS[name], method)
     # Among those left are norms without their convolutions, the other way round, and neither: all ways to come by the
     # normalized input that a gradient passes.
     frozen = (
-        () if chosen == "all" else [layer for index, layer in enumerate(network.layer_names) if index % 5 not in (1, 2)]
+        ()
+        if chosen == "all"
+        else [layer.name for index, layer in enumerate(network.layers) if index % 5 not in (1, 2) and not layer.context]
     )
     parameters = image_parameters(network, method, frozen=frozen)
     expected = training_step(network, parameters, method, 0, 3, at_once)
@@ -125,9 +128,10 @@ def test_images_at_once_are_the_trainings_accumulation(method: str, number: int)
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("network", [CONV4, RESNET12], ids=["conv4", "resnet12"])
 def test_several_steps(network: ImageNetwork, method: str) -> None:
+    network = suited(network, method)
     parameters = image_parameters(network, method, inner_steps=3)
     parameters[STEP_SIZES] *= 0.1
-    parameters[STEP_SIZES][1, ::2] = 0
+    parameters[STEP_SIZES][1, [not layer.context and index % 2 == 0 for index, layer in enumerate(network.layers)]] = 0
     ours = expected = parameters
     for step in range(3):
         ours = our_step(network, ours, method, step, 3, 1, seed=step)
@@ -226,6 +230,7 @@ def measured_and_modelled(
     network: ImageNetwork, method: str, chosen: Sequence[str] | None, number: int, at_once: int
 ) -> tuple[int, int]:
     """The step's peaks in bytes."""
+    network = suited(network, method)
     names = [name for name in get_method(method).updated_layers(network.layers) if chosen is None or name in chosen]
     parameters = image_parameters(network, method, frozen=[name for name in network.layer_names if name not in names])
     images, labels = random_images(network.side, network.ways, number)
