@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
+from contexts import suited
 from device_problems import device_controller, device_parameters
 from point_family import PointSimulator, point_family
 
@@ -33,7 +34,7 @@ FAMILY = point_family(horizon=15, make_simulator=lambda threads: EasyPointSimula
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_device_adapts_as_the_training_does(method: str) -> None:
-    network = GaussianMLP(observation_size=1, hidden_sizes=(6, 5), action_size=1)
+    network = suited(GaussianMLP(observation_size=1, hidden_sizes=(6, 5), action_size=1), method)
     parameters = device_parameters(network, method, inner_steps=2)
     controller = device_controller(network, method, parameters, family="point", horizon=15)
     adapted, evaluation = adapt_to_task(controller, FAMILY, TASK, seed=3, threads=1)
@@ -53,7 +54,8 @@ def test_the_device_adapts_as_the_training_does(method: str) -> None:
     assert lengths.min() < lengths.max()
     for name, tensor in expected.parameters[-1][0].items():
         torch.testing.assert_close(adapted.parameters[name], tensor.detach(), rtol=1e-4, atol=1e-5)
-    assert not torch.equal(adapted.parameters["layer3.weight"], parameters["layer3.weight"]) or method == "boil"
+    changed = {"boil": "layer2.weight", "cavia": "layer1.context"}.get(method, "layer3.weight")
+    assert not torch.equal(adapted.parameters[changed], parameters[changed])
     returns = torch.stack([task_returns(episodes) for episodes in expected.episodes])
     torch.testing.assert_close(evaluation.returns, returns, rtol=1e-4, atol=1e-4)
     assert adapted.metadata.adapted_to == TASK
