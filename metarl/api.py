@@ -15,6 +15,7 @@ from metarl.policies.controller import Controller
 from metarl.policies.files.checks import check_adaptable
 from metarl.policies.loading import load_controller, require_controller
 from metarl.policies.methods import get_method
+from metarl.rl.checking import Check, check_adaptation
 from metarl.rl.evaluation import MOST_TASKS, Evaluation, adapt_to_task, evaluate_tasks, family_of, unseen_tasks
 from metarl.rl.settings import TrainSettings, preset, read_config, with_overrides
 from metarl.rl.training import PolicyTraining
@@ -134,6 +135,7 @@ def adapt(
     horizon: int | None = None,
     episodes: int | None = None,
     inner_steps: int | None = None,
+    check: int | None = None,
     family: str | TaskFamily | None = None,
     threads: int | None = None,
 ) -> Controller:
@@ -146,22 +148,20 @@ def adapt(
         horizon: Time steps of an episode; as in the training if left out.
         episodes: Episodes of an inner step; as in the training if left out.
         inner_steps: Inner steps; as in the training if left out. Steps beyond them repeat the last.
+        check: Fresh episodes before and after the adaptation, to keep the better controller; none if left out.
         family: The task's family or its name; needed if the controller was trained on a family of your own.
         threads: Threads of the simulator; all cores if left out.
 
     Returns:
-        The controller after its inner steps. ValueError says what is wrong with the task or the controller.
+        The controller after its inner steps, or the one before if the check tells that it is better. ValueError says
+        what is wrong with the task or the controller.
     """
-    return adapt_and_evaluate(
-        controller,
-        task,
-        seed=seed,
-        horizon=horizon,
-        episodes=episodes,
-        inner_steps=inner_steps,
-        family=family,
-        threads=threads,
-    )[0]
+    controller = varied(loaded(controller), horizon, episodes, inner_steps)
+    adapted, _ = adapt_and_evaluate(controller, task, seed=seed, family=family, threads=threads)
+    if check is None:
+        return adapted
+    compared = compare(controller, adapted, check, seed=seed, family=family, threads=threads)
+    return adapted if compared.keeps_adapted else controller
 
 
 def adapt_and_evaluate(
@@ -182,6 +182,32 @@ def adapt_and_evaluate(
     controller = varied(loaded(controller), horizon, episodes, inner_steps)
     resolved = family_of(controller, trained_on(controller) if family is None else resolve(family))
     return adapt_to_task(controller, resolved, task, seed, threads or available_threads())
+
+
+def compare(
+    before: Controller,
+    after: Controller,
+    episodes: int,
+    *,
+    seed: int = 1,
+    family: str | TaskFamily | None = None,
+    threads: int | None = None,
+) -> Check:
+    """Run a controller before and after its adaptation on fresh episodes of the task it was adapted to.
+
+    Args:
+        before: The controller that was adapted.
+        after: The controller after its inner steps, by ``adapt``.
+        episodes: Fresh episodes of each, at least 2.
+        seed: Seed of the episodes.
+        family: The task's family or its name; needed if the controller was trained on a family of your own.
+        threads: Threads of the simulator; all cores if left out.
+
+    Returns:
+        The returns of both. ValueError says which number is impossible.
+    """
+    resolved = family_of(before, trained_on(before) if family is None else resolve(family))
+    return check_adaptation(before, after, resolved, episodes, seed, threads or available_threads())
 
 
 def trained_on(controller: Controller) -> TaskFamily:

@@ -15,7 +15,9 @@ from command_line import TINY, succeeds
 from PIL import Image
 
 import metarl
+from metarl.api import compare
 from metarl.experiments.cli import COMMANDS
+from metarl.experiments.console.parsing import parse_task
 from metarl.policies.methods import METHODS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -138,21 +140,23 @@ def test_the_classifier_adapts_to_photos(tmp_path: Path, monkeypatch: pytest.Mon
 def test_the_robot_loop_works() -> None:
     names: dict[str, Any] = {}
     exec(shortened(example("docs/robot.md", "metarl.Recorder("), "range(20)", "range(2)"), names)
-    assert names["action"].shape == (6,)
+    assert names["action"].shape == (6,) and names["kept"] in (names["controller"], names["adapted"])
     before, after = names["controller"].parameters, names["adapted"].parameters
     assert any(not torch.equal(after[name], tensor) for name, tensor in before.items())
 
 
 def test_adaptation_helps_in_the_robot_loop() -> None:
     """The task of the example is one for which the inner step raises the return by a clear margin."""
-    loop = example("docs/robot.md", "metarl.Recorder(")
     names: dict[str, Any] = {}
-    exec(loop, names)
-    before = mean_return(names["recorder"])
-    names["recorder"] = metarl.Recorder(names["adapted"])
-    exec(loop[loop.index("for _ in range(20)") : loop.index("adapted =")], names)
-    assert mean_return(names["recorder"]) > before + 30
+    exec(example("docs/robot.md", "metarl.Recorder("), names)
+    assert names["kept"] is names["adapted"]
+    assert names["mean_return"](names["adapted"]) > names["mean_return"](names["controller"]) + 30
 
 
-def mean_return(recorder: metarl.Recorder) -> float:
-    return float(np.mean([np.sum(episode["rewards"]) for episode in recorder.episodes]))
+def test_adaptation_helps_in_the_readme() -> None:
+    """Fresh episodes of the README's task: adaptation raises the return by more than 50, interval included."""
+    (words,) = (words for page, words in command_lines() if page == "README.md" and words[1] == "adapt")
+    controller = metarl.load(words[2])
+    adapted = metarl.adapt(controller, parse_task([words[4]]))
+    gain = compare(controller, adapted, 20).gain
+    assert gain.mean - gain.ci95 > 50

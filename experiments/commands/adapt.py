@@ -1,4 +1,7 @@
-"""``metarl adapt``: a few episodes of one task, and the controller after its inner steps on them."""
+"""``metarl adapt``: a few episodes of one task, and the controller after its inner steps on them.
+
+With ``--check`` fresh episodes tell whether that controller is the better one.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,8 @@ from metarl.experiments.console.parsing import check_new_file, parse, parse_task
 from metarl.experiments.console.progress import number
 from metarl.policies.files.pretrained import SUFFIX
 from metarl.policies.loading import load_controller
+from metarl.rl.checking import FEWEST_EPISODES, Check
+from metarl.rl.variation import varied
 from metarl.runs.folder import CONTROLLER
 
 
@@ -38,6 +43,8 @@ class Adapt:
     """Episodes in an inner step; as in the training if left out."""
     inner_steps: Maybe[int] = None
     """Inner steps; as in the training if left out. Steps beyond those repeat the last one."""
+    check: Maybe[int] = None
+    """Fresh episodes before and after the adaptation; the better controller of the two is written."""
     seed: int = 1
     """Seed of the episodes."""
     family: Family = None
@@ -49,33 +56,51 @@ class Adapt:
         require_at_least(0, seed=self.seed)
         counts = ("horizon", "episodes", "inner_steps", "threads")
         require_at_least(1, **{name: getattr(self, name) for name in counts})
+        require_at_least(FEWEST_EPISODES, check=self.check)
 
 
 def main(arguments: Sequence[str]) -> None:
     """Run the command; raise Refusal saying what is wrong with its arguments."""
     command = parse(Adapt, arguments, "metarl adapt")
     task = parse_task(command.task)
-    controller = load_controller(command.controller)
+    controller = varied(load_controller(command.controller), command.horizon, command.episodes, command.inner_steps)
+    family = family_for(controller, command.family)
     out = command.out or named_after(command.controller, task)
     check_new_file(out)
     adapted, evaluation = api.adapt_and_evaluate(
         controller,
         task,
         seed=command.seed,
-        horizon=command.horizon,
-        episodes=command.episodes,
-        inner_steps=command.inner_steps,
-        family=family_for(controller, command.family),
+        family=family,
         threads=command.threads,
     )
-    adapted.save(out)
     episodes = adapted.metadata.episodes_per_step
     console = Terminal()
     for steps, each in enumerate(evaluation.intervals()):
         console.print(
             f"return after {plural(steps, 'inner step')}: {number(each.mean)} ({plural(episodes, 'episode')})"
         )
-    console.print(f"adapted controller: {out}", soft_wrap=True)
+    kept, what = adapted, "adapted controller"
+    if command.check:
+        check = api.compare(
+            controller, adapted, command.check, seed=command.seed, family=family, threads=command.threads
+        )
+        console.print(check_sentence(check), soft_wrap=True)
+        if not check.keeps_adapted:
+            kept, what = controller, "controller as it was before adaptation"
+    kept.save(out)
+    console.print(f"{what}: {out}", soft_wrap=True)
+
+
+def check_sentence(check: Check) -> str:
+    """Return what fresh episodes say of an adaptation, and which controller is therefore kept."""
+    gain, kept = check.gain, "after" if check.keeps_adapted else "before"
+    before, after = (number(float(returns.mean())) for returns in (check.before, check.after))
+    doubt = "" if check.is_clear else " (the interval holds 0: more episodes would tell more)"
+    return (
+        f"{plural(len(check.after), 'fresh episode')} each: return {before} before and {after} after, a gain of "
+        f"{number(gain.mean)} ± {number(gain.ci95)}, so the controller {kept} adaptation is kept{doubt}"
+    )
 
 
 def named_after(controller: Path, task: Mapping[str, float]) -> Path:

@@ -16,6 +16,7 @@ class Purpose(IntEnum):
     ADAPTATION = 3
     RENDERING = 4
     GATE = 5
+    CHECK = 6
 
 
 def generator(seed: int, purpose: Purpose, index: int = 0) -> np.random.Generator:

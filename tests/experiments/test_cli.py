@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -149,6 +150,23 @@ def test_adapt_writes_the_adapted_controller(controller: Path, tmp_path: Path) -
     before = load_controller(controller).parameters
     assert any(not np.array_equal(before[name], adapted.parameters[name]) for name in before)
     assert "after 0 inner steps: -" in out and "after 1 inner step: -" in out
+
+
+def test_adapt_keeps_the_better_controller_and_says_why(controller: Path, tmp_path: Path) -> None:
+    file = tmp_path / "kept.safetensors"
+    out = succeeds("adapt", controller, "--task", *TASK, "--check", 3, "--out", file)
+    found = re.search(r"3 fresh episodes each: .* a gain of (\S+) ± .* so the controller (\w+) adaptation is kept", out)
+    assert found
+    assert (float(found[1]) > 0) == (found[2] == "after") == (load_controller(file).metadata.adapted_to is not None)
+    assert ("as it was before adaptation" in out) == (found[2] == "before")
+
+
+def test_a_check_of_one_episode_is_refused_before_anything_is_written(controller: Path, tmp_path: Path) -> None:
+    out = tmp_path / "kept.safetensors"
+    assert "--check must be at least 2, got 1" in fails(
+        "adapt", controller, "--task", *TASK, "--check", 1, "--out", out
+    )
+    assert not out.exists()
 
 
 def test_adapt_names_its_file_after_the_task(controller: Path, tmp_path: Path) -> None:
