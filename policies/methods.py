@@ -32,19 +32,26 @@ CHANNEL_STEP_SIZES = "channel_step_sizes."
 class Method:
     """One row of the table.
 
-    ``layers`` says which layers the inner loop may update: all, the last, all but the last (the body), or those that
-    take a ``context``, of which it updates that alone. Their step sizes are one fixed number or meta-learned per layer
-    and step; ``sparse`` ones are pushed to exact zeros.
+    ``layers`` says which layers the inner loop may update: all, the last, all but the last (the body), those that
+    take a ``context``, of which it updates that alone, or none. Their step sizes are one fixed number or meta-learned
+    per layer and step; ``sparse`` ones are pushed to exact zeros.
     ``attention`` acts on every layer but the last. ``channel_step_sizes`` replace it by numbers that are meta-learned
     per layer, step and input or output channel, the same for all samples (p-Meta, Table 4: alpha^Ch).
+    ``observes_task`` tells the policy its task: observations end with the task's fields.
     """
 
     name: str
-    layers: Literal["all", "last", "body", "context"]
+    layers: Literal["all", "last", "body", "context", "none"]
     step_sizes: Literal["fixed", "learned", "sparse"]
     attention: Attention | None
     source: str
     channel_step_sizes: bool = False
+    observes_task: bool = False
+
+    @property
+    def adapts(self) -> bool:
+        """Whether it has an inner loop that changes something."""
+        return self.layers != "none"
 
     @property
     def takes_context(self) -> bool:
@@ -54,8 +61,8 @@ class Method:
     def updated_layers(self, layers: Sequence[Layer]) -> tuple[str, ...]:
         """Return the names of those of a network's ``layers`` that the inner loop updates."""
         with_context = [layer for layer in layers if layer.context]
-        chosen = {"all": layers, "last": layers[-1:], "body": layers[:-1], "context": with_context}[self.layers]
-        return tuple(layer.name for layer in chosen if layer.adaptable)
+        chosen = {"all": layers, "last": layers[-1:], "body": layers[:-1], "context": with_context, "none": ()}
+        return tuple(layer.name for layer in chosen[self.layers] if layer.adaptable)
 
 
 METHODS = {
@@ -68,6 +75,16 @@ METHODS = {
         Method("p-meta-layers", "all", "sparse", None, "Qu et al., KDD 2022, Sec. 3.2"),
         Method("p-meta", "all", "sparse", Attention(), "Qu et al., KDD 2022, Sec. 3.2 and 3.3"),
         Method("cavia", "context", "fixed", None, "Zintgraf et al., ICML 2019"),
+    )
+}
+
+# What the others are compared with: policies that do not adapt, trained by the same outer step on as many time steps.
+# One is told nothing of its task, the other all of it.
+REFERENCES = {
+    method.name: method
+    for method in (
+        Method("no-adaptation", "none", "fixed", None, "for comparison"),
+        Method("oracle", "none", "fixed", None, "for comparison", observes_task=True),
     )
 }
 
@@ -97,10 +114,11 @@ ABLATIONS = {
 
 
 def get_method(name: str) -> Method:
-    """Return the method or ablation of that name; raise ValueError with the known methods if there is none."""
-    if name not in METHODS | ABLATIONS:
-        raise Refusal(f"unknown method '{name}': choose one of {', '.join(METHODS)}")
-    return (METHODS | ABLATIONS)[name]
+    """Return the method, reference or ablation of that name; raise ValueError with the known ones if there is none."""
+    known = METHODS | REFERENCES | ABLATIONS
+    if name not in known:
+        raise Refusal(f"unknown method '{name}': choose one of {', '.join((*METHODS, *REFERENCES))}")
+    return known[name]
 
 
 def check_context(method: Method, layers: Sequence[Layer]) -> None:
@@ -113,7 +131,9 @@ def check_context(method: Method, layers: Sequence[Layer]) -> None:
 
 
 def check_on_device(method: Method) -> None:
-    """Raise ValueError for an ablation that the on-device step cannot run: it does more than weigh gradients."""
+    """Raise ValueError for a reference, which has no step, and for an ablation that does more than weigh gradients."""
+    if not method.adapts:
+        raise Refusal(f"the controller cannot be adapted: {method.name} is a reference that updates no layer")
     if method.channel_step_sizes or (method.attention and method.attention.weighs == "activations"):
         raise Refusal(f"the controller cannot be adapted on a device: {method.name} is for comparison only")
 

@@ -46,6 +46,7 @@ ARROWS = {
     "metarl.envs.navigation": "core envs.family envs.drawing",
     "metarl.envs.mujoco": "core envs.family envs.drawing",
     "metarl.envs.task_env": "core envs.family",
+    "metarl.envs.observe_task": "envs.family",
     "metarl.envs.from_gymnasium": "core envs.family",
     "metarl.envs.registry": "core envs.family envs.navigation envs.mujoco envs.task_env envs.from_gymnasium",
     "metarl.envs.images": "core",

@@ -11,6 +11,7 @@ from metarl.experiments.console.progress import join, number
 from metarl.experiments.console.suggestions import command_line, example_task, own_family
 from metarl.images.logs import VALIDATION
 from metarl.images.training import ImageTraining
+from metarl.policies.methods import get_method
 from metarl.rl.training import SELECTION_WINDOW, PolicyTraining
 from metarl.runs.state import Step, TrainingState
 
@@ -50,10 +51,11 @@ class PolicyView:
         """Return commands to type next."""
         family = self.training.family
         task, own = example_task(family), own_family(family)
+        adapts = get_method(self.training.settings.method).adapts
         return [
             command_line("evaluate", path, *own),
-            command_line("adapt", path, "--task", *task, *own),
-            command_line("render", path, "--task", *task, "--out", "episode.gif", *own),
+            *([command_line("adapt", path, "--task", *task, *own)] if adapts else []),
+            command_line("render", path, "--task", *task, "--out", "episode.gif", *own, *["--no-adapt"] * (not adapts)),
             f"tensorboard --logdir {shlex.quote(str(path.parent))}",
         ]
 

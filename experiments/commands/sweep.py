@@ -18,14 +18,14 @@ from metarl.experiments.console.families import family_by_name, first_word
 from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import parse
 from metarl.experiments.console.suggestions import command_line
-from metarl.policies.methods import METHODS
+from metarl.policies.methods import METHODS, REFERENCES
 from metarl.rl.settings import TrainSettings, preset
 from metarl.runs.recorder import CheckpointSettings
 
 DESCRIPTION = (
     "Meta-train with several methods and seeds, one after another or several at a time.\n\n"
     "The same command goes on with a sweep that was interrupted. What is finished is not computed again.\n\n"
-    f"Task families: {', '.join(FAMILIES)}.\n\nMethods: {', '.join(METHODS)}."
+    f"Task families: {', '.join(FAMILIES)}.\n\nMethods: {', '.join(METHODS)}; as references {', '.join(REFERENCES)}."
 )
 
 

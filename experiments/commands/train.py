@@ -20,14 +20,15 @@ from metarl.experiments.console.parsing import parse, refuse
 from metarl.experiments.console.training import Plan, follow, summary
 from metarl.images.run import IMAGE_CHECKPOINTS, is_image_run
 from metarl.policies.loading import load_controller
-from metarl.policies.methods import METHODS
+from metarl.policies.methods import METHODS, REFERENCES
 from metarl.rl.settings import TrainSettings, preset, read_config
 from metarl.rl.training import PolicyTraining
 from metarl.runs.recorder import CheckpointSettings
 
 DESCRIPTION = (
     "Meta-train a policy on a task family and keep its best controller.\n\n"
-    f"Task families: {', '.join(FAMILIES)}.\n\nMethods: {', '.join(METHODS)}.\n\n"
+    f"Task families: {', '.join(FAMILIES)}.\n\n"
+    f"Methods: {', '.join(METHODS)}. References, which do not adapt: {', '.join(REFERENCES)}.\n\n"
     "metarl train FAMILY --help shows the defaults that suit the family.\n\n"
     "metarl train images --help tells how to meta-train on few-shot images.\n\n"
     "metarl train --resume DIR goes on with a run that was interrupted, or is to have more --iterations."

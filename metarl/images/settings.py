@@ -72,7 +72,8 @@ class ImageSettings:
 
     def __post_init__(self) -> None:
         check_settings(self)
-        get_method(self.method)
+        if not get_method(self.method).adapts:
+            raise Refusal(f"setting 'method' must be one that adapts, and {self.method} is a reference for policies")
         if self.backbone not in backbones():
             raise Refusal(f"setting 'backbone' must be one of {', '.join(backbones())}, got '{self.backbone}'")
         if self.pooling != "max" and not any(field.name == "pooling" for field in fields(NETWORKS[self.backbone])):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from metarl.core.numerics import require_finite
@@ -42,6 +44,19 @@ class Batch(NamedTuple):
         """Return the loss of the vanilla policy gradient."""
         log_probabilities = log_probability(outputs, network.log_std(parameters), self.actions)
         return policy_gradient_loss(log_probabilities, self.advantages, self.valid)
+
+
+def pooled(batches: Sequence[Batch]) -> Batch:
+    """Return several batches of one task as one, with their advantages as they are."""
+    episodes = sum(batch.episodes for batch in batches)
+    return Batch(
+        torch.cat([batch.observations for batch in batches]),
+        torch.cat([batch.actions for batch in batches]),
+        torch.cat([batch.advantages for batch in batches]),
+        torch.cat([batch.valid for batch in batches]),
+        episodes,
+        sum(batch.mean_return * batch.episodes for batch in batches) / episodes,
+    )
 
 
 def prepare_batch(

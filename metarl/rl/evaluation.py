@@ -22,7 +22,7 @@ from metarl.rl.adaptation import AdaptationSettings, adapt_to_tasks, stack
 from metarl.rl.episodes import Episodes
 from metarl.rl.iteration import task_returns, task_successes
 from metarl.rl.sampling import Sampler, for_each_task
-from metarl.rl.training import with_horizon
+from metarl.rl.training import as_method_sees, with_horizon
 
 TASKS_AT_ONCE = 40
 MOST_TASKS = 1_000_000
@@ -171,7 +171,10 @@ def adaptation_settings(controller: Controller) -> AdaptationSettings:
 
 
 def family_of(controller: Controller, family: TaskFamily) -> TaskFamily:
-    """Return the family at the controller's horizon; raise Refusal if it has other spaces than the controller."""
+    """Return the family as the controller sees it; raise Refusal if it has other spaces than the controller."""
+    if family.observation_space.shape != (controller.network.observation_size,):  # not what this returned before
+        family = as_method_sees(family, controller.metadata.horizon, controller.metadata.method)
+    family = with_horizon(family, controller.metadata.horizon)
     observation_shape, action_shape = family.observation_space.shape, family.action_space.shape
     check_spaces(controller, observation_shape, action_shape, family.name)
-    return with_horizon(family, controller.metadata.horizon)
+    return family

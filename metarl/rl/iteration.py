@@ -22,6 +22,7 @@ from metarl.policies.networks.layers import Layer
 from metarl.policies.networks.network import Parameters
 from metarl.policies.normalization import observe
 from metarl.rl.adaptation import Adaptation, AdaptationSettings, adapt_to_tasks
+from metarl.rl.batch import pooled
 from metarl.rl.episodes import Episodes
 from metarl.rl.objective import MetaGradient, MetaObjective, TaskData, flatten
 from metarl.rl.sampling import Sampler
@@ -92,7 +93,7 @@ def meta_iteration(
     tasks = sampler.family.sample_tasks(settings.meta_batch_size, generator)
     inner = adaptation_settings(settings)
     adaptation = adapt_to_tasks(parameters, tasks, inner, sampler, executor, generator, clock)
-    data = task_data(adaptation)
+    data = task_data(adaptation, inner.method)
     trusted, attention = outer_names(inner.method, parameters)
     objective = MetaObjective(
         network=sampler.network,
@@ -149,9 +150,15 @@ def lasso_thresholds(layers: Sequence[Layer], lasso: float) -> Tensor:
     return lasso * memory / memory.max()
 
 
-def task_data(adaptation: Adaptation) -> list[TaskData]:
-    """Return the batches by task: all but the last are support batches, the last one is the query batch."""
-    return [TaskData(batches[:-1], batches[-1]) for batches in zip(*adaptation.batches, strict=True)]
+def task_data(adaptation: Adaptation, method: Method) -> list[TaskData]:
+    """Return the batches by task: all but the last are support batches, the last one is the query batch.
+
+    A method without an inner loop has one policy in all of them, so the outer step takes all as the query batch.
+    """
+    by_task = zip(*adaptation.batches, strict=True)
+    if not method.adapts:
+        return [TaskData((), pooled(batches)) for batches in by_task]
+    return [TaskData(batches[:-1], batches[-1]) for batches in by_task]
 
 
 def outer_step(

@@ -18,7 +18,7 @@ def progress_columns(settings: TrainSettings, layer_names: tuple[str, ...]) -> l
     step_sizes = [f"step_size_{layer}_{number + 1}" for layer in layer_names for number in range(settings.inner_steps)]
     search = ["kl", "loss_before", "loss_after", "line_search_trials", "step_accepted", "skipped"]
     kept = kept_columns(get_method(settings.method), layer_names, settings.inner_steps)
-    numbers = range(1, settings.inner_steps + 1) if settings.gate == "return" else ()
+    numbers = range(1, settings.inner_steps + 1) if settings.gated else ()
     gate = [f"gate_{part}_{number}" for number in numbers for part in "ab"]
     return ["iteration", *returns, *search, "action_std", "env_steps", *step_sizes, *kept, *gate]
 

@@ -89,6 +89,11 @@ class TrainSettings:
         check_settings(self)
         get_method(self.method)
 
+    @property
+    def gated(self) -> bool:
+        """Whether the return gate is asked for and has step sizes to scale."""
+        return self.gate == "return" and get_method(self.method).adapts
+
 
 PRESETS: dict[str, dict[str, Any]] = {
     "navigation-2d": {"meta_batch_size": 20, "action_scale": 0.1, "fisher_fraction": 0.5},

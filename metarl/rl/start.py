@@ -55,7 +55,7 @@ def initial_state(network: GaussianMLP, settings: TrainSettings) -> TrainingStat
     parameters = network.initial_parameters(random) | initial_meta_parameters(
         get_method(settings.method), network.layers, settings.inner_steps, settings.step_size, random
     )
-    if settings.gate == "return":
+    if settings.gated:
         parameters |= initial_gate(settings.inner_steps)
     if settings.normalize_observations:
         parameters |= initial_normalization(network.observation_size)

@@ -18,9 +18,11 @@ from metarl.core.randomness import Purpose, generator
 from metarl.core.threads import single_threaded_torch
 from metarl.core.version import __version__
 from metarl.envs.family import TaskFamily
+from metarl.envs.observe_task import observe_task
 from metarl.policies.controller import Controller
 from metarl.policies.files.metadata import ControllerMetadata, FieldRecord
 from metarl.policies.gate import is_measured, measure_returns
+from metarl.policies.methods import get_method
 from metarl.policies.networks.network import Parameters
 from metarl.rl.iteration import IterationReport, meta_iteration, task_returns
 from metarl.rl.logs import progress_columns, progress_row, timings_columns, timings_row
@@ -37,10 +39,10 @@ class PolicyTraining:
     """The meta-training of a policy on a task family, with the family and the network built once."""
 
     def __init__(self, family: TaskFamily, settings: TrainSettings, init: Controller | None = None) -> None:
-        self.family, self.settings = with_horizon(family, settings.horizon), settings
+        self.family, self.settings = as_method_sees(family, settings.horizon, settings.method), settings
         # A user's environments that cannot be used are refused here, before a run folder is made.
         self.family.make_simulator(1).close()
-        self.network = build_network(family, settings)
+        self.network = build_network(self.family, settings)
         self.begun = initial_state(self.network, settings)
         if init is not None:
             self.begun = start_from(init, self.begun, self.family, settings)
@@ -179,6 +181,12 @@ def selection_score(returns: Sequence[float]) -> float:
 def selection_scores(returns: Sequence[float]) -> list[float]:
     """Return the selection score of each iteration."""
     return [selection_score(returns[:end]) for end in range(1, len(returns) + 1)]
+
+
+def as_method_sees(family: TaskFamily, horizon: int | None, method: str) -> TaskFamily:
+    """Return the family at a horizon, its own if None, whose observations tell the task if the method asks for it."""
+    family = with_horizon(family, horizon)
+    return observe_task(family) if get_method(method).observes_task else family
 
 
 def with_horizon(family: TaskFamily, horizon: int | None) -> TaskFamily:
