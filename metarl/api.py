@@ -39,7 +39,7 @@ def train(
 
     Args:
         family: The name of a task family, or a task family of your own.
-        settings: All settings; those that suit the family if left out.
+        settings: All settings; those that suit the family and the method if left out.
         out: A new folder for the run: ``config.json``, ``progress.csv``, ``timings.csv``, TensorBoard events,
             checkpoints that ``resume`` goes on from, and ``controller.safetensors``. None to keep nothing on disk.
         init: A controller to start from, with the parameters that the settings ask for; random parameters if left out.
@@ -52,8 +52,7 @@ def train(
         the simulation or the policy does not give finite numbers any more.
     """
     resolved = resolve(family)
-    base = preset(resolved.name) if settings is None else settings
-    settings = with_overrides(base, overrides)
+    settings = preset(resolved.name, **overrides) if settings is None else with_overrides(settings, overrides)
     training = PolicyTraining(resolved, settings, None if init is None else loaded(init))
     return training.controller(run(training, None if out is None else Path(out), checkpoints, callbacks))
 

@@ -2,7 +2,7 @@
 
 For layer l and inner step k:  w_l <- w_l - alpha_l^k * (gamma_l * dL/dw_l)  (p-Meta, eqs. 1, 6 and 14).
 A method states which layers the inner loop updates, where the step sizes alpha come from, and whether meta attention
-weighs the channels by scores gamma. The ablations of p-Meta are further rows.
+weighs the channels by scores gamma, and how the outer loop moves. The ablations of p-Meta are further rows.
 
 CAVIA updates no layer, but the context phi of the layer that takes one: phi <- phi - alpha * dL/dphi, from 0 for each
 task.
@@ -36,7 +36,8 @@ class Method:
     take a ``context``, of which it updates that alone, or none. Their step sizes are one fixed number or meta-learned
     per layer and step; ``sparse`` ones are pushed to exact zeros.
     ``attention`` acts on every layer but the last. ``channel_step_sizes`` replace it by numbers that are meta-learned
-    per layer, step and input or output channel, the same for all samples (p-Meta, Table 4: alpha^Ch).
+    per layer, step and input or output channel, the same for all samples (p-Meta, Table 4: alpha^Ch). The outer loop
+    follows the meta-``gradient`` of the loss after adaptation, or moves ``towards`` the adapted parameters.
     ``observes_task`` tells the policy its task: observations end with the task's fields.
     """
 
@@ -47,6 +48,7 @@ class Method:
     source: str
     channel_step_sizes: bool = False
     observes_task: bool = False
+    outer: Literal["gradient", "towards"] = "gradient"
 
     @property
     def adapts(self) -> bool:
@@ -57,6 +59,11 @@ class Method:
     def takes_context(self) -> bool:
         """Whether its network has a layer that takes a context."""
         return self.layers == "context"
+
+    @property
+    def least_steps(self) -> int:
+        """The least number of inner steps: after one, the move towards is a training on all tasks together."""
+        return 2 if self.outer == "towards" else 1
 
     def updated_layers(self, layers: Sequence[Layer]) -> tuple[str, ...]:
         """Return the names of those of a network's ``layers`` that the inner loop updates."""
@@ -75,6 +82,7 @@ METHODS = {
         Method("p-meta-layers", "all", "sparse", None, "Qu et al., KDD 2022, Sec. 3.2"),
         Method("p-meta", "all", "sparse", Attention(), "Qu et al., KDD 2022, Sec. 3.2 and 3.3"),
         Method("cavia", "context", "fixed", None, "Zintgraf et al., ICML 2019"),
+        Method("reptile", "all", "fixed", None, "Nichol et al., 2018", outer="towards"),
     )
 }
 

@@ -27,7 +27,10 @@ LONGEST_TEXT = 200  # characters shown of a word
 
 @dataclass(frozen=True)
 class LayerReport:
-    """A layer, and what each inner step does to it; a kept share is None where it is unknown or nothing is updated."""
+    """A layer, and what each inner step does to it; a kept share is None where it is unknown or nothing is updated.
+
+    Of a layer with a ``context`` of so many parameters these alone adapt.
+    """
 
     name: str
     inputs: int
@@ -36,10 +39,13 @@ class LayerReport:
     step_sizes: tuple[float, ...]
     kept_inputs: tuple[float | None, ...]
     kept_outputs: tuple[float | None, ...]
+    context: int = 0
 
     @property
     def adapting_steps(self) -> str:
-        """Whether it adapts, and in which inner steps if not in all or none."""
+        """Whether it adapts, or its context, and in which inner steps if not in all or none."""
+        if self.context and all(self.adapts):
+            return f"context of {self.context}"
         if len(set(self.adapts)) > 1:
             return "step " + ", ".join(str(step) for step, each in enumerate(self.adapts, start=1) if each)
         return "yes" if all(self.adapts) else "no"
@@ -124,6 +130,7 @@ def layer_reports(adaptable: Adaptable, taken: Taken, known: bool) -> Iterator[L
             step_sizes=tuple(sizes[:, index].tolist()) if sizes is not None else (),
             kept_inputs=tuple(each.forward if each else None for each in shares),
             kept_outputs=tuple(each.backward if each else None for each in shares),
+            context=layer.context,
         )
 
 

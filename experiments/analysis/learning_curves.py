@@ -9,6 +9,7 @@ from pathlib import Path
 
 from metarl.experiments.analysis.logs import read_log
 from metarl.images.settings import ImageSettings
+from metarl.policies.methods import get_method
 from metarl.rl.settings import TrainSettings
 from metarl.runs.folder import PROGRESS
 
@@ -19,7 +20,8 @@ def plot_learning_curve(folder: Path, family: str, settings: TrainSettings) -> N
         from metarl.experiments.analysis import plots
 
         progress = read_log(folder / PROGRESS).columns
-        figure = plots.learning_curve(progress, f"{family}, {settings.method}", settings.max_kl)
+        max_kl = settings.max_kl if get_method(settings.method).outer == "gradient" else None
+        figure = plots.learning_curve(progress, f"{family}, {settings.method}", max_kl)
         plots.write(figure, folder / plots.LEARNING_CURVE)
 
 

@@ -24,13 +24,13 @@ NOTHING = line(np.array([]), np.array([]))  # the curve of a column without numb
 Paths = tuple[Array, Array]
 
 
-def learning_curve(progress: dict[str, Array], title: str, max_kl: float) -> Figure:
+def learning_curve(progress: dict[str, Array], title: str, max_kl: float | None) -> Figure:
     """Plot returns before and after adaptation with their 95 % intervals over tasks, above the KL divergence.
 
     Args:
         progress: the columns of ``progress.csv``, each [iteration].
         title: title of the figure.
-        max_kl: limit of the KL divergence, drawn as a line.
+        max_kl: limit of the KL divergence, drawn as a line; None where there is none.
     """
     last = max(int(name.split("_")[1]) for name in progress if name.startswith("return_"))
     steps = "1 inner step" if last == 1 else f"{last} inner steps"
@@ -40,12 +40,14 @@ def learning_curve(progress: dict[str, Array], title: str, max_kl: float) -> Fig
         draw_curve(returns, curve([progress], "return_0") or NOTHING, "before", "before adaptation")
         draw_curve(returns, curve([progress], f"return_{last}") or NOTHING, "after", f"after {steps}")
         draw_curve(divergence, curve([progress], "kl") or NOTHING, "after", "KL divergence")
-        divergence.axhline(max_kl, color=LIGHT["ink"], linewidth=1, linestyle="--", label="limit")
         returns.set(title=title, ylabel="return")
-        divergence.set(xlabel="meta-iteration", ylabel="KL", ylim=(0, 1.25 * max_kl))
+        divergence.set(xlabel="meta-iteration", ylabel="KL")
+        if max_kl is not None:
+            divergence.axhline(max_kl, color=LIGHT["ink"], linewidth=1, linestyle="--", label="limit")
+            divergence.set(ylim=(0, 1.25 * max_kl))
+            divergence.legend(divergence.lines[1:], ["limit"], loc="lower right")
         divergence.xaxis.set_major_locator(round_ticks(integer=True))
         returns.legend(loc="best")
-        divergence.legend(divergence.lines[1:], ["limit"], loc="lower right")
     return figure
 
 

@@ -14,7 +14,7 @@ from metarl.envs.registry import FAMILIES
 from metarl.experiments.analysis.training_views import PolicyView
 from metarl.experiments.commands import train_images
 from metarl.experiments.console.constructors import FieldWords, Maybe
-from metarl.experiments.console.families import family_by_name, first_word
+from metarl.experiments.console.families import family_by_name, first_word, word_after
 from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import parse, refuse
 from metarl.experiments.console.training import Plan, follow, summary
@@ -29,7 +29,7 @@ DESCRIPTION = (
     "Meta-train a policy on a task family and keep its best controller.\n\n"
     f"Task families: {', '.join(FAMILIES)}.\n\n"
     f"Methods: {', '.join(METHODS)}. References, which do not adapt: {', '.join(REFERENCES)}.\n\n"
-    "metarl train FAMILY --help shows the defaults that suit the family.\n\n"
+    "metarl train FAMILY --method METHOD --help shows the defaults that suit the family and the method.\n\n"
     "metarl train images --help tells how to meta-train on few-shot images.\n\n"
     "metarl train --resume DIR goes on with a run that was interrupted, or is to have more --iterations."
 )
@@ -42,7 +42,7 @@ class Train:
     family: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FAMILY")]
     """Task family, the first word: one of those above, gym:ID with --field, or module:attribute for your own."""
     settings: Annotated[TrainSettings, tyro.conf.OmitArgPrefixes]
-    """The settings, with the values that suit the task family."""
+    """The settings, with the values that suit the task family and the method."""
     checkpoints: Annotated[CheckpointSettings, tyro.conf.OmitArgPrefixes] = field(default_factory=CheckpointSettings)
     """How often the run is saved."""
     fields: FieldWords = ()
@@ -90,8 +90,9 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def parse_train(arguments: Sequence[str]) -> Train:
-    """Return the command; its first word is the family, whose settings are the defaults."""
-    default = Train(family=tyro.MISSING, settings=preset(first_word(arguments, "metarl train")))
+    """Return the command; the settings that suit the family, its first word, and the method are the defaults."""
+    family, method = first_word(arguments, "metarl train"), word_after("--method", arguments)
+    default = Train(family=tyro.MISSING, settings=preset(family, **{"method": method} if method else {}))
     return parse(Train, arguments, "metarl train", default, DESCRIPTION)
 
 

@@ -13,11 +13,12 @@ from rich.console import Console
 from metarl.experiments.analysis.training_views import ImageView
 from metarl.experiments.console.allocator import keep_freed_memory
 from metarl.experiments.console.constructors import Maybe
+from metarl.experiments.console.families import word_after
 from metarl.experiments.console.parsing import parse
 from metarl.experiments.console.progress import decoding_line
 from metarl.experiments.console.training import Plan
 from metarl.images.run import IMAGE_CHECKPOINTS, read_image_config
-from metarl.images.settings import ImageSettings
+from metarl.images.settings import METHOD_PRESETS, ImageSettings
 from metarl.images.start import load_data
 from metarl.images.training import ImageTraining
 from metarl.policies.classifier import Classifier
@@ -48,11 +49,18 @@ class TrainImages:
 
 def planned(arguments: Sequence[str], console: Console) -> Plan:
     """Return a new run, given the words after ``images``; Refusal says what is wrong with them."""
-    command = parse(TrainImages, arguments, "metarl train images", description=DESCRIPTION)
+    command = parse_images(arguments)
     settings = replace(command.settings, data=command.settings.data.absolute())
     name = f"images-{settings.backbone}-{settings.method}-{settings.shots}shot-seed{settings.seed}"
     training = prepared(settings, console, None if command.init is None else load_classifier(command.init))
     return Plan(training, command.out or Path("runs") / name, ImageView(training), command.checkpoints)
+
+
+def parse_images(arguments: Sequence[str]) -> TrainImages:
+    """Return the command; the settings that suit the method are the defaults."""
+    settings = ImageSettings(data=Path(), **METHOD_PRESETS.get(word_after("--method", arguments) or "", {}))
+    object.__setattr__(settings, "data", tyro.MISSING)  # which ImageSettings itself does not allow
+    return parse(TrainImages, arguments, "metarl train images", TrainImages(settings), DESCRIPTION)
 
 
 def resumed(folder: Path, data: Path | None, checkpoints: CheckpointSettings, console: Console) -> Plan:

@@ -24,6 +24,16 @@ def first_word(arguments: Sequence[str], prog: str) -> str:
     return first
 
 
+def word_after(option: str, arguments: Sequence[str]) -> str | None:
+    """Return the value of an option, ``--option VALUE`` or ``--option=VALUE``, on which other defaults depend."""
+    found = None
+    for place, word in enumerate(arguments):
+        name, equals, value = word.partition("=")
+        if name == option:
+            found = value if equals else next(iter(arguments[place + 1 : place + 2]), None)
+    return found
+
+
 def family_by_name(name: str, fields: Sequence[str] = ()) -> TaskFamily:
     """Return a family of the registry, ``gym:ID`` with task fields such as ``g=5:15``, or ``module:attribute``.
 

@@ -9,7 +9,7 @@ from pydantic import ConfigDict, with_config
 
 from metarl.core.errors import Refusal
 from metarl.experiments.paper.published import TABLE_2, TABLE_4, TABLE_5, TABLE_6, TABLE_7
-from metarl.images.settings import ImageSettings
+from metarl.images.settings import METHOD_PRESETS, ImageSettings
 from metarl.policies.methods import METHODS
 from metarl.policies.networks.kinds import Norm
 from metarl.policies.networks.layers import Pooling
@@ -70,6 +70,7 @@ class Scale:
             validation_tasks=self.validation_tasks,
             seed=self.seed,
             threads=threads,
+            **METHOD_PRESETS.get(cell.method, {}),
         )
 
 

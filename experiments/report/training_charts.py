@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import count, takewhile
+from typing import Any
 
 from metarl.experiments.analysis.curves import curve, finite
 from metarl.experiments.analysis.style import series_color
 from metarl.experiments.report.chart import LARGE, Chart, Series, curve_chart, data_range, extent
 from metarl.experiments.report.runs import Group
+from metarl.policies.methods import METHODS
 
 
 def return_charts(groups: Sequence[Group]) -> list[Chart]:
@@ -41,16 +43,22 @@ def returns_of(group: Group) -> list[Series]:
 
 def optimization_charts(groups: Sequence[Group]) -> list[Chart]:
     """Chart what the outer step did, and the standard deviation of the actions."""
-    limits = [run.settings.get("max_kl") for group in groups for run in group.runs]
-    is_shared = isinstance(limits[0], float) and all(limit == limits[0] for limit in limits)
+    limits = [kl_limit(run.settings) for group in groups for run in group.runs]
+    limit = limits[0] if all(limit == limits[0] for limit in limits) else None
     kl, trials, std = (over_groups(groups, column) for column in ("kl", "line_search_trials", "action_std"))
-    limit = limits[0] if is_shared else None
     return [
         *curve_chart("KL divergence of the outer step", "KL", kl, include=[0], limit=limit),
         *curve_chart("Trials of the line search", "trials", trials, include=[0], whole=True),
         *skipped_chart(groups),
         *curve_chart("Standard deviation of the actions", "mean over actions", std),
     ]
+
+
+def kl_limit(settings: Mapping[str, Any]) -> float | None:
+    """Return the limit of the KL divergence in a run's settings, None where the method's outer step has none."""
+    method, limit = METHODS.get(str(settings.get("method"))), settings.get("max_kl")
+    moves_freely = method is not None and method.outer == "towards"
+    return limit if isinstance(limit, float) and not moves_freely else None
 
 
 def skipped_chart(groups: Sequence[Group]) -> list[Chart]:

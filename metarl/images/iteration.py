@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from concurrent.futures import Executor
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,9 +14,10 @@ from metarl.core.clock import Clock
 from metarl.core.numerics import require_finite
 from metarl.core.randomness import Purpose, generator
 from metarl.images.logs import ImageReport
+from metarl.images.reptile import towards_adapted
 from metarl.images.settings import ImageSettings
 from metarl.images.start import ImageData
-from metarl.images.tasks import ImageTask, Score, adapt, query_score, sample_tasks, score
+from metarl.images.tasks import ImageTask, Score, adapt, mean_score, query_score, sample_tasks, score
 from metarl.inner_loop import Scores, as_leaves
 from metarl.kept_channels import kept_channels
 from metarl.losses import cross_entropy
@@ -44,10 +43,7 @@ def image_iteration(
     executor: Executor,
     clock: Clock,
 ) -> tuple[Parameters, Parameters, ImageReport]:
-    """Sample tasks, adapt to each, and take one step of Adam on the mean query loss of the adapted networks.
-
-    Sparse step sizes then take the proximal step of the Lasso in Adam's own metric, so that the penalty weighs against
-    the loss as it does in their sum; none goes below zero (Yun et al., NeurIPS 2021).
+    """Sample tasks, and take the step of the method's outer loop: the one place where methods differ in it.
 
     Args:
         state: The state before the iteration.
@@ -58,12 +54,42 @@ def image_iteration(
         clock: Takes the time of each phase.
 
     Returns:
-        The new parameters, the new moments and a report. NumericalFault if the meta-gradient is not finite.
+        The new parameters, the new moments and a report. NumericalFault if a number is not finite.
     """
-    method = get_method(settings.method)
     random = generator(settings.seed, Purpose.TRAINING, state.iteration)
     with clock.phase("sampling"):
         tasks = sample_tasks(data.training, data.training_shape, settings.tasks_per_iteration, random)
+    if get_method(settings.method).outer == "towards":
+        with clock.phase("meta-gradient"):  # for the way to the adapted parameters stands in for it
+            return towards_adapted(state, settings, network, tasks, executor)
+    return along_meta_gradient(state, settings, network, tasks, executor, clock)
+
+
+def along_meta_gradient(
+    state: TrainingState,
+    settings: ImageSettings,
+    network: ImageNetwork,
+    tasks: list[ImageTask],
+    executor: Executor,
+    clock: Clock,
+) -> tuple[Parameters, Parameters, ImageReport]:
+    """Adapt to each task, and take one step of Adam on the mean query loss of the adapted networks.
+
+    Sparse step sizes then take the proximal step of the Lasso in Adam's own metric, so that the penalty weighs against
+    the loss as it does in their sum; none goes below zero (Yun et al., NeurIPS 2021).
+
+    Args:
+        state: The state before the iteration.
+        settings: The settings of the training.
+        network: The network.
+        tasks: The meta-batch.
+        executor: Threads, each with a task of its own.
+        clock: Takes the time of each phase.
+
+    Returns:
+        The new parameters, the new moments and a report. NumericalFault if the meta-gradient is not finite.
+    """
+    method = get_method(settings.method)
     with clock.phase("meta-gradient"):
         gradients, before, after, scores = meta_gradient(
             network, state.parameters, method, tasks, settings.first_order, executor
@@ -132,9 +158,3 @@ def input_memory(network: ImageNetwork) -> Tensor:
     """Return m(x_{l-1}) [layer] of p-Meta, eq. 9: the memory of each layer's input divided by the largest one."""
     memory = torch.tensor([float(layer.input_words) for layer in network.layers])
     return memory / memory.max()
-
-
-def mean_score(scores: Sequence[Score]) -> Score:
-    """Return the mean of both numbers."""
-    losses, accuracies = zip(*scores, strict=True)
-    return Score(float(np.mean(losses)), float(np.mean(accuracies)))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from metarl.core.errors import Refusal
-from metarl.core.settings import AtLeastOne, NotNegative, Positive, Threads, check_settings
+from metarl.core.settings import AtLeastOne, NotNegative, Positive, Share, Threads, check_settings
 from metarl.core.threads import available_threads
 from metarl.policies.methods import check_context, get_method, meta_parameter_shapes
 from metarl.policies.networks.kinds import Norm
@@ -17,6 +17,7 @@ from metarl.policies.networks.layers import Pooling
 from metarl.policies.networks.network import ImageNetwork
 from metarl.policies.networks.registry import NETWORKS, backbones
 from metarl.policies.networks.sizes import check_size
+from metarl.reptile import check_outer_loop
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,11 @@ class ImageSettings:
     are to be sparse."""
     first_order: bool = False
     """Ignore how the inner gradient changes with the parameters."""
+    outer_lr: Share = 1.0
+    """Share of the way to the mean of the adapted parameters that reptile's first outer step goes; it falls linearly to
+    zero."""
+    weight_clustering: NotNegative = 0.0
+    """How strongly reptile's tasks are pulled towards their mean in all inner steps but the first."""
     threads: Threads = field(default_factory=available_threads)
     """Threads, each with a task of its own."""
 
@@ -83,6 +89,7 @@ class ImageSettings:
                 f"setting 'tasks_per_epoch' must be a multiple of the meta-batch size, {self.tasks_per_iteration}, "
                 f"got {self.tasks_per_epoch}"
             )
+        check_outer_loop(self.method, self.inner_steps, self.weight_clustering, self.tasks_per_iteration)
         build_network(self)  # refuses a size that is too large, before any image is read
 
     @property
@@ -101,6 +108,10 @@ class ImageSettings:
     def iterations(self) -> int:
         """Meta-batches of the whole training."""
         return self.epochs * self.iterations_per_epoch
+
+
+# A context bears larger steps than weights do (CAVIA, miniImageNet).
+METHOD_PRESETS: dict[str, dict[str, Any]] = {"cavia": {"step_size": 1.0}}
 
 
 def build_network(settings: ImageSettings) -> ImageNetwork:

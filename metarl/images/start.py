@@ -49,7 +49,8 @@ def initial_state(network: ImageNetwork, settings: ImageSettings) -> TrainingSta
     parameters = network.initial_parameters(random) | initial_meta_parameters(
         method, network.layers, settings.inner_steps, settings.step_size, random
     )
-    moments = initial_moments({name: parameters[name] for name in trained_names(method, parameters)})
+    by_adam = trained_names(method, parameters) if method.outer == "gradient" else ()
+    moments = initial_moments({name: parameters[name] for name in by_adam})
     return TrainingState(0, parameters, moments, parameters, -math.inf, 0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -104,6 +105,12 @@ def adapt_on_device(
 def score(logits: Tensor, labels: Tensor) -> Score:
     """Return the score of logits [image, way] for labels [image]."""
     return Score(float(cross_entropy(logits, labels)), float((logits.argmax(dim=1) == labels).double().mean()))
+
+
+def mean_score(scores: Sequence[Score]) -> Score:
+    """Return the mean of both numbers."""
+    losses, accuracies = zip(*scores, strict=True)
+    return Score(float(np.mean(losses)), float(np.mean(accuracies)))
 
 
 @torch.no_grad()

@@ -14,6 +14,7 @@ from metarl.envs.family import Array
 from metarl.inner_loop import InnerStep, Scores, as_leaves, inner_step
 from metarl.policies.methods import Method
 from metarl.policies.networks.network import Parameters
+from metarl.reptile import clustered
 from metarl.rl.batch import Batch, prepare_batch
 from metarl.rl.episodes import Episodes
 from metarl.rl.sampling import Sampler
@@ -28,6 +29,7 @@ class AdaptationSettings:
     episodes_per_task: int
     discount: float
     gae_lambda: float
+    weight_clustering: float = 0.0  # Reptile's, in training
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,9 @@ def adapt_to_tasks(
 
             with clock.phase("inner loop"):
                 steps = tuple(executor.map(step_from, adapted[-1], batches[-1]))
-            adapted.append(tuple(each.parameters for each in steps))
+                taken = [each.parameters for each in steps]
+                taken = clustered(network, taken, adapted[-1], settings.weight_clustering, step)
+            adapted.append(tuple(as_leaves(each) for each in taken))
             scores.append(tuple(each.scores for each in steps))
     return Adaptation(tuple(episodes), tuple(batches), tuple(scores), tuple(adapted))
 

@@ -28,7 +28,7 @@ def progress_row(state: TrainingState, report: IterationReport | None) -> Row:
     row: Row = {"iteration": state.iteration, "skipped": state.skipped}
     if report is None:
         return row | {"step_accepted": 0}
-    search = report.search
+    step = report.step
     for number, interval in enumerate(report.returns):
         row |= {f"return_{number}": interval.mean, f"return_{number}_ci95": interval.ci95}
     for layer, step_sizes in report.step_sizes.items():
@@ -36,12 +36,12 @@ def progress_row(state: TrainingState, report: IterationReport | None) -> Row:
     row |= kept_row(report.kept)
     for number, (a, b) in enumerate(report.gate, start=1):
         row |= {f"gate_a_{number}": a, f"gate_b_{number}": b}
+    if step.search is not None:
+        losses = {"loss_before": step.search.before, "loss_after": step.search.after}
+        row |= losses | {"line_search_trials": step.search.trials}
     return row | {
-        "kl": search.measured.kl,
-        "loss_before": report.loss_before,
-        "loss_after": search.measured.loss,
-        "line_search_trials": search.trials,
-        "step_accepted": int(search.accepted),
+        "kl": step.kl,
+        "step_accepted": int(step.accepted),
         "action_std": report.action_std,
         "env_steps": report.steps,
     }

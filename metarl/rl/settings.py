@@ -22,6 +22,7 @@ from metarl.core.settings import (
 )
 from metarl.core.threads import available_threads
 from metarl.policies.methods import get_method
+from metarl.reptile import check_outer_loop
 from metarl.runs.folder import parse_config
 
 
@@ -60,6 +61,10 @@ class TrainSettings:
     """Learning rate of Adam, which trains the attention modules."""
     first_order: bool = False
     """Ignore how the inner gradient changes with the parameters."""
+    outer_lr: Share = 0.5
+    """Share of the way to the mean of the adapted parameters that an outer step of reptile goes."""
+    weight_clustering: NotNegative = 0.0
+    """How strongly reptile's tasks are pulled towards their mean in all inner steps but the first."""
     hidden_sizes: tuple[AtLeastOne, ...] = (100, 100)
     """Widths of the policy's hidden layers."""
     initial_std: Positive = 1.0
@@ -87,7 +92,9 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         check_settings(self)
-        get_method(self.method)
+        check_outer_loop(self.method, self.inner_steps, self.weight_clustering, self.meta_batch_size)
+        if self.gate != "none" and get_method(self.method).outer == "towards":
+            raise Refusal(f"setting 'gate' must be none with {self.method}, which takes no gradient to learn a gate by")
 
     @property
     def gated(self) -> bool:
@@ -123,9 +130,14 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
+# A context bears larger steps than weights do (CAVIA, 2D navigation), and Reptile needs more than one.
+METHOD_PRESETS: dict[str, dict[str, Any]] = {"cavia": {"step_size": 1.0}, "reptile": {"inner_steps": 3}}
+
+
 def preset(family: str, **overrides: Any) -> TrainSettings:
-    """Return the settings that suit a task family, with some overridden; the defaults if it has no preset."""
-    return with_overrides(TrainSettings(), {**PRESETS.get(family, {}), **overrides})
+    """Return the settings that suit a task family and the method, with some overridden; else the defaults."""
+    suiting = {**PRESETS.get(family, {}), **METHOD_PRESETS.get(str(overrides.get("method")), {})}
+    return with_overrides(TrainSettings(), {**suiting, **overrides})
 
 
 def with_overrides(settings: TrainSettings, overrides: Mapping[str, Any]) -> TrainSettings:

@@ -26,7 +26,7 @@ from metarl.policies.methods import (
 from metarl.policies.networks.mlp import GaussianMLP
 from metarl.policies.networks.sizes import check_size
 from metarl.policies.normalization import initial_normalization
-from metarl.rl.iteration import outer_names
+from metarl.rl.outer import outer_names
 from metarl.rl.settings import TrainSettings
 from metarl.runs.state import TrainingState, check_start, with_parameters
 

@@ -168,7 +168,7 @@ def advance(
         recent_returns=recent,
         parameters=parameters,
         moments=moments,
-        skipped=state.skipped + (not report.search.accepted),
+        skipped=state.skipped + (not report.step.accepted),
         faults_in_a_row=0,
     )
 

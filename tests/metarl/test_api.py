@@ -94,7 +94,7 @@ def test_a_controller_made_for_other_spaces(controller: Controller) -> None:
         ({"damping": -1.0}, "setting 'damping' must be at least 0"),
         ({"gae_lambda": 1.1}, "setting 'gae_lambda' must be at most 1"),
         ({"hidden_sizes": (8, 0)}, "setting 'hidden_sizes.1.' must be at least 1"),
-        ({"method": "reptile"}, "unknown method 'reptile': choose one of maml, anil"),
+        ({"method": "sgd"}, "unknown method 'sgd': choose one of maml, anil"),
         ({"episodes": 5}, "unknown setting 'episodes': did you mean 'episodes_per_task'"),
         ({"tasks": 5}, "unknown setting 'tasks'; there are method, iterations"),
         ({"threads": 5000}, "setting 'threads' must be at most 1024, got 5000"),

@@ -10,8 +10,7 @@ from watching import Steps
 
 from metarl.api import resume, train
 from metarl.inner_loop import InnerStep
-from metarl.rl import batch
-from metarl.rl import iteration as meta_iteration
+from metarl.rl import batch, outer
 from metarl.rl.objective import MetaObjective
 from metarl.runs.folder import PROGRESS
 from metarl.runs.state import FAULTS_IN_A_ROW, Step
@@ -83,7 +82,7 @@ def test_a_fault_in_the_meta_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_fault_in_the_trust_region_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(meta_iteration, "natural_step", spoil(meta_iteration.natural_step, call=1))
+    monkeypatch.setattr(outer, "natural_step", spoil(outer.natural_step, call=1))
     assert steps_of(point_family(HORIZON))[0].fault == "the trust-region step is not finite"
 
 

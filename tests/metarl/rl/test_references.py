@@ -15,8 +15,9 @@ from metarl.policies.gate import GATE
 from metarl.policies.methods import REFERENCES
 from metarl.rl.adaptation import adapt_to_tasks
 from metarl.rl.batch import pooled
-from metarl.rl.iteration import adaptation_settings, task_data
+from metarl.rl.iteration import adaptation_settings
 from metarl.rl.objective import MetaObjective, TaskData
+from metarl.rl.outer import task_data
 from metarl.rl.sampling import Sampler
 from metarl.rl.training import PolicyTraining
 

@@ -34,7 +34,7 @@ def test_presets_are_of_families_that_exist_and_change_what_they_name() -> None:
         ({"line_search_ratio": 1.0}, "setting 'line_search_ratio' must be below 1, got 1.0"),
         ({"seed": -1}, "setting 'seed' must be at least 0, got -1"),
         ({"gate": "open"}, "setting 'gate' must be 'none' or 'return', got 'open'"),
-        ({"method": "reptile"}, "unknown method 'reptile'"),
+        ({"method": "sgd"}, "unknown method 'sgd'"),
     ],
 )
 def test_settings_that_are_impossible(change: dict, sentence: str) -> None:

@@ -10,8 +10,8 @@ from metarl.core.intervals import Interval
 from metarl.kept_channels import KeptChannels
 from metarl.policies.networks.network import Parameters
 from metarl.rl.iteration import IterationReport
+from metarl.rl.outer import OuterStep
 from metarl.rl.training import SELECTION_WINDOW, advance
-from metarl.rl.trpo import LineSearch, Measured
 from metarl.runs.state import TrainingState
 
 
@@ -23,9 +23,9 @@ def train_on(returns: list[float]) -> TrainingState:
     """The state after iterations with these returns after adaptation; iteration n leaves iterate n."""
     state = TrainingState(0, iterate(0), {}, iterate(0), -math.inf, 0)
     for number, adapted_return in enumerate(returns, start=1):
-        search = LineSearch(torch.zeros(1), Measured(0.0, 0.0), 1, accepted=True)
+        step = OuterStep(iterate(number), {}, 0.0, accepted=True, search=None)
         intervals = (Interval(-1e9, 0.0), Interval(adapted_return, 0.0))
-        report = IterationReport(intervals, 0.0, search, 1.0, {}, KeptChannels({}, {}), [], 1)
+        report = IterationReport(intervals, step, 1.0, {}, KeptChannels({}, {}), [], 1)
         state = advance(state, iterate(number), {}, report)
     return state
 
