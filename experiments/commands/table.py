@@ -12,7 +12,7 @@ from rich.console import Console
 
 from metarl.core.errors import Refusal
 from metarl.experiments.analysis.sweep import Job
-from metarl.experiments.commands import table_families, table_images
+from metarl.experiments.commands import table_families, table_images, table_tradeoff
 from metarl.experiments.console.constructors import Methods
 from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import parse, require_at_least
@@ -26,7 +26,7 @@ from metarl.rl.settings import preset
 from metarl.runs.progress import live_progress
 from metarl.runs.run import DEFAULT_CHECKPOINTS
 
-OWN_OPTIONS = {"images": table_images.main, "families": table_families.main}
+OWN_OPTIONS = {"images": table_images.main, "families": table_families.main, "tradeoff": table_tradeoff.main}
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,15 @@ class Table:
 
     metarl table families --help shows those of the table of task families.
 
+    metarl table tradeoff --help shows those of return against memory, over runs with different lambdas.
+
     With --train what is missing is trained, evaluated on 400 unseen tasks and filed.
 
     The same command goes on after an interruption, and computes nothing twice.
     """
 
-    name: Annotated[Literal["rl", "images", "families"], tyro.conf.Positional]
-    """Which table; images and families must be the first word."""
+    name: Annotated[Literal["rl", "images", "families", "tradeoff"], tyro.conf.Positional]
+    """Which table; all but rl must be the first word."""
     filing: Annotated[Filing, tyro.conf.OmitArgPrefixes] = field(default_factory=Filing)
     """What to do beside showing the table."""
     families: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FAMILY [FAMILY ...]")] = tuple(TABLE_3)
