@@ -1,7 +1,12 @@
 """Meta attention: which channels of a layer a task updates (p-Meta, Sec. 3.3, Fig. 3, Alg. 1). Pure functions.
 
 A layer has two modules: the forward one takes its input x_{l-1}, the backward one the gradient at its output g(y_l).
-Each is two linear layers with one unit per channel.
+Each is two linear layers with ``rank`` units between them.
+
+The logits may have a bound b, l -> b l / (b + |l|). Without one they grow until a few channels take the whole step, the
+others are starved, and the policy stops learning. With one, no score exceeds another by a factor above e^(2b), and a
+layer keeps at least about the share 1 / (1 + e^(2b) rho / (1 - rho)) of its channels. Bounded modules also take scores
+that nearly agree for equal when they are clipped, so that modules that have learned nothing drop nothing.
 
 A sample of the attention is an episode, whose time steps are its positions, or an image with its spatial positions.
 """
@@ -20,6 +25,8 @@ from metarl.policies.networks.layers import Layer
 from metarl.policies.networks.network import Parameters
 
 PREFIX = "attention."
+ATTENTION_BOUND = "attention_bound"  # b, a number; where it is missing, logits are not bounded
+NEARLY = 0.9  # of the smallest share kept: what reaches it is kept, too, by bounded modules
 
 Side = Literal["forward", "backward"]
 SIDES: tuple[Side, ...] = ("forward", "backward")
@@ -43,6 +50,16 @@ class Attention:
         return {side: clip for side, clip in clips.items() if clip is not None}
 
 
+class Modules(NamedTuple):
+    """How attention modules are made: the units between their two layers, one per channel if None, and b, if any."""
+
+    rank: int | None = None
+    bound: float | None = None
+
+
+PAPERS_MODULES = Modules()
+
+
 class Samples(NamedTuple):
     """How the rows of a batch divide into the samples of the attention."""
 
@@ -51,28 +68,63 @@ class Samples(NamedTuple):
     together: int = 1  # consecutive samples that share the scores of their mean
 
 
-def initial_attention(attention: Attention, layers: Sequence[Layer], generator: torch.Generator) -> Parameters:
+def initial_attention(
+    attention: Attention, layers: Sequence[Layer], generator: torch.Generator, modules: Modules
+) -> Parameters:
     """Return the initial modules of each of ``layers``.
 
-    The second linear layer starts at zero, so that all scores start at 1 before they are clipped.
+    The second linear layer starts at zero, so that all scores start at 1.
+
+    Args:
+        attention: The sides that have modules.
+        layers: The layers that are attended.
+        generator: The source of the first linear layers' weights.
+        modules: How the modules are made.
+
+    Returns:
+        Their parameters by name, with the bound of their logits if there is one.
     """
     parameters = {}
-    for name, shape in attention_shapes(layers, tuple(attention.clips())).items():
+    for name, shape in attention_shapes(layers, tuple(attention.clips()), modules.rank).items():
         uniform = torch.rand(shape, generator=generator) * 2 - 1
         parameters[name] = uniform / math.sqrt(shape[-1]) if name.endswith("fc1.weight") else torch.zeros(shape)
+    if modules.bound is not None:
+        parameters[ATTENTION_BOUND] = torch.tensor(modules.bound)
     return parameters
 
 
-def attention_shapes(layers: Sequence[Layer], sides: Sequence[str] = SIDES) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of the parameters of the modules on these sides of each of ``layers``, by name."""
-    return {
-        f"{PREFIX}{layer.name}.{side}.{part}.{kind}": (size, size) if kind == "weight" else (size,)
-        for layer in layers
-        for side, size in (("forward", layer.inputs), ("backward", layer.outputs))
-        if side in sides
-        for part in ("fc1", "fc2")
-        for kind in ("weight", "bias")
-    }
+def attention_shapes(
+    layers: Sequence[Layer], sides: Sequence[str] = SIDES, rank: int | None = None
+) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the parameters of the modules on these sides of each of ``layers``, by name.
+
+    A module has ``rank`` hidden units, at most one per channel, which is what None stands for.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    for layer in layers:
+        for side, size in (("forward", layer.inputs), ("backward", layer.outputs)):
+            if side not in sides:
+                continue
+            name, hidden = f"{PREFIX}{layer.name}.{side}", min(rank or size, size)
+            shapes |= {f"{name}.fc1.weight": (hidden, size), f"{name}.fc1.bias": (hidden,)}
+            shapes |= {f"{name}.fc2.weight": (size, hidden), f"{name}.fc2.bias": (size,)}
+    return shapes
+
+
+def attention_rank(parameters: Parameters) -> int | None:
+    """Return the most hidden units of any module among the parameters; None if there is no module."""
+    hidden = [
+        len(tensor)
+        for name, tensor in parameters.items()
+        if name.startswith(PREFIX) and name.endswith("fc1.weight") and tensor.dim()
+    ]
+    return max(hidden, default=None)
+
+
+def bounded(logits: Tensor, parameters: Parameters) -> Tensor:
+    """Return b l / (b + |l|), of slope 1 at zero and within the bound b; the logits as they are if there is no b."""
+    bound = parameters.get(ATTENTION_BOUND)
+    return logits if bound is None else bound * logits / (bound + logits.abs())
 
 
 def summarize(tensor: Tensor, samples: Samples, per_position: bool) -> Tensor:
@@ -121,23 +173,24 @@ def attention_scores(
     logits = hidden @ parameters[f"{name}.fc2.weight"].mT + parameters[f"{name}.fc2.bias"]
     if together > 1:
         logits = torch.cat([batch.mean(dim=0).expand_as(batch) for batch in logits.split(together)])
-    shares = torch.softmax(logits, dim=-1)
+    shares = torch.softmax(bounded(logits, parameters), dim=-1)
     dense = shares * shares.shape[-1]
-    return dense + (clip_and_normalize(shares.detach(), clip) - dense).detach()
+    nearly = NEARLY if ATTENTION_BOUND in parameters else 1.0
+    return dense + (clip_and_normalize(shares.detach(), clip, nearly) - dense).detach()
 
 
-def clip_and_normalize(shares: Tensor, clip: float) -> Tensor:
+def clip_and_normalize(shares: Tensor, clip: float, nearly: float = 1.0) -> Tensor:
     """Zero the smallest of the shares [..., channel], which sum to 1, and scale the others to a mean of 1 (Alg. 1).
 
-    The smallest shares are zeroed up to and including the one at which their running sum reaches ``clip``; equal shares
-    in the order of their channels, and never the largest. A clip of 0 zeroes nothing.
+    The smallest shares are zeroed up to and including the one at which their running sum reaches ``clip``, but for
+    those of at least ``nearly`` times the smallest one kept: which of equal channels is updated does not depend on
+    their order. The largest is always kept. A clip of 0 zeroes nothing.
     """
     count = shares.shape[-1]
     if clip == 0:
         return shares * count
-    ordered, order = torch.sort(shares, dim=-1, stable=True)
+    ordered = torch.sort(shares, dim=-1).values
     below = torch.cumsum(ordered, dim=-1) - ordered
-    zeroed = below < clip
-    zeroed[..., -1] = False
-    kept = shares.masked_fill(torch.zeros_like(zeroed).scatter(-1, order, zeroed), 0.0)
+    first = (below < clip).sum(dim=-1, keepdim=True).clamp(max=count - 1)
+    kept = shares.masked_fill(shares < nearly * ordered.gather(-1, first), 0.0)
     return kept / kept.sum(dim=-1, keepdim=True) * count

@@ -18,7 +18,14 @@ import torch
 from torch import Tensor
 
 from metarl.core.errors import Refusal
-from metarl.policies.attention import Attention, attention_shapes, initial_attention
+from metarl.policies.attention import (
+    ATTENTION_BOUND,
+    PAPERS_MODULES,
+    Attention,
+    Modules,
+    attention_shapes,
+    initial_attention,
+)
 from metarl.policies.gate import GATE_STATISTICS
 from metarl.policies.networks.layers import CONTEXT, Layer
 from metarl.policies.networks.network import Parameters, layer_of
@@ -152,6 +159,7 @@ def initial_meta_parameters(
     inner_steps: int,
     step_size: float,
     generator: torch.Generator,
+    modules: Modules = PAPERS_MODULES,
 ) -> Parameters:
     """Return what a method meta-learns or fixes beside the network's own parameters: step sizes and attention modules.
 
@@ -161,6 +169,7 @@ def initial_meta_parameters(
         inner_steps: K, the steps of the inner loop.
         step_size: alpha at the start of each layer that the method updates.
         generator: the source of the attention modules' weights.
+        modules: how the attention modules are made.
 
     Returns:
         The parameters by name: ``step_sizes`` [inner step, layer], and what the method's attention or channel step
@@ -168,18 +177,28 @@ def initial_meta_parameters(
     """
     parameters = {STEP_SIZES: initial_step_sizes(method, layers, inner_steps, step_size)}
     if method.attention is not None:
-        parameters |= initial_attention(method.attention, layers[:-1], generator)
+        parameters |= initial_attention(method.attention, layers[:-1], generator, modules)
     if method.channel_step_sizes:
         shapes = channel_step_size_shapes(layers[:-1], inner_steps)
         parameters |= {name: torch.ones(shape) for name, shape in shapes.items()}
     return parameters
 
 
-def meta_parameter_shapes(method: Method, layers: Sequence[Layer], inner_steps: int) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of what ``initial_meta_parameters`` returns, by name."""
+def meta_parameter_shapes(
+    method: Method, layers: Sequence[Layer], inner_steps: int, modules: Modules = PAPERS_MODULES
+) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of what ``initial_meta_parameters`` returns, by name.
+
+    Args:
+        method: the method.
+        layers: the network's layers, in order.
+        inner_steps: K, the steps of the inner loop.
+        modules: how the attention modules are made.
+    """
     shapes: dict[str, tuple[int, ...]] = {STEP_SIZES: (inner_steps, len(layers))}
     if method.attention is not None:
-        shapes |= attention_shapes(layers[:-1], tuple(method.attention.clips()))
+        shapes |= attention_shapes(layers[:-1], tuple(method.attention.clips()), modules.rank)
+        shapes |= {ATTENTION_BOUND: ()} if modules.bound is not None else {}
     if method.channel_step_sizes:
         shapes |= channel_step_size_shapes(layers[:-1], inner_steps)
     return shapes
@@ -217,7 +236,9 @@ def trained_names(method: Method, parameters: Parameters) -> tuple[str, ...]:
 
     They are sorted, so that sums over them round alike wherever the parameters come from.
     """
-    fixed = {GATE_STATISTICS, MEAN, STD, COUNT} | ({STEP_SIZES} if method.step_sizes == "fixed" else set())
+    fixed = {ATTENTION_BOUND, GATE_STATISTICS, MEAN, STD, COUNT} | (
+        {STEP_SIZES} if method.step_sizes == "fixed" else set()
+    )
     return tuple(name for name in sorted(parameters) if name not in fixed and not is_context(name))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
+from metarl.policies.attention import PAPERS_MODULES, Modules
 from metarl.policies.controller import Controller
 from metarl.policies.device.network import Samples
 from metarl.policies.files.metadata import ControllerMetadata
@@ -17,12 +18,17 @@ from metarl.rl.batch import Batch
 
 
 def device_parameters(
-    network: GaussianMLP, method: str, seed: int = 0, frozen: Sequence[int] = (), inner_steps: int = 1
+    network: GaussianMLP,
+    method: str,
+    seed: int = 0,
+    frozen: Sequence[int] = (),
+    inner_steps: int = 1,
+    modules: Modules = PAPERS_MODULES,
 ) -> Parameters:
     """Nothing is left at zero but the step sizes of the ``frozen`` layers and of those the method does not update."""
     random = torch.Generator().manual_seed(seed)
     parameters = network.initial_parameters(random) | initial_meta_parameters(
-        get_method(method), network.layers, inner_steps, 0.5, random
+        get_method(method), network.layers, inner_steps, 0.5, random, modules
     )
     for name, tensor in parameters.items():
         if not tensor.any():

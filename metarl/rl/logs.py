@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from metarl.kept_channels import kept_columns, kept_row
 from metarl.policies.methods import get_method
+from metarl.rl.attention_log import attention_columns
 from metarl.rl.iteration import IterationReport
 from metarl.rl.settings import TrainSettings
 from metarl.runs.logs import seconds_column
@@ -17,10 +18,12 @@ def progress_columns(settings: TrainSettings, layer_names: tuple[str, ...]) -> l
     returns = [f"return_{number}{suffix}" for number in range(settings.inner_steps + 1) for suffix in ("", "_ci95")]
     step_sizes = [f"step_size_{layer}_{number + 1}" for layer in layer_names for number in range(settings.inner_steps)]
     search = ["kl", "loss_before", "loss_after", "line_search_trials", "step_accepted", "skipped"]
-    kept = kept_columns(get_method(settings.method), layer_names, settings.inner_steps)
+    method = get_method(settings.method)
+    kept = kept_columns(method, layer_names, settings.inner_steps)
+    attention = attention_columns(method, layer_names, settings.inner_steps)
     numbers = range(1, settings.inner_steps + 1) if settings.gated else ()
     gate = [f"gate_{part}_{number}" for number in numbers for part in "ab"]
-    return ["iteration", *returns, *search, "action_std", "env_steps", *step_sizes, *kept, *gate]
+    return ["iteration", *returns, *search, "action_std", "env_steps", *step_sizes, *kept, *attention, *gate]
 
 
 def progress_row(state: TrainingState, report: IterationReport | None) -> Row:
@@ -33,7 +36,7 @@ def progress_row(state: TrainingState, report: IterationReport | None) -> Row:
         row |= {f"return_{number}": interval.mean, f"return_{number}_ci95": interval.ci95}
     for layer, step_sizes in report.step_sizes.items():
         row |= {f"step_size_{layer}_{number}": alpha for number, alpha in enumerate(step_sizes, start=1)}
-    row |= kept_row(report.kept)
+    row |= kept_row(report.kept) | report.attention
     for number, (a, b) in enumerate(report.gate, start=1):
         row |= {f"gate_a_{number}": a, f"gate_b_{number}": b}
     if step.search is not None:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from metarl.inner_loop import as_leaves, inner_step
 from metarl.losses import kl_divergence, log_probability, surrogate_loss
-from metarl.policies.methods import Method
+from metarl.policies.methods import STEP_SIZES, Method
 from metarl.policies.networks.mlp import GaussianMLP
 from metarl.policies.networks.network import Parameters
 from metarl.rl.batch import Batch
@@ -53,6 +53,10 @@ class MetaObjective:
     """The outer objective as a function of the meta-parameters, for given support and query batches.
 
     ``trained`` names the meta-parameters that the trust region moves. Flat vectors hold them in this order.
+
+    With a ``penalty`` the loss is the surrogate plus sum of penalty * alpha, the Lasso of p-Meta, eq. 9, over step
+    sizes alpha >= 0. The trust region's step trades it for the surrogate in its own metric, so that a penalty weighs
+    the same however short the steps are: alpha is zero where a unit of it lowers the surrogate by less.
     """
 
     network: GaussianMLP
@@ -61,6 +65,7 @@ class MetaObjective:
     first_order: bool
     tasks: Sequence[TaskData]
     executor: Executor
+    penalty: Tensor | None = None  # [inner step, layer], at least 0; None if the step sizes are not sparse
 
     def query_distribution(self, parameters: Parameters, task: TaskData, differentiable: bool) -> Distribution:
         """Return the policy adapted to a task, on its query batch.
@@ -83,7 +88,7 @@ class MetaObjective:
             return Distribution(mean, self.network.log_std(adapted))
 
     def gradient(self, parameters: Parameters, others: tuple[str, ...] = ()) -> MetaGradient:
-        """Return the meta-gradient of the mean surrogate loss with respect to ``trained``, and to ``others``."""
+        """Return the meta-gradient of the loss with respect to ``trained``, and to ``others``."""
 
         def term(task: TaskData) -> tuple[Tensor, Tensor, Distribution]:
             leaves = as_leaves(parameters, self.trained + others)
@@ -100,12 +105,32 @@ class MetaObjective:
         mean = torch.stack(gradients).mean(dim=0)
         parts = split(mean, [parameters[name] for name in self.trained + others])
         count = len(self.trained)
+        gradients_of = dict(zip(self.trained, parts[:count], strict=True))
+        if self.penalty is not None:
+            gradients_of[STEP_SIZES] = gradients_of[STEP_SIZES] + self.penalty
         return MetaGradient(
-            flatten(parts[:count]),
+            flatten(list(gradients_of.values())),
             dict(zip(others, parts[count:], strict=True)),
-            float(torch.stack(losses).mean()),
+            float(torch.stack(losses).mean()) + self.penalty_at(parameters),
             list(adapted),
         )
+
+    def penalty_at(self, parameters: Parameters) -> float:
+        """Return what the Lasso adds to the loss."""
+        return 0.0 if self.penalty is None else float((self.penalty * parameters[STEP_SIZES]).sum())
+
+    def free(self, parameters: Parameters, gradient: Tensor) -> Tensor:
+        """Return 1 for each of the ``trained`` numbers, 0 for a sparse step size of zero that ``gradient`` keeps there.
+
+        A step computed among the free numbers alone lowers the loss in first order also after its projection.
+        """
+        free = torch.ones_like(gradient)
+        if self.penalty is None:
+            return free
+        parts = dict(zip(self.trained, split(free, self._trained_of(parameters)), strict=True))
+        slopes = dict(zip(self.trained, split(gradient, self._trained_of(parameters)), strict=True))
+        parts[STEP_SIZES][(parameters[STEP_SIZES] <= 0) & (slopes[STEP_SIZES] >= 0)] = 0
+        return free
 
     def fisher_product(self, parameters: Parameters, fraction: float, damping: float) -> Product:
         """Return v -> (F + damping) v, with the Fisher matrix F of a fraction of the tasks in Gauss-Newton form.
@@ -144,7 +169,7 @@ class MetaObjective:
         return product
 
     def measure(self, parameters: Parameters, old: Sequence[Distribution]) -> Measured:
-        """Measure surrogate loss and KL divergence at other meta-parameters, adapting anew to the same support batches.
+        """Measure the loss and the KL divergence at other meta-parameters, adapting anew to the same support batches.
 
         ``old`` are the policies, adapted to each task, that the divergence is measured from.
         """
@@ -162,12 +187,15 @@ class MetaObjective:
             return torch.stack([loss, kl_divergence(*before, *after, query.valid)])
 
         loss, kl = self._mean_over(term, list(zip(self.tasks, old, strict=True))).tolist()
-        return Measured(loss, kl)
+        return Measured(loss + self.penalty_at(parameters), kl)
 
     def displaced(self, parameters: Parameters, step: Tensor) -> Parameters:
-        """Return the meta-parameters minus a flat step of ``trained``."""
+        """Return the meta-parameters minus a flat step of ``trained``, no sparse step size below zero."""
         parts = dict(zip(self.trained, split(step, self._trained_of(parameters)), strict=True))
-        return {name: tensor - parts[name] if name in parts else tensor for name, tensor in parameters.items()}
+        moved = {name: tensor - parts[name] if name in parts else tensor for name, tensor in parameters.items()}
+        if self.penalty is not None:
+            moved[STEP_SIZES] = moved[STEP_SIZES].clamp_min(0)
+        return moved
 
     def _trained_of(self, parameters: Parameters) -> list[Tensor]:
         return [parameters[name] for name in self.trained]

@@ -15,7 +15,7 @@ from metarl.core.clock import Clock
 from metarl.core.numerics import require_finite
 from metarl.losses import kl_divergence
 from metarl.policies.attention import PREFIX
-from metarl.policies.methods import CHANNEL_STEP_SIZES, STEP_SIZES, Method, get_method, shrink_step_sizes, trained_names
+from metarl.policies.methods import CHANNEL_STEP_SIZES, Method, get_method, trained_names
 from metarl.policies.networks.layers import Layer
 from metarl.policies.networks.mlp import GaussianMLP
 from metarl.policies.networks.network import Parameters
@@ -139,6 +139,7 @@ def along_meta_gradient(
         first_order=settings.first_order,
         tasks=task_data(adaptation, method),
         executor=executor,
+        penalty=lasso_penalty(network.layers, settings),
     )
     gradient, search = trust_region_step(objective, parameters, attention, settings, clock)
     losses = LossSearch(gradient.loss, search.measured.loss, search.trials)
@@ -149,8 +150,6 @@ def along_meta_gradient(
     if attention:
         moved, moments = adam_step(parameters, gradient.others, moments, settings.attention_lr)
         new |= moved
-    if method.step_sizes == "sparse":
-        new[STEP_SIZES] = shrink_step_sizes(new[STEP_SIZES], lasso_thresholds(network.layers, settings.lasso))
     return replace(step, parameters=new, moments=moments)
 
 
@@ -165,10 +164,15 @@ def outer_names(method: Method, parameters: Parameters) -> tuple[tuple[str, ...]
     return tuple(name for name in trained if name not in attention), tuple(sorted(attention))
 
 
-def lasso_thresholds(layers: Sequence[Layer], lasso: float) -> Tensor:
-    """Return lambda * m(x_{l-1}) [layer], with the memory m of each layer's input divided by the largest one."""
+def lasso_penalty(layers: Sequence[Layer], settings: TrainSettings) -> Tensor | None:
+    """Return lambda * m(x_{l-1}) [inner step, layer], with the memory m of a layer's input divided by the largest one.
+
+    None for a method whose step sizes are not sparse.
+    """
+    if get_method(settings.method).step_sizes != "sparse":
+        return None
     memory = torch.tensor([float(layer.input_words) for layer in layers])
-    return lasso * memory / memory.max()
+    return (settings.lasso * memory / memory.max()).repeat(settings.inner_steps, 1)
 
 
 def task_data(adaptation: Adaptation, method: Method) -> list[TaskData]:
@@ -206,7 +210,9 @@ def trust_region_step(
         require_finite("the meta-gradient is", flatten([gradient.trained, *gradient.others.values()]))
     with clock.phase("conjugate gradient"):
         product = objective.fisher_product(parameters, settings.fisher_fraction, settings.damping)
-        step = natural_step(product, gradient.trained, settings.max_kl, settings.cg_iterations)
+        free = objective.free(parameters, gradient.trained)
+        target = gradient.trained * free
+        step = natural_step(lambda vector: product(vector) * free, target, settings.max_kl, settings.cg_iterations)
         require_finite("the trust-region step is", step)
 
     def measure(candidate: Tensor) -> Measured:

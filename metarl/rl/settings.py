@@ -21,6 +21,7 @@ from metarl.core.settings import (
     read_settings,
 )
 from metarl.core.threads import available_threads
+from metarl.policies.attention import Modules
 from metarl.policies.methods import get_method
 from metarl.reptile import check_outer_loop
 from metarl.runs.folder import parse_config
@@ -55,10 +56,14 @@ class TrainSettings:
     """Show the policy observations minus their running mean, over their running deviation."""
     context_size: AtLeastOne = 5
     """Context parameters that the first layer takes with cavia, which adapts nothing else."""
-    lasso: NotNegative = 0.001
-    """Lambda of p-Meta, eq. 9: what an iteration takes off the largest layer's sparse step size."""
+    lasso: NotNegative = 0.01
+    """Lambda of p-Meta, eq. 9: what a unit of the largest layer's sparse step size adds to the outer loss."""
     attention_lr: Positive = 0.003
     """Learning rate of Adam, which trains the attention modules."""
+    attention_rank: Annotated[int, Field(ge=0, lt=2**31)] = 8
+    """Hidden units of an attention module; 0 for one per channel, as in the paper."""
+    attention_bound: NotNegative = 1.5
+    """Bound of attention's logits, so that no layer loses nearly all of its channels; 0 for none, as in the paper."""
     first_order: bool = False
     """Ignore how the inner gradient changes with the parameters."""
     outer_lr: Share = 0.5
@@ -101,16 +106,21 @@ class TrainSettings:
         """Whether the return gate is asked for and has step sizes to scale."""
         return self.gate == "return" and get_method(self.method).adapts
 
+    @property
+    def attention_modules(self) -> Modules:
+        """How the attention modules are made."""
+        return Modules(self.attention_rank or None, self.attention_bound or None)
+
 
 PRESETS: dict[str, dict[str, Any]] = {
     "navigation-2d": {"meta_batch_size": 20, "action_scale": 0.1, "fisher_fraction": 0.5},
-    # A meta-batch of 160,000 query observations bears ten times the usual KL limit. Fewer and longer steps go with a
-    # larger Lasso, and with attention that learns slowly: docs/findings.md.
+    # A meta-batch of 160,000 query observations bears ten times the usual KL limit. Fewer and longer steps go with
+    # attention that learns slowly: docs/findings.md.
     "half-cheetah-velocity": {
         "meta_batch_size": 40,
         "action_scale": 0.1,
         "max_kl": 0.1,
-        "lasso": 0.003,
+        "lasso": 0.03,
         "attention_lr": 0.0005,
     },
     "half-cheetah-direction": {"meta_batch_size": 40, "action_scale": 0.1, "max_kl": 0.1},

@@ -14,6 +14,7 @@ from torch.distributions import Normal
 from metarl.adam import initial_moments
 from metarl.core.randomness import Purpose, generator
 from metarl.envs.family import TaskFamily
+from metarl.policies.attention import ATTENTION_BOUND, attention_rank
 from metarl.policies.controller import Controller, check_spaces
 from metarl.policies.gate import initial_gate
 from metarl.policies.methods import (
@@ -39,7 +40,8 @@ def build_network(family: TaskFamily, settings: TrainSettings) -> GaussianMLP:
     network = GaussianMLP(
         observation_size, settings.hidden_sizes, action_size, settings.initial_std, context_size(settings)
     )
-    check_size(network, meta_parameter_shapes(get_method(settings.method), network.layers, settings.inner_steps))
+    method = get_method(settings.method)
+    check_size(network, meta_parameter_shapes(method, network.layers, settings.inner_steps, settings.attention_modules))
     return network
 
 
@@ -52,14 +54,15 @@ def initial_state(network: GaussianMLP, settings: TrainSettings) -> TrainingStat
     """Return the state before the first iteration."""
     seed = int(generator(settings.seed, Purpose.PARAMETERS).integers(2**31))
     random = torch.Generator().manual_seed(seed)
+    method, modules = get_method(settings.method), settings.attention_modules
     parameters = network.initial_parameters(random) | initial_meta_parameters(
-        get_method(settings.method), network.layers, settings.inner_steps, settings.step_size, random
+        method, network.layers, settings.inner_steps, settings.step_size, random, modules
     )
     if settings.gated:
         parameters |= initial_gate(settings.inner_steps)
     if settings.normalize_observations:
         parameters |= initial_normalization(network.observation_size)
-    _, attention = outer_names(get_method(settings.method), parameters)
+    _, attention = outer_names(method, parameters)
     moments = initial_moments({name: parameters[name] for name in attention})
     return TrainingState(0, parameters, moments, parameters, -math.inf, 0)
 
@@ -83,9 +86,13 @@ def start_from(init: Controller, state: TrainingState, family: TaskFamily, setti
         "inner steps": (init.metadata.inner_steps, settings.inner_steps),
         "context size": (init.network.context_size, context_size(settings)),
     }
+    ranks = attention_rank(init.parameters), attention_rank(state.parameters)
+    if None not in ranks:
+        given["attention rank"] = ranks
     check_start("controller", given)
-    fixed = get_method(settings.method).step_sizes == "fixed"
-    parameters = without_context(init.parameters) | ({STEP_SIZES: state.parameters[STEP_SIZES]} if fixed else {})
+    fixed = {ATTENTION_BOUND} | ({STEP_SIZES} if get_method(settings.method).step_sizes == "fixed" else set())
+    own = {name: tensor for name, tensor in state.parameters.items() if name in fixed}
+    parameters = {name: tensor for name, tensor in without_context(init.parameters).items() if name not in fixed} | own
     return with_parameters(state, parameters, init.metadata.method, settings.method)
 
 

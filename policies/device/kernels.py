@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from metarl.policies.attention import NEARLY
 from metarl.policies.device import advantages, in_place
 from metarl.policies.device.in_place import Bits, FloatArray
 from metarl.policies.device.network import DeviceLayer
@@ -24,10 +25,11 @@ Places = NDArray[np.int16]
 class Module(NamedTuple):
     """The parameters of an attention module: two fully-connected layers."""
 
-    hidden_weight: FloatArray  # [channel, channel]
-    hidden_bias: FloatArray  # [channel]
-    weight: FloatArray  # [channel, channel]
+    hidden_weight: FloatArray  # [hidden unit, channel]
+    hidden_bias: FloatArray  # [hidden unit]
+    weight: FloatArray  # [channel, hidden unit]
     bias: FloatArray  # [channel]
+    bound: FloatArray | None = None  # of the logits, a number
 
 
 @dataclass
@@ -147,25 +149,35 @@ def score(run: Run, module: Module, summary: FloatArray, clip: float, row: Float
 
     The counterpart of ``metarl.policies.attention.attention_scores``.
     """
-    hidden = row[: len(summary)]
+    hidden = row[: len(module.hidden_bias)]
     np.divide(summary, len(run.column("observations")), out=summary)
     np.matmul(module.hidden_weight, summary, out=hidden)
     np.add(hidden, module.hidden_bias, out=hidden)
     in_place.rectify(hidden)
     np.matmul(module.weight, hidden, out=summary)
     np.add(summary, module.bias, out=summary)
+    if module.bound is not None:
+        size = np.abs(summary, out=row[: len(summary)])
+        np.multiply(summary, module.bound, out=summary)
+        np.divide(summary, np.add(size, module.bound, out=size), out=summary)
     np.subtract(summary, summary.max(), out=summary)
     np.exp(summary, out=summary)
     np.divide(summary, np.add.reduce(summary), out=summary)
     if clip > 0:
-        _drop_smallest(summary, clip, hidden)
+        _drop_smallest(summary, clip, 1.0 if module.bound is None else NEARLY, row[: len(summary)])
     np.multiply(summary, len(summary) / np.add.reduce(summary), out=summary)
 
 
-def _drop_smallest(shares: FloatArray, clip: float, ordered: FloatArray) -> None:
+def _drop_smallest(shares: FloatArray, clip: float, nearly: float, ordered: FloatArray) -> None:
     """Zero the smallest shares up to and including the first at which their sum reaches ``clip``, never the largest.
 
-    Equal shares are zeroed in the order of their channels.
+    Those of at least ``nearly`` times the smallest one kept stay.
+
+    Args:
+        shares: The shares [channel], which sum to 1.
+        clip: rho.
+        nearly: From which part of the smallest share kept the others are kept, too.
+        ordered: Memory for the sorted shares [channel].
     """
     ordered[:] = shares
     ordered.sort()
@@ -173,11 +185,7 @@ def _drop_smallest(shares: FloatArray, clip: float, ordered: FloatArray) -> None
     while total < clip and count < len(ordered) - 1:
         total += float(ordered[count])
         count += 1
-    if count:
-        largest = ordered[count - 1]
-        equal = count - int(np.searchsorted(ordered, largest))
-        shares[np.flatnonzero(shares == largest)[:equal]] = 0
-        shares[shares < largest] = 0
+    shares[shares < nearly * ordered[count]] = 0
 
 
 def open_channels(run: Run, layer: DeviceLayer, scores: FloatArray, places: Places) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metarl.policies.attention import PREFIX
+from metarl.policies.attention import ATTENTION_BOUND, PREFIX
 from metarl.policies.device.kernels import KERNELS, Module, Run
 from metarl.policies.device.meter import Meter
 from metarl.policies.device.network import DeviceLayer
@@ -118,7 +118,13 @@ def constants(layers: Sequence[DeviceLayer], parameters: Parameters) -> dict[str
     """Return what the operations of a program name beside buffers."""
     arrays = {name: tensor.detach().numpy() for name, tensor in parameters.items()}
     modules = {
-        name: Module(*(arrays[f"{name}.{part}"] for part in ("fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias")))
+        name: Module(
+            arrays[f"{name}.fc1.weight"],
+            arrays[f"{name}.fc1.bias"],
+            arrays[f"{name}.fc2.weight"],
+            arrays[f"{name}.fc2.bias"],
+            arrays.get(ATTENTION_BOUND),
+        )
         for name in (f"{PREFIX}{layer.name}.{side}" for layer in layers for side in layer.clips)
     }
     return {layer.name: layer for layer in layers} | modules | {"log_std": arrays[f"{layers[-1].name}.log_std"]}

@@ -96,7 +96,7 @@ class Generated:
     def tables_bytes(self) -> int:
         """The bytes of the constant tables of weights and attention."""
         parameters = sum(array.nbytes for array in self._parameters().values())
-        return parameters + sum(array.nbytes for module in self.modules.values() for array in module)
+        return parameters + sum(array.nbytes for module in self.modules.values() for array in module[:-1])
 
     def change_from(self, buffer: Callable[[str], NDArray[Any]], storage: bytes) -> dict[str, FloatArray]:
         """Return the change of each parameter, in the parameter's shape, from a robot's memory and its storage.
@@ -199,7 +199,7 @@ class Generated:
             gate = parameters[GATE].detach().reshape(-1), parameters[GATE_STATISTICS].detach()
             arrays["gate"] = torch.cat(gate).numpy()
         for name, module in self.modules.items():
-            arrays |= {identifier(f"{name}.{part}"): array for part, array in module._asdict().items()}
+            arrays |= {identifier(f"{name}.{part}"): getattr(module, part) for part in Module._fields[:-1]}
         return arrays
 
     def _parameters(self) -> dict[str, NDArray[np.float32]]:
@@ -242,8 +242,9 @@ class Generated:
             return ""
         entries = (
             "{"
-            + ", ".join(f"{self.prefix}_{identifier(f'{name}.{part}')}" for part in Module._fields)
-            + f", {len(module.bias)}}}"
+            + ", ".join(f"{self.prefix}_{identifier(f'{name}.{part}')}" for part in Module._fields[:-1])
+            + f", {number(0.0 if module.bound is None else float(module.bound))}"
+            + f", {len(module.bias)}, {len(module.hidden_bias)}}}"
             for name, module in self.modules.items()
         )
         name = f"{self.prefix}_modules[{len(self.modules)}]"

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from metarl.core.errors import Refusal
-from metarl.policies.attention import attention_shapes
+from metarl.policies.attention import ATTENTION_BOUND, attention_rank, attention_shapes
 from metarl.policies.gate import GATE, GATE_STATISTICS, gate_shapes
 from metarl.policies.methods import (
     STEP_SIZES,
@@ -30,7 +30,8 @@ def check_parameters(parameters: Parameters, network: Network, inner_steps: int)
     required = network.parameter_shapes
     optional = {
         STEP_SIZES: (inner_steps, len(network.layer_names)),
-        **attention_shapes(network.layers),
+        **attention_shapes(network.layers, rank=attention_rank(parameters)),
+        ATTENTION_BOUND: (),
         **channel_step_size_shapes(network.layers, inner_steps),
         **gate_shapes(inner_steps),
         **(normalization_shapes(network.layers[0].inputs) if network.takes == "observations" else {}),
@@ -50,6 +51,8 @@ def check_parameters(parameters: Parameters, network: Network, inner_steps: int)
         elif name in required:
             raise Refusal(f"the parameter '{name}' is missing")
     check_normalization(parameters)
+    if ATTENTION_BOUND in parameters and not parameters[ATTENTION_BOUND] > 0:
+        raise Refusal(f"the parameter '{ATTENTION_BOUND}' must be positive, got {float(parameters[ATTENTION_BOUND]):g}")
 
 
 def check_adaptable(parameters: Parameters, network: Network, method: Method, on_device: bool) -> None:

@@ -421,7 +421,7 @@ def test_batch_norm_knows_only_the_images_of_one_accumulation() -> None:
 
 
 def test_kept_shares_are_means_over_the_episodes() -> None:
-    """Inputs of 4 channels whose scores differ: two of three episodes keep one channel, one keeps all but one."""
+    """Inputs of 4 channels whose scores differ: two of three episodes keep one channel, one keeps all."""
     network = GaussianMLP(4, (2,), 1)
     method = replace(P_META, attention=Attention(0.3, None))
     parameters = network.initial_parameters(torch.Generator().manual_seed(0))
@@ -430,12 +430,12 @@ def test_kept_shares_are_means_over_the_episodes() -> None:
         parameters[f"attention.layer1.forward.{part}.weight"] = weight
         parameters[f"attention.layer1.forward.{part}.bias"] = torch.zeros(4)
     # The softmax of 9 * (1, 0, 0, 0) leaves the others next to nothing: all of them together stay below the clip,
-    # but never the largest goes. Of four equal shares of 0.25 the first two go: 0.25 < 0.3 <= 0.5.
+    # but never the largest goes. Four equal shares stay together.
     one, equal = torch.tensor([1.0, 0, 0, 0]), torch.ones(4)
     observations = torch.stack([one, one, equal]).repeat_interleave(2, dim=0)
     batch = Batch(observations, torch.zeros(6, 1), torch.ones(6), torch.ones(6, dtype=torch.bool), episodes=3)
     shares = kept_shares(inner_step(network, as_leaves(parameters), method, 0, batch, second_order=False).scores)
-    assert shares["layer1"] == (pytest.approx((0.25 + 0.25 + 0.5) / 3), 1.0)
+    assert shares["layer1"] == (pytest.approx((0.25 + 0.25 + 1) / 3), 1.0)
     assert shares["layer2"] == (1.0, 1.0)
 
 

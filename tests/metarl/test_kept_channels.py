@@ -68,7 +68,7 @@ def by_hand() -> Parameters:
 
 
 def test_means_over_the_first_four_tasks_along_the_inner_steps() -> None:
-    """Of four equal shares a clip of 0.3 leaves two; (3, 0, 0, 0), times 9 in the softmax, leaves the first alone.
+    """Four equal shares all stay at a clip of 0.3; (3, 0, 0, 0), times 9 in the softmax, leaves the first alone.
 
     Layer 2 has h1 as its input: first equal in all tasks, then (3, 0, 0, 0) in three of the first four, and still
     (1, 1, 1, 1) in the one whose first step found no gradient.
@@ -85,12 +85,12 @@ def test_means_over_the_first_four_tasks_along_the_inner_steps() -> None:
         starts, of_step = zip(*steps, strict=True)
         scores.append(of_step)
     kept = kept_channels(method, network.layer_names, scores)
-    assert kept == KeptChannels({"layer1": [1.0, 1.0], "layer2": [0.5, (3 * 0.25 + 0.5) / 4]}, {})
+    assert kept == KeptChannels({"layer1": [1.0, 1.0], "layer2": [1.0, (3 * 0.25 + 1) / 4]}, {})
     assert kept_row(kept) == {
         "kept_input_layer1_1": 1.0,
         "kept_input_layer1_2": 1.0,
-        "kept_input_layer2_1": 0.5,
-        "kept_input_layer2_2": 0.3125,
+        "kept_input_layer2_1": 1.0,
+        "kept_input_layer2_2": 0.4375,
     }
     assert list(kept_row(kept)) == kept_columns(method, LAYERS, 2)
 
@@ -130,7 +130,7 @@ def test_a_meta_iteration_reports_the_support_batches() -> None:
     network, random = build_network(family, settings), torch.Generator().manual_seed(0)
     state = initial_state(network, settings)
     parameters = {
-        name: 0.5 * torch.randn(tensor.shape, generator=random) if "backward.fc2" in name else tensor
+        name: 2 * torch.randn(tensor.shape, generator=random) if "backward.fc2" in name else tensor
         for name, tensor in state.parameters.items()
     }
     inner = adaptation_settings(settings)

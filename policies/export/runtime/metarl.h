@@ -56,10 +56,11 @@ typedef struct {
     uint32_t places;        /* of the inputs that attention has kept, others at -1; METARL_NONE: all in their order */
 } metarl_layer;
 
-/* An attention module: two fully-connected layers of as many units as there are channels. */
+/* An attention module: two fully-connected layers with hidden units between them. */
 typedef struct {
     const float *hidden_weight, *hidden_bias, *weight, *bias;
-    uint16_t channels;
+    float bound; /* of the logits; 0: none */
+    uint16_t channels, units;
 } metarl_module;
 
 struct metarl_robot;

@@ -4,6 +4,9 @@
 
 #include <math.h>
 
+/* Of the smallest share kept: what reaches it is kept, too, by modules with bounded logits. */
+#define METARL_NEARLY 0.9f
+
 void metarl_add_rows(const metarl_robot *robot, const float *tensor, float *total, uint16_t width)
 {
     uint32_t row;
@@ -25,12 +28,12 @@ void metarl_keep(const metarl_robot *robot, const float *inputs, const float *sc
     }
 }
 
-/* Zeroes the smallest shares up to and including the first at which their sum reaches clip, never the largest; equal
-ones in the order of their channels (p-Meta, Algorithm 1). */
-static void drop_smallest(float *shares, uint32_t channels, float clip, float *ordered)
+/* Zeroes the smallest shares up to and including the first at which their sum reaches clip, never the largest; those
+of at least nearly times the smallest one kept stay (p-Meta, Algorithm 1). */
+static void drop_smallest(float *shares, uint32_t channels, float clip, float nearly, float *ordered)
 {
-    float total = 0.0f, largest = 0.0f;
-    uint32_t index, place, dropped = 0, below = 0;
+    float total = 0.0f;
+    uint32_t index, place, dropped = 0;
     for (index = 0; index < channels; index++) {
         for (place = index; place > 0 && ordered[place - 1] > shares[index]; place--) {
             ordered[place] = ordered[place - 1];
@@ -38,15 +41,10 @@ static void drop_smallest(float *shares, uint32_t channels, float clip, float *o
         ordered[place] = shares[index];
     }
     while (total < clip && dropped + 1u < channels) {
-        largest = ordered[dropped++];
-        total += largest;
+        total += ordered[dropped++];
     }
-    while (below < dropped && ordered[below] < largest) {
-        below++;
-    }
-    for (index = 0, dropped -= below; index < channels; index++) {
-        if (shares[index] < largest || (shares[index] == largest && dropped > 0)) {
-            dropped -= shares[index] == largest;
+    for (index = 0; index < channels; index++) {
+        if (shares[index] < nearly * ordered[dropped]) {
             shares[index] = 0.0f;
         }
     }
@@ -54,19 +52,22 @@ static void drop_smallest(float *shares, uint32_t channels, float clip, float *o
 
 void metarl_score(const metarl_robot *robot, const metarl_module *module, float *summary, float clip, float *hidden)
 {
-    const uint32_t channels = module->channels;
+    const uint32_t channels = module->channels, units = module->units;
     float largest, sum = 0.0f;
     uint32_t index;
     for (index = 0; index < channels; index++) {
         summary[index] /= (float)robot->steps;
     }
-    for (index = 0; index < channels; index++) {
+    for (index = 0; index < units; index++) {
         hidden[index] =
             module->hidden_bias[index] + metarl_dot(module->hidden_weight + index * channels, summary, channels);
         hidden[index] = hidden[index] > 0.0f ? hidden[index] : 0.0f;
     }
     for (index = 0; index < channels; index++) {
-        summary[index] = module->bias[index] + metarl_dot(module->weight + index * channels, hidden, channels);
+        summary[index] = module->bias[index] + metarl_dot(module->weight + index * units, hidden, units);
+    }
+    for (index = 0; index < channels && module->bound > 0.0f; index++) {
+        summary[index] *= module->bound / (module->bound + fabsf(summary[index]));
     }
     largest = summary[0];
     for (index = 1; index < channels; index++) {
@@ -80,7 +81,7 @@ void metarl_score(const metarl_robot *robot, const metarl_module *module, float 
         summary[index] /= sum;
     }
     if (clip > 0.0f) {
-        drop_smallest(summary, channels, clip, hidden);
+        drop_smallest(summary, channels, clip, module->bound > 0.0f ? METARL_NEARLY : 1.0f, hidden);
     }
     for (index = 0, sum = 0.0f; index < channels; index++) {
         sum += summary[index];

@@ -17,6 +17,7 @@ from command_line import rejects, succeeds
 
 from metarl.envs.registry import get_family
 from metarl.experiments.analysis import costs
+from metarl.policies.attention import ATTENTION_BOUND
 from metarl.policies.controller import Controller
 from metarl.policies.loading import load_controller
 from metarl.policies.networks.network import Parameters
@@ -26,16 +27,17 @@ def navigation(path: Path, method: str, parameters: Parameters | None = None, **
     """The file of an untrained controller for 2D navigation with some parameters and metadata changed."""
     untrained = costs.untrained(get_family("navigation-2d"), method)
     described = replace(untrained.metadata, **{"episodes_per_step": 3, "horizon": 20, **metadata})
-    Controller(untrained.parameters | (parameters or {}), untrained.network, described).save(path)
+    unbounded = {name: each for name, each in untrained.parameters.items() if name != ATTENTION_BOUND}
+    Controller(unbounded | (parameters or {}), untrained.network, described).save(path)
     return path
 
 
 def attended(path: Path, **metadata: Any) -> Path:
-    """Layer 1 keeps one of its two inputs; of layer 2's, two of the four that share everything; layer 3 is frozen in
-    the second step.
+    """Layer 1 keeps one of its two inputs; of layer 2's, the two that share everything; layer 3 is frozen in the
+    second step.
     """
     first, second = torch.tensor([0.0, 100.0]), torch.zeros(100)
-    second[:4] = 100.0
+    second[:2] = 100.0
     parameters = {
         "attention.layer1.forward.fc2.bias": first,
         "attention.layer2.forward.fc2.bias": second,
@@ -75,7 +77,7 @@ def test_every_layer_by_hand(tmp_path: Path) -> None:
     assert (last["kept_inputs"], last["kept_outputs"]) == ([1.0, None], [1.0, None])
     assert written["action_std"] == pytest.approx([0.5, 0.25])
     assert written["parameters"] == 2 * 100 + 100 + 100 * 100 + 100 + 100 * 2 + 2 + 2
-    assert written["attention_parameters"] == 2 * (2**2 + 2) + 3 * 2 * (100**2 + 100)
+    assert written["attention_parameters"] == (2 * 2 * 2 + 2 + 2) + 3 * (2 * 8 * 100 + 8 + 100)
     assert (written["method"], written["family"], written["inner_steps"]) == ("p-meta", "navigation-2d", 2)
     assert written["observation_low"] == ["-inf", "-inf"] and written["notes"] == []
 
@@ -97,7 +99,7 @@ def test_what_is_printed(tmp_path: Path) -> None:
         "action std 0.5 0.25",
         "horizon 20 time steps",
         "2 steps, each on 3 episodes, discount 0.99, lambda 1",
-        "parameters 10604 and 60612 of attention",
+        "parameters 10604 and 5136 of attention",
         "iterations 0",
         "fisher_fraction=0.5",
         "MB at the peak of a step",
@@ -115,16 +117,16 @@ def test_the_cost_is_that_of_the_other_command(tmp_path: Path) -> None:
 
 
 def test_shares_are_averaged_over_tasks_and_episodes() -> None:
-    """Of layer 2's hundred inputs, four share the scores while the first of them is on, else a single one has all."""
+    """Of layer 2's hundred inputs, two share the scores while the first of them is on, else a single one has all."""
     untrained = costs.untrained(get_family("navigation-2d"), "p-meta")
     name = "attention.layer2.forward"
-    parameters = dict(untrained.parameters)
+    parameters = {name: each for name, each in untrained.parameters.items() if name != ATTENTION_BOUND}
     # Layer 1's first output is the first observation, the others are zero.
     parameters["layer1.weight"] = torch.zeros(100, 2)
     parameters["layer1.weight"][0, 0] = 1.0
-    parameters[f"{name}.fc1.weight"] = torch.eye(100)
-    parameters[f"{name}.fc2.weight"] = torch.zeros(100, 100)
-    parameters[f"{name}.fc2.weight"][:4, 0] = 200.0
+    parameters[f"{name}.fc1.weight"] = torch.eye(8, 100)
+    parameters[f"{name}.fc2.weight"] = torch.zeros(100, 8)
+    parameters[f"{name}.fc2.weight"][:2, 0] = 200.0
     parameters[f"{name}.fc2.bias"] = torch.zeros(100)
     parameters[f"{name}.fc2.bias"][50] = 100.0
     controller = replace(untrained, parameters=parameters)
@@ -133,7 +135,7 @@ def test_shares_are_averaged_over_tasks_and_episodes() -> None:
         observations = torch.tensor([[first, 0.0]] * 3).numpy()
         return {"observations": observations, "actions": torch.randn(3, 2).numpy(), "rewards": [1.0, 0.0, 2.0]}
 
-    # On: logits 200 for four channels, of which two are kept. Off: one channel has everything.
+    # On: logits 200 for two channels, which are kept. Off: one channel has everything.
     on, off = episode(1.0), episode(-1.0)
     taken = costs.take_steps(controller, lambda adapted: [[on, off, off], [on, on]], tasks=2)
     expected = ((0.02 + 0.01 + 0.01) / 3 + 0.02) / 2

@@ -1,13 +1,19 @@
 """The meta-gradient against finite differences, the Fisher-vector product against the exact Hessian of the KL."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from small_problems import small_objective, small_parameters
 from torch.autograd.functional import hessian
 
+from metarl.core.clock import Clock
 from metarl.losses import kl_divergence
+from metarl.policies.methods import STEP_SIZES
 from metarl.policies.networks.network import Parameters
 from metarl.rl.objective import MetaObjective, flatten, split
+from metarl.rl.outer import trust_region_step
+from metarl.rl.settings import TrainSettings
 from metarl.rl.trpo import natural_step
 
 CASES = [("maml", 1), ("maml", 2), ("anil", 1), ("boil", 2), ("maml++", 1), ("maml++", 2), ("p-meta-layers", 1)]
@@ -109,3 +115,52 @@ def test_the_natural_step_moves_the_policies_by_the_limit() -> None:
     assert measured.loss < loss
     assert measured.kl == pytest.approx(1e-6, rel=0.02)
     assert objective.measure(parameters, old).kl == 0
+
+
+def with_penalty(penalty: float) -> tuple[MetaObjective, Parameters]:
+    """Return an objective whose step sizes have a Lasso, and parameters of which the second step size is zero."""
+    objective, parameters = small_objective("p-meta-layers"), small_parameters("p-meta-layers")
+    step_sizes = parameters[STEP_SIZES].clone()
+    step_sizes[0, 1] = 0
+    return replace(objective, penalty=torch.full_like(step_sizes, penalty)), parameters | {STEP_SIZES: step_sizes}
+
+
+def slopes_of(objective: MetaObjective, parameters: Parameters, flat: torch.Tensor) -> torch.Tensor:
+    return dict(zip(objective.trained, split(flat, [parameters[name] for name in objective.trained]), strict=True))[
+        STEP_SIZES
+    ]
+
+
+def test_the_penalty_is_part_of_loss_and_gradient() -> None:
+    objective, parameters = with_penalty(0.7)
+    plain = replace(objective, penalty=None)
+    gradient, without = objective.gradient(parameters), plain.gradient(parameters)
+    assert gradient.loss - without.loss == pytest.approx(0.7 * float(parameters[STEP_SIZES].sum()))
+    difference = slopes_of(objective, parameters, gradient.trained - without.trained)
+    torch.testing.assert_close(difference, torch.full_like(difference, 0.7))
+    loss = objective.measure(parameters, gradient.adapted).loss
+    assert loss - plain.measure(parameters, gradient.adapted).loss == pytest.approx(gradient.loss - without.loss)
+
+
+def test_no_step_goes_below_zero_and_what_is_held_there_takes_no_part() -> None:
+    objective, parameters = with_penalty(1e3)
+    gradient = objective.gradient(parameters).trained
+    free = slopes_of(objective, parameters, objective.free(parameters, gradient))
+    assert free.tolist() == [[1, 0, *[1] * (free.shape[1] - 2)]]
+    moved = objective.displaced(parameters, gradient)
+    assert (moved[STEP_SIZES] == 0).all()
+    plain = replace(objective, penalty=torch.zeros_like(free))
+    slopes = slopes_of(objective, parameters, plain.gradient(parameters).trained)
+    rises = slopes_of(objective, parameters, plain.free(parameters, plain.gradient(parameters).trained))
+    assert rises[0, 1] == (slopes[0, 1] < 0)  # without a penalty it is free if the surrogate falls with it
+
+
+def test_a_layer_that_gains_less_than_the_penalty_ends_at_exactly_zero() -> None:
+    """Repeated trust-region steps on the same data."""
+    objective, parameters = with_penalty(0.5)
+    settings = TrainSettings(max_kl=0.05, fisher_fraction=1.0)
+    for _ in range(30):
+        gradient, search = trust_region_step(objective, parameters, (), settings, Clock())
+        assert search.measured.loss <= gradient.loss
+        parameters = objective.displaced(parameters, search.step)
+    assert (parameters[STEP_SIZES] == 0).any()

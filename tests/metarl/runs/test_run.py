@@ -226,11 +226,13 @@ def cells(content: bytes) -> list[list[str]]:
 
 
 def test_kept_channels_are_logged_in_every_iteration(attending: dict[str, bytes]) -> None:
-    """Scores start equal: of the 8 outputs a clip of 0.3 zeroes three, for 2/8 < 0.3 <= 3/8; a single input stays."""
-    header, *rows = cells(attending[PROGRESS])
-    assert header[-2:] == ["kept_input_layer1_1", "kept_output_layer1_1"] and header[-3] == "step_size_layer2_1"
-    assert rows[0][-2:] == ["1.0", "0.625"]
-    assert all(row[-2] == "1.0" and 0 < float(row[-1]) < 1 for row in rows) and len(rows) == TINY.iterations
+    """Scores start equal, and equal ones are kept; a single input stays."""
+    rows = list(csv.DictReader(attending[PROGRESS].decode().splitlines()))
+    assert rows[0]["kept_input_layer1_1"] == rows[0]["kept_output_layer1_1"] == "1.0"
+    assert rows[0]["largest_score_output_layer1_1"] == "1.0" and rows[0]["between_tasks_output_layer1_1"] == "0.0"
+    assert all(row["kept_input_layer1_1"] == "1.0" for row in rows) and len(rows) == TINY.iterations
+    last = {name: float(rows[-1][f"{name}_output_layer1_1"]) for name in ("kept", "largest_score", "between_tasks")}
+    assert 0 < last["kept"] <= 1 < last["largest_score"] and 0 <= last["between_tasks"] <= 1
 
 
 def test_resumed_to_the_same_kept_channels(tmp_path: Path, attending: dict[str, bytes]) -> None:
@@ -249,7 +251,11 @@ def test_a_log_begun_without_kept_channels_goes_on_without(
         with pytest.raises(Stop):
             run(tmp_path / "run", ATTENDING, callbacks=[StopAfter(3)])
     resume(tmp_path / "run", family=point_family(), checkpoints=OFTEN)
-    assert cells((tmp_path / "run" / PROGRESS).read_bytes()) == [row[:-2] for row in cells(attending[PROGRESS])]
+    without = [
+        {name: cell for name, cell in row.items() if not name.startswith("kept")}
+        for row in csv.DictReader(attending[PROGRESS].decode().splitlines())
+    ]
+    assert list(csv.DictReader((tmp_path / "run" / PROGRESS).read_text().splitlines())) == without
     assert (tmp_path / "run" / CONTROLLER).read_bytes() == attending[CONTROLLER]
 
 

@@ -10,7 +10,7 @@ from traced_memory import traced_peak
 
 from metarl.cost.memory import LayerUpdate, Workload
 from metarl.cost.operations import Plan, cost, plan_updates
-from metarl.policies.attention import SIDES, Attention, attention_scores, initial_attention
+from metarl.policies.attention import PAPERS_MODULES, SIDES, Attention, attention_scores, initial_attention
 from metarl.policies.device.meter import Meter
 from metarl.policies.device.network import Samples, device_layers
 from metarl.policies.device.scores import SCORING_BYTES
@@ -102,7 +102,9 @@ def test_the_meter_agrees_with_the_allocator(method, frozen, chunk) -> None:
 @pytest.mark.parametrize("clip", [0.0, 0.3])
 def test_scoring_is_reserved_as_much_as_it_takes(clip: float) -> None:
     channels = 512
-    parameters = initial_attention(Attention(), [Layer("layer", "linear", channels, channels)], torch.Generator())
+    parameters = initial_attention(
+        Attention(), [Layer("layer", "linear", channels, channels)], torch.Generator(), PAPERS_MODULES
+    )
 
     summary = torch.ones(channels)
 

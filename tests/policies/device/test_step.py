@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metarl.inner_loop import as_leaves, inner_step
+from metarl.policies.attention import ATTENTION_BOUND, Modules
 from metarl.policies.device.network import Samples
 from metarl.policies.device.step import device_step
 from metarl.policies.methods import METHODS, STEP_SIZES, get_method
@@ -66,6 +67,19 @@ def test_equals_the_training(method, seed, hidden, lengths, chunk, frozen) -> No
     episodes = random_samples(network, lengths, seed)
     adapted = device_step(network, parameters, get_method(method), 0, episodes, chunk)
     assert_same(adapted, training_step(network, parameters, method, 0, episodes))
+
+
+@pytest.mark.parametrize("chunk", [None, 6])
+@pytest.mark.parametrize("seed", range(5))
+def test_small_attention_modules_with_bounded_logits(seed: int, chunk: int | None) -> None:
+    parameters = device_parameters(NETWORK, "p-meta", seed, modules=Modules(rank=2, bound=0.7))
+    assert parameters["attention.layer2.forward.fc1.weight"].shape[0] == 2
+    episodes = random_samples(NETWORK, (14, 3, 20), seed)
+    adapted = device_step(NETWORK, parameters, get_method("p-meta"), 0, episodes, chunk)
+    assert_same(adapted, training_step(NETWORK, parameters, "p-meta", 0, episodes))
+    unbounded = {name: each for name, each in parameters.items() if name != ATTENTION_BOUND}
+    other = device_step(NETWORK, unbounded, get_method("p-meta"), 0, episodes, chunk)
+    assert not torch.equal(other["layer2.weight"], adapted["layer2.weight"])
 
 
 @pytest.mark.parametrize("chunk", [None, 6])

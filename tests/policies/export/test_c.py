@@ -35,6 +35,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from metarl.core.errors import Refusal
+from metarl.policies.attention import Modules
 from metarl.policies.controller import Controller
 from metarl.policies.device.episodes import Episode, advantages_per_episode, checked_episodes
 from metarl.policies.device.network import device_layers
@@ -211,6 +212,19 @@ def test_adapting_in_small_parts_lets_the_policy_act_in_between(libraries, metho
     assert status == OK and calls > 20
     for name, change in whole.change().items():
         np.testing.assert_array_equal(parts.change()[name], change)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_small_attention_modules_with_bounded_logits(libraries, seed) -> None:
+    network = NETWORKS[1]
+    parameters = device_parameters(network, "p-meta", modules=Modules(rank=2, bound=0.7))
+    controller = device_controller(network, "p-meta", parameters, horizon=HORIZON)
+    controller = replace(controller, metadata=replace(controller.metadata, episodes_per_step=EPISODES))
+    library, made = libraries(controller, "small modules")
+    robot, episodes = Robot(library, made), random_episodes(network, (20, 7, 30), seed)
+    robot.record(episodes)
+    assert robot.call("adapt") == OK
+    assert_adapts_alike(robot, controller, controller.adapt(episodes))
 
 
 def test_a_gate_scales_the_step(libraries) -> None:
