@@ -20,23 +20,28 @@ def observe_task(family: TaskFamily) -> TaskFamily:
 
     Batched simulator and single environment tell it alike.
     """
+    return replace(
+        family,
+        observation_space=told_space(family),
+        make_simulator=lambda threads: TellingSimulator(family.make_simulator(threads), family.fields),
+        make_env=lambda **kwargs: telling(family.make_env(**kwargs), family),
+    )
+
+
+def telling(env: gymnasium.Env[Any, Any], family: TaskFamily) -> TaskObservation:
+    """Return a family's single environment with observations [observation + field] that tell the task."""
+    return TaskObservation(env, family.fields, told_space(family))
+
+
+def told_space(family: TaskFamily) -> Box:
+    """Return the space of observations that end with the standardized task."""
     bounds = (
         standardized(family.fields, np.array([getattr(f, side) for f in family.fields])) for side in ("low", "high")
     )
     space = family.observation_space
     low, high = (np.concatenate(pair) for pair in zip((space.low, space.high), bounds, strict=True))
     assert space.dtype is not None
-
-    def make_env(**kwargs: Any) -> gymnasium.Env[Any, Any]:
-        return TaskObservation(family.make_env(**kwargs), family.fields, told)
-
-    told = Box(low.astype(space.dtype), high.astype(space.dtype), dtype=space.dtype.type)
-    return replace(
-        family,
-        observation_space=told,
-        make_simulator=lambda threads: TellingSimulator(family.make_simulator(threads), family.fields),
-        make_env=make_env,
-    )
+    return Box(low.astype(space.dtype), high.astype(space.dtype), dtype=space.dtype.type)
 
 
 def standardized(fields: tuple[TaskField, ...], tasks: Array) -> Array:

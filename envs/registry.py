@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from inspect import signature
@@ -18,6 +18,7 @@ from metarl.envs.family import TaskFamily, TaskField
 from metarl.envs.from_gymnasium.registered import PREFIX, registered
 from metarl.envs.mujoco import ant, half_cheetah, hopper, humanoid, poles, swimmer, walker2d
 from metarl.envs.navigation import ARENA, MAX_SPEED, NavigationSimulator, sample_goals
+from metarl.envs.observe_task import telling
 from metarl.envs.task_env import TaskEnv
 
 
@@ -99,6 +100,23 @@ def _takes_nothing(function: Callable[..., Any]) -> bool:
     return True
 
 
-def make_env(family: str, render_mode: str | None = None) -> TaskEnv:
-    """Return the environment of a family: the entry point that Gymnasium calls for metarl's ids."""
-    return TaskEnv(get_family(family), render_mode)
+def make_env(
+    family: str,
+    render_mode: str | None = None,
+    task: Mapping[str, float] | None = None,
+    observe_task: bool = False,
+) -> gymnasium.Env[Any, Any]:
+    """Return the environment of a family: the entry point that Gymnasium calls for metarl's ids.
+
+    Args:
+        family: The family's name.
+        render_mode: ``rgb_array`` or None.
+        task: The named values of the task of every episode that is not given one; drawn for each episode if left out.
+        observe_task: Whether observations end with the standardized task.
+
+    Returns:
+        The environment. Refusal names a task field that is missing, unknown or out of range.
+    """
+    resolved = get_family(family)
+    env = TaskEnv(resolved, render_mode, task)
+    return telling(env, resolved) if observe_task else env

@@ -16,16 +16,19 @@ from metarl.envs.family import Array, DrawnSimulator, TaskFamily
 class TaskEnv(gymnasium.Env[NDArray[Any], NDArray[Any]]):
     """An episode of one task; the same seed and task give the same episode as in the batched simulator.
 
-    ``reset(options={"task": ...})`` sets the task, by its named values or as an array [field]; without it one is drawn
-    from the family. ``info["task"]`` tells it by name.
+    ``reset(options={"task": ...})`` sets the task, by its named values or as an array [field]; without it the episode
+    has the environment's own ``task``, or one that is drawn from the family. ``info["task"]`` tells it by name.
     """
 
     metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012, declared so by Gymnasium
 
-    def __init__(self, family: TaskFamily, render_mode: str | None = None) -> None:
+    def __init__(
+        self, family: TaskFamily, render_mode: str | None = None, task: Mapping[str, float] | None = None
+    ) -> None:
         if render_mode not in (None, "rgb_array"):
             raise Refusal(f"the render mode must be 'rgb_array' or None, got {render_mode!r}")
         self.family, self.render_mode = family, render_mode
+        self.own_task = None if task is None else family.task_array(task)
         self.observation_space, self.action_space = family.observation_space, family.action_space
         self.simulator = family.make_simulator(1)
         if isinstance(self.simulator, DrawnSimulator):
@@ -37,7 +40,7 @@ class TaskEnv(gymnasium.Env[NDArray[Any], NDArray[Any]]):
     ) -> tuple[Array, dict[str, Any]]:
         """Start an episode; raise ValueError if a task field is missing, unknown or out of range."""
         super().reset(seed=seed)
-        given = (options or {}).get("task")
+        given = (options or {}).get("task", self.own_task)
         # The initial state is drawn from the seed, too: without a stream of its own the task could be read off it.
         stream = self.np_random.spawn(1)[0]
         self.task = self.family.sample_tasks(1, stream)[0] if given is None else self.family.task_array(given)

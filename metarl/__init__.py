@@ -22,16 +22,29 @@ if TYPE_CHECKING:
     from metarl.api import adapt, evaluate, resume, train
     from metarl.policies.classifier import Classifier
     from metarl.policies.controller import Controller
+    from metarl.policies.export.sb3 import to_sb3
     from metarl.policies.loading import load, load_classifier
     from metarl.policies.recorder import Recorder
 
-__all__ = ["Classifier", "Controller", "Recorder", "adapt", "evaluate", "load", "load_classifier", "resume", "train"]
+__all__ = [
+    "Classifier",
+    "Controller",
+    "Recorder",
+    "adapt",
+    "evaluate",
+    "load",
+    "load_classifier",
+    "resume",
+    "to_sb3",
+    "train",
+]
 
 _MODULES = {
     "adapt": "metarl.api",
     "evaluate": "metarl.api",
     "resume": "metarl.api",
     "train": "metarl.api",
+    "to_sb3": "metarl.policies.export.sb3",
     "load": "metarl.policies.loading",
     "load_classifier": "metarl.policies.loading",
     "Classifier": "metarl.policies.classifier",

@@ -13,7 +13,7 @@ from metarl.envs.family import TaskFamily
 from metarl.envs.registry import FAMILIES, get_family
 from metarl.policies.controller import Controller
 from metarl.policies.files.checks import check_adaptable
-from metarl.policies.loading import load_controller, require_controller
+from metarl.policies.loading import load_controller, load_start, require_controller
 from metarl.policies.methods import get_method
 from metarl.rl.checking import Check, check_adaptation
 from metarl.rl.evaluation import MOST_TASKS, Evaluation, adapt_to_task, evaluate_tasks, family_of, unseen_tasks
@@ -42,7 +42,8 @@ def train(
         settings: All settings; those that suit the family and the method if left out.
         out: A new folder for the run: ``config.json``, ``progress.csv``, ``timings.csv``, TensorBoard events,
             checkpoints that ``resume`` goes on from, and ``controller.safetensors``. None to keep nothing on disk.
-        init: A controller to start from, with the parameters that the settings ask for; random parameters if left out.
+        init: What to start from: a controller with the parameters that the settings ask for, its file, or the ``.zip``
+            that PPO of Stable-Baselines3 saved; random parameters if left out.
         checkpoints: How often a checkpoint is written to ``out``.
         callbacks: What watches the training.
         **overrides: Single settings, e.g. ``iterations=100, seed=1, method="anil"``.
@@ -53,7 +54,8 @@ def train(
     """
     resolved = resolve(family)
     settings = preset(resolved.name, **overrides) if settings is None else with_overrides(settings, overrides)
-    training = PolicyTraining(resolved, settings, None if init is None else loaded(init))
+    start = load_start(init) if isinstance(init, str | Path) else init and require_controller(init)
+    training = PolicyTraining(resolved, settings, start)
     return training.controller(run(training, None if out is None else Path(out), checkpoints, callbacks))
 
 

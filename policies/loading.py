@@ -34,6 +34,11 @@ def load_controller(path: str | Path) -> Controller:
     return require_controller(load(path), str(path))
 
 
+def load_start(path: str | Path) -> Controller | Path:
+    """Return what a meta-training starts from: a controller, as ``load`` does, or the path of PPO's ``.zip``."""
+    return Path(path) if Path(path).suffix == ".zip" else load_controller(path)
+
+
 def load_classifier(path: str | Path) -> Classifier:
     """Return the image network of a file, as ``load`` does; raise ValueError if it holds a policy."""
     loaded = load(path)

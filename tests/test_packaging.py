@@ -48,7 +48,9 @@ ARROWS = {
     "metarl.envs.task_env": "core envs.family",
     "metarl.envs.observe_task": "envs.family",
     "metarl.envs.from_gymnasium": "core envs.family",
-    "metarl.envs.registry": "core envs.family envs.navigation envs.mujoco envs.task_env envs.from_gymnasium",
+    "metarl.envs.registry": (
+        "core envs.family envs.navigation envs.mujoco envs.task_env envs.observe_task envs.from_gymnasium"
+    ),
     "metarl.envs.images": "core",
     "metarl.losses": "",
     "metarl.adam": "policies.networks",

@@ -19,7 +19,7 @@ from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import parse, refuse
 from metarl.experiments.console.training import Plan, follow, summary
 from metarl.images.run import IMAGE_CHECKPOINTS, is_image_run
-from metarl.policies.loading import load_controller
+from metarl.policies.loading import load_start
 from metarl.policies.methods import METHODS, REFERENCES
 from metarl.rl.settings import TrainSettings, preset, read_config
 from metarl.rl.training import PolicyTraining
@@ -48,7 +48,8 @@ class Train:
     fields: FieldWords = ()
     """Numbers of the environment gym:ID that make a task, NAME=LOW:HIGH or NAME=VALUE/VALUE; e.g. g=5:15."""
     init: Annotated[str | None, tyro.conf.arg(metavar="CONTROLLER", help_behavior_hint="")] = None
-    """Controller to start from: a file, a run folder, or FAMILY/METHOD of one that ships; random if left out."""
+    """What to start from: a controller's file or run folder, FAMILY/METHOD of one that ships, or the .zip that PPO of
+    Stable-Baselines3 saved; random if left out."""
     out: Maybe[Path] = None
     """Run folder, which must be new; runs/FAMILY-METHOD-seedSEED if left out."""
 
@@ -99,7 +100,7 @@ def parse_train(arguments: Sequence[str]) -> Train:
 def planned(command: Train) -> Plan:
     """Return a new run."""
     family, settings = family_by_name(command.family, command.fields), command.settings
-    init = None if command.init is None else load_controller(command.init)
+    init = None if command.init is None else load_start(command.init)
     name = family.name.replace(":", ".").replace("/", "-")
     folder = command.out or Path("runs") / f"{name}-{settings.method}-seed{settings.seed}"
     training = PolicyTraining(family, settings, init)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from metarl.core.randomness import Purpose, generator
 from metarl.envs.family import TaskFamily
 from metarl.policies.attention import ATTENTION_BOUND, attention_rank
 from metarl.policies.controller import Controller, check_spaces
+from metarl.policies.export.sb3 import read_sb3
 from metarl.policies.gate import initial_gate
 from metarl.policies.methods import (
     STEP_SIZES,
@@ -94,6 +97,32 @@ def start_from(init: Controller, state: TrainingState, family: TaskFamily, setti
     own = {name: tensor for name, tensor in state.parameters.items() if name in fixed}
     parameters = {name: tensor for name, tensor in without_context(init.parameters).items() if name not in fixed} | own
     return with_parameters(state, parameters, init.metadata.method, settings.method)
+
+
+def start_from_sb3(path: Path, state: TrainingState, network: GaussianMLP, settings: TrainSettings) -> TrainingState:
+    """Return the state before the first iteration with the policy of a file that PPO of Stable-Baselines3 saved.
+
+    Args:
+        path: The file.
+        state: The state to start from without it; what the inner loop learns is taken from it.
+        network: The network of the training.
+        settings: The settings of the training.
+
+    Returns:
+        The state. Refusal says what of the policy is not as the family and the settings ask for.
+    """
+    policy, last = read_sb3(path), network.layer_names[-1]
+    given: dict[str, tuple[object, object]] = {"hidden sizes": (policy.hidden_sizes, settings.hidden_sizes)}
+    if policy.hidden_sizes == network.hidden_sizes:
+        first = policy.parameters[f"{network.layer_names[0]}.weight"]
+        given["observations"] = (first.shape[1], network.observation_size)
+        given["actions"] = (len(policy.parameters[f"{last}.bias"]), network.action_size)
+    check_start("policy", given)
+    scale = settings.action_scale
+    parameters = state.parameters | policy.parameters
+    parameters |= {name: parameters[name] / scale for name in (f"{last}.weight", f"{last}.bias")}
+    parameters[f"{last}.log_std"] = parameters[f"{last}.log_std"] - math.log(scale)
+    return replace(state, parameters=parameters, best_parameters=parameters)
 
 
 def describe(family: TaskFamily) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from metarl.rl.iteration import IterationReport, meta_iteration, task_returns
 from metarl.rl.logs import progress_columns, progress_row, timings_columns, timings_row
 from metarl.rl.sampling import Sampler, for_each_task
 from metarl.rl.settings import TrainSettings
-from metarl.rl.start import build_network, describe, initial_state, start_from, warn_of_clipping
+from metarl.rl.start import build_network, describe, initial_state, start_from, start_from_sb3, warn_of_clipping
 from metarl.runs.folder import PROGRESS, TIMINGS
 from metarl.runs.state import FAULTS_IN_A_ROW, Step, TrainingState, abandon
 
@@ -38,13 +38,15 @@ SELECTION_WINDOW = 10  # iterations whose mean return is the selection score of 
 class PolicyTraining:
     """The meta-training of a policy on a task family, with the family and the network built once."""
 
-    def __init__(self, family: TaskFamily, settings: TrainSettings, init: Controller | None = None) -> None:
+    def __init__(self, family: TaskFamily, settings: TrainSettings, init: Controller | Path | None = None) -> None:
         self.family, self.settings = as_method_sees(family, settings.horizon, settings.method), settings
         # A user's environments that cannot be used are refused here, before a run folder is made.
         self.family.make_simulator(1).close()
         self.network = build_network(self.family, settings)
         self.begun = initial_state(self.network, settings)
-        if init is not None:
+        if isinstance(init, Path):
+            self.begun = start_from_sb3(init, self.begun, self.network, settings)
+        elif init is not None:
             self.begun = start_from(init, self.begun, self.family, settings)
         self.trained_on = describe(self.family)
         self.columns = {
