@@ -68,10 +68,10 @@ def checkpoint_files(folder: Path) -> list[Path]:
     return sorted((folder / CHECKPOINTS).glob("iteration-*.safetensors"), reverse=True)
 
 
-def newest_checkpoint(folder: Path, digest: str) -> Checkpoint | None:
+def newest_checkpoint(folder: Path, *digests: str) -> Checkpoint | None:
     """Return the newest checkpoint that is whole, None if the run has none; a damaged newer one is told by a warning.
 
-    Refusal if all are damaged, or if the newest whole one was written with other settings or by a later metarl.
+    Refusal if all are damaged, or if the newest whole one has none of the ``digests`` or was written by a later metarl.
     """
     files = checkpoint_files(folder)
     damaged = []
@@ -81,7 +81,7 @@ def newest_checkpoint(folder: Path, digest: str) -> Checkpoint | None:
         except DamagedCheckpoint as error:
             damaged.append(str(error))
             continue
-        if checkpoint.digest != digest:
+        if checkpoint.digest not in digests:
             raise Refusal(f"{path} was written with other settings than the run has now: config.json was altered")
         for sentence in damaged:
             warnings.warn(f"{sentence}; going on from {path.name}", stacklevel=2)

@@ -8,7 +8,7 @@ import platform
 import shutil
 import textwrap
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from hashlib import sha256
@@ -73,9 +73,16 @@ def parse_config(folder: Path, parse: Callable[[dict[str, Any]], Parsed]) -> Par
         raise Refusal(f"{path} is not the configuration of a run: {error}") from None
 
 
-def digest(training: Training) -> str:
-    """Return a digest of all that a training's numbers depend on, which its checkpoints carry."""
-    settings = {name: value for name, value in asdict(training.settings).items() if name not in CHANGEABLE}
+def digest(training: Training, known: Collection[str] | None = None) -> str:
+    """Return a digest of all that a training's numbers depend on, which its checkpoints carry.
+
+    ``known`` are the names of the settings that count, for a run of a version that had fewer; all of them if None.
+    """
+    settings = {
+        name: value
+        for name, value in asdict(training.settings).items()
+        if name not in CHANGEABLE and (known is None or name in known)
+    }
     content = [training.family_name, settings, training.trained_on]
     return sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 

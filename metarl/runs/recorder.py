@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from metarl.core.atomic import CannotWrite, remove_stale
@@ -124,14 +124,23 @@ def first_checkpoint(training: Training, folder: Path) -> Checkpoint:
 
 
 def checkpoint_to_resume(training: Training, folder: Path) -> Checkpoint:
-    """Return the newest checkpoint of a run; Refusal if the run cannot go on."""
+    """Return the newest checkpoint of a run; Refusal if the run cannot go on.
+
+    A run of a version that had fewer settings goes on with the others at their defaults, from a checkpoint that is
+    written anew: it counts for the settings of today before they are written down.
+    """
     run_folder.check_trained_on(folder, training)
     for place in (folder, folder / run_folder.CHECKPOINTS):
         remove_stale(place)
-    begun = newest_checkpoint(folder, run_folder.digest(training))
+    known = run_folder.parse_config(folder, lambda content: set(content["settings"]))
+    digest = run_folder.digest(training)
+    begun = newest_checkpoint(folder, digest, run_folder.digest(training, known))
     if begun is None:
         raise Refusal(f"{folder} has no checkpoint any more: the run cannot go on, and its logs stay as they are")
     if begun.state.iteration > training.settings.iterations:
         done, wanted = begun.state.iteration, training.settings.iterations
         raise Refusal(f"{folder} has done {done} iterations, more than the {wanted} asked for")
+    if begun.digest != digest:
+        begun = replace(begun, digest=digest)
+        write_checkpoint(folder, begun)
     return begun

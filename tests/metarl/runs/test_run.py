@@ -20,7 +20,7 @@ from metarl.core.errors import Refusal
 from metarl.policies.loading import load_controller
 from metarl.rl.settings import TrainSettings, read_config
 from metarl.rl.training import PolicyTraining
-from metarl.runs.checkpoint import checkpoint_files, read_checkpoint
+from metarl.runs.checkpoint import checkpoint_files, read_checkpoint, write_checkpoint
 from metarl.runs.folder import CONTROLLER, PROGRESS, digest, exclusive
 from metarl.runs.recorder import CheckpointSettings
 
@@ -197,6 +197,27 @@ def test_a_full_disk_costs_no_more_than_a_checkpoint(
     assert any("No space left on device; training goes on" in str(warning.message) for warning in caught)
     assert contents(tmp_path / "run") == uninterrupted
     assert not list((tmp_path / "run").rglob("*.tmp"))
+
+
+def test_a_run_of_a_version_with_fewer_settings_goes_on(tmp_path: Path, uninterrupted: dict[str, bytes]) -> None:
+    """A setting that came later has its default in an older run, whose checkpoints do not count it."""
+    with pytest.raises(Stop):
+        run(tmp_path / "run", callbacks=[StopAfter(3)])
+    config = tmp_path / "run" / "config.json"
+    content = json.loads(config.read_text())
+    assert content["settings"].pop("outer_lr") == TrainSettings().outer_lr
+    config.write_text(json.dumps(content))
+    older = digest(PolicyTraining(point_family(), TINY), content["settings"].keys())
+    for path in checkpoint_files(tmp_path / "run"):
+        write_checkpoint(tmp_path / "run", replace(read_checkpoint(path), digest=older))
+    content["settings"]["discount"] = 0.5
+    config.write_text(json.dumps(content))
+    with pytest.raises(Refusal, match="config.json was altered"):
+        resume(tmp_path / "run", family=point_family(), checkpoints=OFTEN)
+    content["settings"]["discount"] = TINY.discount
+    config.write_text(json.dumps(content))
+    resume(tmp_path / "run", family=point_family(), checkpoints=OFTEN)
+    assert contents(tmp_path / "run") == uninterrupted
 
 
 def test_a_checkpoint_says_all(tmp_path: Path) -> None:
