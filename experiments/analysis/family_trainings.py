@@ -99,10 +99,8 @@ def trainings_sheet(trainings: list[FamilyTraining]) -> Sheet:
 
 def told(training: FamilyTraining) -> str:
     """Return what a training gained in words."""
-    return (
-        f"{training.method}, {training.iterations} iterations: {interval(training.before)} before adapting to an unseen "
-        f"task, {interval(training.after)} after, a gain of {interval(training.gain)}"
-    )
+    returns = f"{interval(training.before)} → {interval(training.after)}"
+    return f"{training.method}, {training.iterations} iterations: {returns}, gain {interval(training.gain)}"
 
 
 def interval(value: Interval) -> str:

@@ -77,16 +77,16 @@ def _spaces_of(controller: Controller) -> gymnasium.Env[Any, Any]:
     """Return an environment that has the controller's spaces and cannot be stepped."""
     import gymnasium
 
+    metadata = controller.metadata
+
+    def box(low: tuple[float, ...], high: tuple[float, ...]) -> gymnasium.spaces.Box:
+        return gymnasium.spaces.Box(np.array(low, np.float32), np.array(high, np.float32), dtype=np.float32)
+
     class Spaces(gymnasium.Env[Any, Any]):
         """What PPO asks for its spaces."""
 
-        observation_space, action_space = (
-            gymnasium.spaces.Box(np.array(low, dtype), np.array(high, dtype), dtype=dtype)
-            for low, high, dtype in (
-                (controller.metadata.observation_low, controller.metadata.observation_high, np.float64),
-                (controller.metadata.action_low, controller.metadata.action_high, np.float32),
-            )
-        )
+        observation_space = box(metadata.observation_low, metadata.observation_high)
+        action_space = box(metadata.action_low, metadata.action_high)
 
     return Spaces()
 

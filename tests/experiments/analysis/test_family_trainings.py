@@ -30,8 +30,7 @@ def test_a_row_by_hand(tmp_path: Path) -> None:
     (row,) = trainings_sheet([training]).rows
     expected = ["`hopper-velocity`", "`maml`", "2", "2.0", "20.0 ± 24.8", "21.0 ± 19.9", "1.0 ± 5.0", "33%", "200"]
     assert list(row) == expected
-    words = "maml, 2 iterations: 20.0 ± 24.8 before adapting to an unseen task, 21.0 ± 19.9 after, a gain of 1.0 ± 5.0"
-    assert told(training) == words
+    assert told(training) == "maml, 2 iterations: 20.0 ± 24.8 → 21.0 ± 19.9, gain 1.0 ± 5.0"
 
 
 def test_nothing_is_filed(tmp_path: Path) -> None:
