@@ -23,6 +23,7 @@ COMMANDS = {
     "adapt": "Adapt a controller to one task and write the adapted controller.",
     "check": "Test a task family of your own before you train on it.",
     "inspect": "Tell what a controller is: layers, step sizes, kept channels, cost.",
+    "card": "Write the model card of a policy: training, returns, memory, intended use.",
     "cost": "Tell the memory and operations of a controller on a device.",
     "export": "Write a policy as C for a microcontroller, or as ONNX.",
     "render": "Make a GIF of one episode.",

@@ -16,7 +16,15 @@ from metarl.policies.files.checks import check_adaptable
 from metarl.policies.loading import load_controller, load_start, require_controller
 from metarl.policies.methods import get_method
 from metarl.rl.checking import Check, check_adaptation
-from metarl.rl.evaluation import MOST_TASKS, Evaluation, adapt_to_task, evaluate_tasks, family_of, unseen_tasks
+from metarl.rl.evaluation import (
+    MOST_TASKS,
+    Evaluation,
+    adapt_to_task,
+    evaluate_tasks,
+    family_of,
+    grid_of_tasks,
+    unseen_tasks,
+)
 from metarl.rl.settings import TrainSettings, preset, read_config, with_overrides
 from metarl.rl.training import PolicyTraining
 from metarl.rl.variation import varied
@@ -92,6 +100,7 @@ def evaluate(
     controller: Controller | str | Path,
     *,
     tasks: int = 400,
+    grid: int | None = None,
     seed: int = 1,
     horizon: int | None = None,
     episodes: int | None = None,
@@ -106,6 +115,7 @@ def evaluate(
     Args:
         controller: A controller, its file, its run's folder, or the name FAMILY/METHOD of one that ships.
         tasks: Number of unseen tasks.
+        grid: Number of targets on an even grid, in place of unseen tasks, for a family with one task field.
         seed: Seed of the tasks and of the episodes.
         horizon: Time steps of an episode; as in the training if left out.
         episodes: Episodes of an inner step and of each evaluation; as in the training if left out.
@@ -118,14 +128,15 @@ def evaluate(
     Returns:
         The returns. ValueError says why the controller cannot be adapted, or which number is impossible.
     """
-    if not 1 <= tasks <= MOST_TASKS:
-        raise Refusal(f"the number of tasks must be at least 1 and at most {MOST_TASKS}, got {tasks}")
+    for what, count in (("tasks", tasks), ("targets", tasks if grid is None else grid)):
+        if not 1 <= count <= MOST_TASKS:
+            raise Refusal(f"the number of {what} must be at least 1 and at most {MOST_TASKS}, got {count}")
     controller = varied(loaded(controller), horizon, episodes, inner_steps)
     method = get_method(controller.metadata.method)
     check_adaptable(controller.parameters, controller.network, method, on_device=False)
     resolved = family_of(controller, trained_on(controller) if family is None else resolve(family))
-    unseen = unseen_tasks(resolved, tasks, seed)
-    return evaluate_tasks(controller, resolved, unseen, seed, threads or available_threads(), on_tasks, deterministic)
+    chosen = unseen_tasks(resolved, tasks, seed) if grid is None else grid_of_tasks(resolved, grid)
+    return evaluate_tasks(controller, resolved, chosen, seed, threads or available_threads(), on_tasks, deterministic)
 
 
 def adapt(

@@ -16,6 +16,7 @@ from metarl import api
 from metarl.core.atomic import write_atomically
 from metarl.core.errors import Refusal
 from metarl.core.threads import available_threads
+from metarl.experiments.analysis import plots, target_grid
 from metarl.experiments.analysis.evaluation import returns_record, returns_table
 from metarl.experiments.analysis.image_evaluation import (
     accuracies_record,
@@ -49,13 +50,19 @@ class PolicyOptions:
     """Episodes in an inner step, and in each evaluation; as in the training if left out."""
     inner_steps: Maybe[int] = None
     """Inner steps; as in the training if left out. Steps beyond those repeat the last one."""
+    grid: Maybe[int] = None
+    """Targets on an even grid, in place of unseen tasks: the returns of each, for a family with one task field."""
+    plot: Maybe[Path] = None
+    """Draw the returns over the targets of --grid to this PNG file, which must be new."""
     deterministic: bool = False
     """Evaluate the mean actions, without exploration noise; the inner steps explore all the same."""
     family: Family = None
     """Task family; needed where the policy was trained on one of your own (module:attribute)."""
 
     def __post_init__(self) -> None:
-        require_at_least(1, horizon=self.horizon, episodes=self.episodes, inner_steps=self.inner_steps)
+        require_at_least(1, horizon=self.horizon, episodes=self.episodes, inner_steps=self.inner_steps, grid=self.grid)
+        if self.plot is not None and self.grid is None:
+            raise Refusal("--plot draws the returns over the targets of --grid: say how many, e.g. --grid 20")
 
 
 @dataclass(frozen=True)
@@ -121,13 +128,18 @@ def main(arguments: Sequence[str]) -> None:
 def policy_returns(command: Evaluate, controller: Controller, console: Console) -> tuple[Table, dict[str, Any]]:
     """Evaluate a policy; return what is printed, and what ``--json`` writes."""
     refuse(command.image, "is about image networks: leave it out for a policy")
-    options, tasks = command.policy, command.tasks or POLICY_TASKS
+    options, tasks = command.policy, command.policy.grid or command.tasks or POLICY_TASKS
+    if options.grid and command.tasks:
+        raise Refusal("--grid says which tasks: leave --tasks out")
+    if options.plot:
+        check_new_file(options.plot)
     family = family_for(controller, options.family)
     controller = varied(controller, options.horizon, options.episodes, options.inner_steps)
     with live_progress(console, tasks, "tasks") as show:
         evaluation = api.evaluate(
             controller,
             tasks=tasks,
+            grid=options.grid,
             seed=command.seed,
             deterministic=options.deterministic,
             family=family,
@@ -135,7 +147,13 @@ def policy_returns(command: Evaluate, controller: Controller, console: Console) 
             on_tasks=lambda done: show(done, ""),
         )
     record = returns_record(evaluation, controller, family, command.seed, options.deterministic)
-    return returns_table(evaluation, family, options.deterministic), record
+    if options.grid is None:
+        return returns_table(evaluation, family, options.deterministic), record
+    if options.plot:
+        title = f"{family.name}, {controller.metadata.method}"
+        plots.write(target_grid.grid_plot(evaluation, family, title), options.plot)
+    record["grid"] = target_grid.grid_records(evaluation, family)
+    return target_grid.grid_table(evaluation, family), record
 
 
 def image_accuracies(command: Evaluate, classifier: Classifier, console: Console) -> tuple[Table, dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,11 +18,11 @@ from metarl.experiments.console.constructors import Methods
 from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import parse, require_at_least
 from metarl.experiments.paper.filing import Filing, check_places, show, train_each
-from metarl.experiments.paper.policy_filing import TASKS, evaluate_run, file_run, open_run
+from metarl.experiments.paper.policy_filing import TASKS, evaluate_run, file_run, open_run, result_name
+from metarl.experiments.paper.policy_rows import TABLE_METHODS
 from metarl.experiments.paper.policy_table import CAPTION, sheets
 from metarl.experiments.paper.published import TABLE_3
 from metarl.experiments.paper.results import check_unfiled, is_filed
-from metarl.policies.methods import METHODS
 from metarl.rl.settings import preset
 from metarl.runs.progress import live_progress
 from metarl.runs.run import DEFAULT_CHECKPOINTS
@@ -50,19 +51,25 @@ class Table:
     """What to do beside showing the table."""
     families: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FAMILY [FAMILY ...]")] = tuple(TABLE_3)
     """Task families that --train trains on."""
-    methods: Methods = tuple(METHODS)
-    """Methods that --train trains with."""
+    methods: Methods = tuple(TABLE_METHODS)
+    """Methods that --train trains with, the references among them."""
+    gates: Annotated[tuple[Literal["none", "return"], ...], tyro.conf.arg(metavar="GATE [GATE ...]")] = (
+        "none",
+        "return",
+    )
+    """Gates that --train trains every method with; the references, which take no step, are trained once."""
     iterations: int = 500
     """Meta-iterations of --train."""
-    seed: int = 0
-    """Seed of --train."""
+    seeds: Annotated[tuple[int, ...], tyro.conf.arg(metavar="SEED [SEED ...]")] = (0, 1, 2)
+    """Seeds of --train."""
 
     def __post_init__(self) -> None:
         if self.name in OWN_OPTIONS:
             raise Refusal(f"{self.name} must be the first word: metarl table {self.name} [OPTIONS]")
-        require_at_least(0, seed=self.seed)
+        for seed in self.seeds:
+            require_at_least(0, seeds=seed)
         require_at_least(1, iterations=self.iterations)
-        for name, chosen, known in (("families", self.families, TABLE_3), ("methods", self.methods, METHODS)):
+        for name, chosen, known in (("families", self.families, TABLE_3), ("methods", self.methods, TABLE_METHODS)):
             for word in chosen:
                 if word not in known:
                     raise Refusal(f"the table knows no '{word}': --{name} takes {', '.join(known)}")
@@ -86,18 +93,17 @@ def main(arguments: Sequence[str]) -> None:
 
 def train_missing(command: Table, console: Console) -> list[str]:
     """Train, evaluate and file what has no result; return a sentence for each that failed."""
-    filing, asked = command.filing, {"iterations": command.iterations, "seed": command.seed}
-    jobs = [
-        Job(
-            filing.out / family / method,
-            family,
-            preset(family, method=method, threads=filing.threads, **asked),
-            DEFAULT_CHECKPOINTS,
+    filing = command.filing
+    jobs: list[Job] = []
+    for family, seed, method, gate in product(command.families, command.seeds, command.methods, command.gates):
+        settings = preset(
+            family, method=method, gate=gate, iterations=command.iterations, seed=seed, threads=filing.threads
         )
-        for family in dict.fromkeys(command.families)
-        for method in dict.fromkeys(command.methods)
-        if not is_filed(filing.results_folder, family, method)
-    ]
+        name = result_name(settings)
+        folder = filing.out / family / name
+        known = folder in {job.folder for job in jobs}  # a reference has no gate; a word may be typed twice
+        if not known and not is_filed(filing.results_folder, family, name):
+            jobs.append(Job(folder, family, settings, DEFAULT_CHECKPOINTS))
     return train_each(jobs, lambda job: evaluate_and_file(job.folder, filing, False, console), console)
 
 
@@ -111,9 +117,9 @@ def evaluate_and_file(folder: Path, filing: Filing, replace: bool, console: Cons
         console: Where to show the progress.
     """
     run, results = open_run(folder), filing.results_folder
-    family, method = run.family.name, run.settings.method
-    check_unfiled(results, family, method, replace)
+    family, name = run.family.name, result_name(run.settings)
+    check_unfiled(results, family, name, replace)
     with live_progress(console, TASKS, "unseen tasks") as show_progress:
         result = evaluate_run(run, filing.threads, lambda done: show_progress(done, ""))
     file_run(run, result, results)
-    console.print(f"{folder} is filed in {results / family / method}", soft_wrap=True)
+    console.print(f"{folder} is filed in {results / family / name}", soft_wrap=True)

@@ -13,7 +13,14 @@ from rich.table import Table
 from metarl.core.errors import Refusal
 
 MISSING = "-"
-NARROW = {"measured": "meas.", "iterations": "iter-\nations", " at ": "\n", ": ": "\n"}
+NARROW = {
+    "measured": "meas.",
+    "iterations": "iter-\nations",
+    "horizon": "hori-\nzon",
+    "to oracle": "to\noracle",
+    " at ": "\n",
+    ": ": "\n",
+}
 
 
 class Row(NamedTuple):

@@ -18,7 +18,9 @@ from metarl.experiments.analysis import costs
 from metarl.experiments.analysis.adaptable import model_cost
 from metarl.experiments.analysis.filed import controller_path
 from metarl.experiments.analysis.learning_curves import plot_learning_curve
+from metarl.experiments.analysis.model_card import Sources, model_card
 from metarl.experiments.console.intervals import interval_records
+from metarl.experiments.paper.policy_rows import TABLE_METHODS, row_name
 from metarl.experiments.paper.published import TABLE_3
 from metarl.experiments.paper.results import (
     DeviceCost,
@@ -31,12 +33,18 @@ from metarl.experiments.paper.results import (
 )
 from metarl.policies.controller import Controller
 from metarl.policies.loading import load_controller
-from metarl.policies.methods import METHODS
+from metarl.policies.methods import get_method
 from metarl.rl.evaluation import family_of
 from metarl.rl.settings import TrainSettings, read_config
 from metarl.runs.folder import CONFIG, CONTROLLER, PROGRESS, TIMINGS
 
 TASKS = 400  # as in the paper's table
+NO_COST = DeviceCost((), 0, 0, 0)  # of a reference, which takes no step
+
+
+def result_name(settings: TrainSettings) -> str:
+    """Return the name of a run's result: METHOD, -gate with the return gate, -seedN from the seed 1 on."""
+    return row_name(settings.method, settings.gated) + (f"-seed{settings.seed}" if settings.seed else "")
 
 
 @dataclass(frozen=True)
@@ -52,7 +60,7 @@ class PolicyRun:
 def open_run(folder: Path) -> PolicyRun:
     """Open the run in a folder; raise Refusal if it is none, has not trained yet, or has no place in the table."""
     name, settings = read_config(folder)
-    if name not in TABLE_3 or settings.method not in METHODS:
+    if name not in TABLE_3 or settings.method not in TABLE_METHODS:
         raise Refusal(f"{folder} holds {settings.method} on {name}, and the table is about {', '.join(TABLE_3)}")
     controller = load_controller(folder / CONTROLLER)
     if not controller.metadata.training["iterations"]:
@@ -72,11 +80,15 @@ def evaluate_run(run: PolicyRun, threads: int, on_tasks: Callable[[int], None]) 
         seed=seed,
         iterations=run.controller.metadata.training["iterations"],
         **asdict(step_cost(run.controller, run.family, seed)),
+        worse=float(evaluation.worsened().double().mean()),
+        horizon=run.controller.metadata.horizon,
     )
 
 
 def step_cost(controller: Controller, family: TaskFamily, seed: int) -> DeviceCost:
     """Return the cost of the layers and channels that the controller chooses, and its steps measured on a few tasks."""
+    if not get_method(controller.metadata.method).adapts:
+        return NO_COST
     with costs.environment_episodes(controller, family_of(controller, family), seed) as record:
         taken = costs.take_steps(controller, record)
     model = model_cost(controller, costs.workload(controller), taken)
@@ -84,15 +96,17 @@ def step_cost(controller: Controller, family: TaskFamily, seed: int) -> DeviceCo
 
 
 def file_run(run: PolicyRun, result: PolicyResult, results: Path) -> None:
-    """Put the run's configuration, logs and learning curve, its controller and its evaluation in their places.
+    """Put the run's configuration, logs and learning curve, its controller with its card, and its evaluation in place.
 
     They replace what was there before. Raise Refusal saying what cannot be written; then there is no result.
     """
-    family, method = run.family.name, run.settings.method
-    folder, controller = results / family / method, controller_path(results, family, method)
+    family, name = run.family.name, result_name(run.settings)
+    folder, controller = results / family / name, controller_path(results, family, name)
     begin_filing(folder, controller.parent)
     for name, content in run.files.items():
         write_atomically(folder / name, content)
     plot_learning_curve(folder, family, run.settings)
     run.controller.save(controller, overwrite=True)
     write_result(folder, result)
+    card = model_card(Sources(f"{family}/{name}", run.controller, folder))
+    write_atomically(controller.with_suffix(".md"), card.encode())

@@ -57,7 +57,12 @@ class DeviceCost:
 @STRICT
 @dataclass(frozen=True)
 class PolicyResult:
-    """Returns of a policy before and after adaptation, the iterations of its training, and the fields of DeviceCost."""
+    """Returns of a policy before and after adaptation, the iterations of its training, and the fields of DeviceCost.
+
+    ``seed`` is that of the evaluation. ``worse`` is the share of tasks whose return adaptation lowered by more than its
+    interval over episodes, ``horizon`` the time steps of an episode; results that were filed before they were recorded
+    lack them.
+    """
 
     tasks: int
     returns: Scores
@@ -67,6 +72,8 @@ class PolicyResult:
     peak_adaptation_bytes: int
     adaptation_macs: int
     measured_peak_adaptation_bytes: int
+    worse: float | None = None
+    horizon: int | None = None
 
 
 @STRICT

@@ -82,9 +82,9 @@ def controller_of(run: Run) -> Path:
     """Return the path of a run's controller: in its folder, or among the pretrained ones if it is a filed result."""
     beside = run.folder / run_folder.CONTROLLER
     place = run.folder.resolve()
-    if beside.exists() or (place.parent.name, place.name) != (run.family, run.method):
+    if beside.exists() or place.parent.name != run.family:
         return beside
-    return controller_path(place.parent.parent, run.family, run.method)
+    return controller_path(place.parent.parent, run.family, place.name)
 
 
 def header(controller: Controller) -> list[str]:

@@ -1,8 +1,9 @@
-"""Means over tasks with their 95 % intervals."""
+"""Means over tasks, and over seeds of a training, with their 95 % intervals."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -30,6 +31,31 @@ def interval_over_tasks(values: Tensor) -> Interval:
     if count < 2:
         return Interval(float(values.mean()), math.nan)
     return Interval(float(values.mean()), student_t(count - 1) * float(values.std()) / math.sqrt(count))
+
+
+def interval_over_seeds(intervals: Sequence[Interval], tasks: Sequence[int]) -> Interval:
+    """Return the mean over n trainings, and an interval that covers both their seeds and the tasks they were tested on.
+
+    The means m_i of the trainings deviate by their seeds and by their tasks, if each was tested on tasks of its own.
+    The half-width is t_{n-1} sqrt(max(S^2, E) / n): S^2 is the variance of the m_i, which estimates the variance
+    between seeds plus that of a mean over tasks; E, the mean of the squared standard errors over tasks, is the latter
+    alone, so that a small S^2 of few seeds does not claim more than the tasks allow.
+
+    Args:
+        intervals: Mean and interval over tasks of each training.
+        tasks: The number of tasks behind each.
+
+    Returns:
+        The mean of the means with its interval; of one training, its own.
+    """
+    if len(intervals) == 1:
+        return intervals[0]
+    count = len(intervals)
+    mean = sum(each.mean for each in intervals) / count
+    between = sum((each.mean - mean) ** 2 for each in intervals) / (count - 1)
+    errors = [each.ci95 / student_t(number - 1) for each, number in zip(intervals, tasks, strict=True)]
+    within = sum(error**2 for error in errors) / count
+    return Interval(mean, student_t(count - 1) * math.sqrt(max(between, within) / count))
 
 
 @cache

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from metarl.core.clock import Clock
-from metarl.core.intervals import Interval, interval_over_tasks
+from metarl.core.errors import Refusal
+from metarl.core.intervals import Interval, interval_over_tasks, student_t
 from metarl.core.randomness import Purpose, generator
 from metarl.core.text import facts_as_html, facts_as_text, plural
 from metarl.core.threads import single_threaded_torch
@@ -20,7 +21,7 @@ from metarl.policies.controller import Controller, check_spaces
 from metarl.policies.methods import get_method
 from metarl.rl.adaptation import AdaptationSettings, adapt_to_tasks, stack
 from metarl.rl.episodes import Episodes
-from metarl.rl.iteration import task_returns, task_successes
+from metarl.rl.iteration import task_successes
 from metarl.rl.sampling import Sampler, for_each_task
 from metarl.rl.training import as_method_sees, with_horizon
 
@@ -35,6 +36,8 @@ class Evaluation:
     tasks: Array  # [task, field]
     returns: Tensor  # [inner step, task], each the mean over the task's episodes
     successes: Tensor  # [inner step, task], the same of success; NaN if the environment does not tell
+    errors: Tensor  # [inner step, task], the standard error of each return; NaN of a single episode
+    episodes: int  # of each task, after each inner step
 
     def intervals(self) -> tuple[Interval, ...]:
         """Return the mean and 95 % interval over tasks, by the number of inner steps."""
@@ -45,6 +48,19 @@ class Evaluation:
         if bool(self.successes.isnan().any()):
             return ()
         return tuple(interval_over_tasks(successes) for successes in self.successes)
+
+    def ci95(self) -> Tensor:
+        """Return half the width of the 95 % interval over episodes of each return [inner step, task]."""
+        return student_t(max(1, self.episodes - 1)) * self.errors
+
+    def worsened(self) -> Tensor:
+        """Return whether adaptation lowered each task's return by more than the interval of the difference [task].
+
+        That is Student's t with 2 (episodes - 1) degrees of freedom; never of a single episode.
+        """
+        loss = self.returns[0] - self.returns[-1]
+        error = (self.errors[0].square() + self.errors[-1].square()).sqrt()
+        return loss > student_t(max(1, 2 * (self.episodes - 1))) * error
 
     def __repr__(self) -> str:
         return facts_as_text("Evaluation", self._facts())
@@ -88,7 +104,7 @@ def evaluate_tasks(
     Returns:
         The returns before and after each inner step.
     """
-    returns, successes = [], []
+    chunks = []
     with (
         single_threaded_torch(),
         Sampler(family, controller.network, controller.metadata.action_scale, threads) as sampler,
@@ -114,15 +130,49 @@ def evaluate_tasks(
                     sampler.sample(stack(parameters), chunk, episodes_per_task, random, deterministic=True)
                     for parameters in adaptation.parameters
                 ]
-            returns.append(torch.stack([task_returns(episodes) for episodes in sampled]))
-            successes.append(torch.stack([task_successes(episodes) for episodes in sampled]))
+            chunks.append(measured(chunk, sampled))
             on_tasks(start + len(chunk))
-    return Evaluation(tasks, torch.cat(returns, dim=1), torch.cat(successes, dim=1))
+    returns, successes, errors = (
+        torch.cat([getattr(chunk, name) for chunk in chunks], dim=1) for name in ("returns", "successes", "errors")
+    )
+    return Evaluation(tasks, returns, successes, errors, chunks[0].episodes)
+
+
+def measured(tasks: Array, sampled: Sequence[Episodes]) -> Evaluation:
+    """Return what the episodes after 0, 1, ... K inner steps say of ``tasks`` [task, field]."""
+    returns = [episodes.returns().double() for episodes in sampled]
+    count = returns[0].shape[1]
+    return Evaluation(
+        tasks,
+        torch.stack([each.mean(dim=1) for each in returns]),
+        torch.stack([task_successes(episodes) for episodes in sampled]),
+        torch.stack([standard_error(each) for each in returns]),
+        count,
+    )
+
+
+def standard_error(returns: Tensor) -> Tensor:
+    """Return the standard error of each task's mean return [task] over episodes ``returns`` [task, episode]."""
+    count = returns.shape[1]
+    return returns.std(dim=1) / count**0.5 if count > 1 else torch.full_like(returns[:, 0], torch.nan)
 
 
 def unseen_tasks(family: TaskFamily, count: int, seed: int) -> Array:
     """Return ``count`` tasks [task, field] of an evaluation, from another random stream than the training's."""
     return family.sample_tasks(count, generator(seed, Purpose.EVALUATION))
+
+
+def grid_of_tasks(family: TaskFamily, count: int) -> Array:
+    """Return ``count`` targets [task, 1], evenly from the field's lowest value to its highest, or all its choices.
+
+    Raise Refusal for a family whose tasks are more than one number.
+    """
+    if len(family.fields) != 1:
+        names = ", ".join(field.name for field in family.fields)
+        raise Refusal(f"a grid of targets needs a family with one task field, and {family.name} has {names}")
+    (field,) = family.fields
+    values = np.array(field.choices) if field.choices else np.linspace(field.low, field.high, count)
+    return values[:, np.newaxis]
 
 
 def adapt_to_task(
@@ -144,18 +194,17 @@ def adapt_to_task(
     metadata = controller.metadata
     random = generator(seed, Purpose.ADAPTATION)
     adapted = replace(controller, metadata=replace(metadata, adapted_to=family.task_dict(tasks[0])))
-    returns, successes = [], []
+    sampled = []
     with (
         single_threaded_torch(),
         Sampler(family, controller.network, metadata.action_scale, threads) as sampler,
     ):
         for step in range(metadata.inner_steps + 1):
             episodes = sampler.sample(for_each_task(adapted.parameters, 1), tasks, metadata.episodes_per_step, random)
-            returns.append(task_returns(episodes))
-            successes.append(task_successes(episodes))
+            sampled.append(episodes)
             if step < metadata.inner_steps:
                 adapted = adapted.adapt(episodes.recorded(task=0), step)
-    return adapted, Evaluation(tasks, torch.stack(returns), torch.stack(successes))
+    return adapted, measured(tasks, sampled)
 
 
 def adaptation_settings(controller: Controller) -> AdaptationSettings:

@@ -20,6 +20,7 @@ from metarl.experiments.console import sheets
 from metarl.experiments.console.sheets import Row, Sheet, sheet
 from metarl.experiments.paper import policy_filing, policy_table
 from metarl.experiments.paper import results as filed
+from metarl.experiments.paper.policy_rows import SeedResults
 from metarl.experiments.paper.policy_table import CAPTION, COLUMNS
 from metarl.experiments.paper.published import METHODS, TABLE_3
 from metarl.experiments.paper.results import PolicyResult, Score
@@ -42,6 +43,9 @@ RECORD: dict[str, Any] = {
 RESULT = PolicyResult(
     400, (Score(0, -90.0, 9.0), Score(1, -63.96, 1.25)), 1, 500, ("layer1", "layer3"), 105_500, 110_800_000, 106_499
 )
+
+
+ROWS = [f"{method}{gate}" for method in METHODS for gate in ("", "-gate")]
 
 
 @pytest.fixture
@@ -76,10 +80,10 @@ def rows_of(sheet: Sheet) -> list[dict[str, str]]:
 
 def test_a_result_is_read_and_stands_beside_the_papers(results: Path) -> None:
     assert filed.read_result(results / "half-cheetah-velocity" / "p-meta", PolicyResult) == RESULT
-    cheetah, navigation = policy_table.sheets(results)
+    cheetah, reach, navigation, _ = policy_table.sheets(results)
     assert [cheetah.title, navigation.title] == list(TABLE_3)
-    assert [row["method"] for row in rows_of(navigation)] == list(METHODS)
-    assert rows_of(cheetah)[-1] == {
+    assert [row["method"] for row in rows_of(navigation)] == ROWS
+    assert rows_of(cheetah)[-2] == {
         "method": "p-meta",
         "layers": "1 3",
         "return: paper": "-64.0",
@@ -89,16 +93,47 @@ def test_a_result_is_read_and_stands_beside_the_papers(results: Path) -> None:
         "MB: measured": "0.106",
         "GMAC: paper": "0.11",
         "GMAC: model": "0.111",
-        "iterations": "500",
     }
-    assert list(navigation.rows[1]) == ["anil", "-", "-13.8", "-", "0.08", "-", "-", "0.04", "-", "-"]
+    assert list(navigation.rows[2]) == ["anil", "-", "-13.8", "-", "0.08", "-", "-", "0.04", "-"]
+    assert list(navigation.rows[3]) == ["anil-gate", *"--------"]
+    assert list(reach.rows[-2]) == ["p-meta", "1", "500", "-", "-90.0 ± 9.0", "-64.0 ± 1.2", "-", "-"]
+    assert list(reach.rows[0]) == ["no-adaptation", *"-------"]
+
+
+def test_seeds_and_references_by_hand(results: Path) -> None:
+    """Means -60, -63 and -66: S = 3, and t(2) = 4.30265 over the root of 3; the way from -150 to -34 is 116."""
+
+    def returns(mean: float) -> list[dict[str, float]]:
+        return [{"steps": 0, "mean": -90.0, "ci95": 9.0}, {"steps": 1, "mean": mean, "ci95": 1.25}]
+
+    family = results / "half-cheetah-velocity"
+    for seed, mean in enumerate((-60.0, -63.0, -66.0)):
+        name = "maml-gate" + (f"-seed{seed}" if seed else "")
+        record = RECORD | {"returns": returns(mean), "iterations": 100 + seed, "worse": 0.02 * seed, "horizon": 200}
+        write(family / name / "evaluation.json", record)
+    for name, mean in (("no-adaptation", -150.0), ("oracle", -34.0)):
+        write(family / name / "evaluation.json", RECORD | {"returns": returns(mean), "layers": []})
+    _, reach, *_ = policy_table.sheets(results)
+    rows = {row["method"]: row for row in rows_of(reach)}
+    assert rows["maml-gate"] == {
+        "method": "maml-gate",
+        "seeds": "3",
+        "iterations": "100-102",
+        "horizon": "200",
+        "before": f"-90.0 ± {4.30265 * 9 / 1.965927 / 3**0.5:.1f}",  # alike, so the intervals over tasks decide
+        "after": f"-63.0 ± {4.30265 * 3 / 3**0.5:.1f}",
+        "to oracle": "75 %",
+        "worse": "2 %",
+    }
+    assert (rows["oracle"]["to oracle"], rows["no-adaptation"]["to oracle"]) == ("100 %", "0 %")
+    assert rows["p-meta"]["worse"] == "-" and rows["maml"]["seeds"] == "-"
 
 
 def test_a_method_that_the_paper_lacks_follows_once_it_is_filed(results: Path) -> None:
     write(results / "navigation-2d" / "cavia" / "evaluation.json", RECORD | {"layers": ["layer1"]})
-    cheetah, navigation = policy_table.sheets(results)
-    assert [row["method"] for row in rows_of(navigation)] == [*METHODS, "cavia"]
-    assert [row["method"] for row in rows_of(cheetah)] == list(METHODS)
+    cheetah, _, navigation, _ = policy_table.sheets(results)
+    assert [row["method"] for row in rows_of(navigation)] == [*ROWS, "cavia"]
+    assert [row["method"] for row in rows_of(cheetah)] == ROWS
     last = rows_of(navigation)[-1]
     assert (last["layers"], last["return: paper"], last["return: ours"]) == ("1", "-", "-64.0 ± 1.2")
 
@@ -110,7 +145,12 @@ def test_no_layer_at_all() -> None:
 def test_it_fits_80_columns() -> None:
     result = replace(RESULT, returns=(Score(1, -135.64, 13.71),), layers=("layer1", "layer2", "layer3"))
     published = TABLE_3["half-cheetah-velocity"]
-    full = sheet("half-cheetah-velocity", COLUMNS, [Row(name, published[name], result) for name in METHODS], words=2)
+    full = sheet(
+        "half-cheetah-velocity",
+        COLUMNS,
+        [Row(name, published.get(name), SeedResults((result,))) for name in ROWS],
+        words=2,
+    )
     console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     console.print(sheets.printed(full))
     lines = console.export_text().splitlines()
@@ -122,10 +162,10 @@ def test_the_table_is_printed_and_written_and_written_again(results: Path, tmp_p
     page = tmp_path / "table.md"
     for _ in range(2):
         out = succeeds("table", "rl", "--results", results, "--markdown", page)
-    assert "-64.0 ± 1.2" in out and out.count("p-meta-layers") == 2
+    assert "-64.0 ± 1.2" in out and out.count("p-meta-layers-gate") == 4
     text = page.read_text()
-    assert "| p-meta | 1 3 | -64.0 | -64.0 ± 1.2 | 0.11 | 0.105 | 0.106 | 0.11 | 0.111 | 500 |" in text
-    assert text.count("\n| ") == 2 * (2 + 6) and CAPTION in text
+    assert "| p-meta | 1 3 | -64.0 | -64.0 ± 1.2 | 0.11 | 0.105 | 0.106 | 0.11 | 0.111 |" in text
+    assert text.count("\n| ") == 2 * (2 + 12 + 2 + 14) and CAPTION in text
     page.write_text("my notes")
     assert "table.md" in fails("table", "rl", "--results", results, "--markdown", page)
     assert page.read_text() == "my notes"
@@ -158,7 +198,7 @@ def test_bad_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["rl", "--methods", "nonsense"], "'nonsense'", "maml, anil"),
         (["rl", "--families", "half-cheetah-direction"], "'half-cheetah-direction'", "navigation-2d"),
         (["rl", "--iterations", "0"], "--iterations", "at least 1"),
-        (["rl", "--seed", "-1"], "--seed", "at least 0"),
+        (["rl", "--seeds", "0", "-1"], "--seeds", "at least 0"),
         (["rl", "--threads", "0"], "--threads", "at least 1"),
         (["rl", "--results", "nowhere"], "nowhere", "no folder"),
         (["rl", "--results", "r", "--file", "nowhere"], "nowhere", "not the folder of a run"),
@@ -172,7 +212,7 @@ def test_a_run_is_evaluated_measured_and_filed(run: Path, tmp_path: Path) -> Non
     results = tmp_path / "results"
     out = succeeds("table", "rl", "--file", run, "--results", results)
     folder = results / FAMILY / "maml"
-    names = ["config.json", "controller.safetensors", "evaluation.json", "learning_curve.png"]
+    names = ["config.json", "controller.md", "controller.safetensors", "evaluation.json", "learning_curve.png"]
     assert sorted(path.name for path in folder.iterdir()) == [*names, "progress.csv", "timings.csv"]
     for name in ("config.json", "controller.safetensors", "progress.csv"):
         assert (folder / name).read_bytes() == (run / name).read_bytes()
@@ -256,13 +296,13 @@ def test_what_is_missing_is_trained_once(tmp_path: Path, monkeypatch: pytest.Mon
     results, out = tmp_path / "results", tmp_path / "out"
     write(results / FAMILY / "maml" / "evaluation.json", RECORD)
     words = ("table", "rl", "--train", "--families", FAMILY, "--methods", "maml", "p-meta", "--iterations", 2)
-    words = (*words, "--out", out, "--results", results, "--threads", 1, "--seed", 4)
+    words = (*words, "--out", out, "--results", results, "--threads", 1, "--seeds", 0, "--gates", "none")
     assert "p-meta: done" in succeeds(*words)
     assert json.loads((results / FAMILY / "maml" / "evaluation.json").read_text()) == RECORD
     family, settings = read_config(results / FAMILY / "p-meta")
-    assert (family, settings) == (FAMILY, tiny(FAMILY, method="p-meta", iterations=2, threads=1, seed=4))
+    assert (family, settings) == (FAMILY, tiny(FAMILY, method="p-meta", gate="none", iterations=2, threads=1, seed=0))
     record = json.loads((results / FAMILY / "p-meta" / "evaluation.json").read_text())
-    assert (record["iterations"], record["seed"]) == (2, 5)
+    assert (record["iterations"], record["seed"]) == (2, 1)
     assert load_controller(results / FAMILY / "p-meta" / "controller.safetensors").metadata.method == "p-meta"
 
     monkeypatch.setattr(sweep, "start", None)  # nothing is left to train
@@ -278,6 +318,7 @@ def test_one_failure_does_not_stop_the_others(tmp_path: Path, monkeypatch: pytes
     real = sweep.command
     monkeypatch.setattr(sweep, "command", lambda job: ["false"] if job.name == "anil" else real(job))
     words = ("--train", "--families", FAMILY, "--methods", "anil", "boil", "--iterations", 1, "--threads", 1)
+    words = (*words, "--seeds", 0, "--gates", "none")
     outcome = metarl("table", "rl", *words, "--out", tmp_path / "out", "--results", tmp_path / "results")
     assert outcome.code == 2 and f"{FAMILY}/anil failed" in outcome.err and outcome.err.count("\n") == 1
     assert filed.is_filed(tmp_path / "results", FAMILY, "boil") and "p-meta-layers" in outcome.out
@@ -288,13 +329,16 @@ def test_the_repositorys_results_are_whole() -> None:
     folders = [folder for family in TABLE_3 for folder in (results / family).iterdir()]
     filed = [folder for folder in folders if (folder / "evaluation.json").is_file()]
     assert filed == [folder for folder in folders if (folder / "config.json").is_file()] and filed
-    assert {f"{folder.parent.name}/{folder.name}" for folder in filed} == set(pretrained_files())
+    shipped = {f"{folder.parent.name}/{folder.name}" for folder in filed if "-seed" not in folder.name}
+    assert shipped == set(pretrained_files())
     for folder in filed:
         family, settings = read_config(folder)
-        assert (family, settings.method) == (folder.parent.name, folder.name)
+        assert (family, policy_filing.result_name(settings)) == (folder.parent.name, folder.name)
         record = json.loads((folder / "evaluation.json").read_text())
         assert record["tasks"] == 400 and record["seed"] != settings.seed
-        training = load_controller(f"{family}/{settings.method}").metadata.training
+        beside = folder / "controller.safetensors"
+        controller = beside if beside.is_file() else f"{family}/{folder.name}"
+        training = load_controller(controller).metadata.training
         assert (training["iterations"], training["seed"]) == (record["iterations"], settings.seed)
         assert (folder / "progress.csv").read_bytes().count(b"\n") > training["best_iteration"]
     assert (results / "TABLE.md").read_text() == sheets.page("rl", policy_table.sheets(results), CAPTION)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 
 import mpmath
+import numpy as np
 import pytest
 import torch
 
-from metarl.core.intervals import interval_over_tasks, student_t
+from metarl.core.intervals import Interval, interval_over_seeds, interval_over_tasks, student_t
 
 
 @pytest.mark.parametrize(
@@ -42,3 +43,24 @@ def test_intervals_of_few_tasks_hold_the_mean_in_95_of_100_cases(tasks: int) -> 
     samples = torch.randn(4000, tasks, generator=torch.Generator().manual_seed(0))
     hits = [abs(interval.mean) <= interval.ci95 for interval in map(interval_over_tasks, samples)]
     assert sum(hits) / len(hits) == pytest.approx(0.95, abs=0.012)
+
+
+def test_an_interval_over_seeds_covers_seeds_and_tasks() -> None:
+    """Means 1, 3 and 5: S = 2, t(2) = 4.302653. Of equal means the errors over tasks remain."""
+    wide = interval_over_seeds([Interval(mean, 0.1) for mean in (1.0, 3.0, 5.0)], [400] * 3)
+    assert wide.mean == 3 and wide.ci95 == pytest.approx(4.302653 * 2 / 3**0.5, rel=1e-6)
+    alike = interval_over_seeds([Interval(3.0, 0.5 * student_t(9)), Interval(3.0, 0.5 * student_t(19))], [10, 20])
+    assert alike.mean == 3 and alike.ci95 == pytest.approx(student_t(1) * 0.5 / 2**0.5)
+    assert interval_over_seeds([Interval(2.0, 0.7)], [400]) == Interval(2.0, 0.7)
+
+
+def test_an_interval_over_seeds_holds_the_truth_as_often_as_it_says() -> None:
+    """Means that deviate by 3 between seeds and by 1 over tasks: 95 of 100 intervals hold the truth, or a few more."""
+    random = np.random.default_rng(0)
+    hits = 0
+    for _ in range(1000):
+        means = random.normal(0, 3, 3)
+        tasks = means[:, None] + random.normal(0, 10, (3, 100))
+        found = interval_over_seeds([interval_over_tasks(torch.from_numpy(each)) for each in tasks], [100] * 3)
+        hits += abs(found.mean) <= found.ci95
+    assert 940 <= hits <= 985
