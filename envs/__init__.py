@@ -26,5 +26,5 @@ for _family in (
         f"metarl/{_family.title().replace('-', '')}-v0",
         entry_point="metarl.envs.registry:make_env",
         kwargs={"family": _family},
-        max_episode_steps=200,
+        max_episode_steps=100 if _family == "navigation-2d" else 200,
     )

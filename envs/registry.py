@@ -29,7 +29,7 @@ def navigation() -> TaskFamily:
         fields=(TaskField("goal_x", -ARENA, ARENA), TaskField("goal_y", -ARENA, ARENA)),
         observation_space=Box(-np.inf, np.inf, (2,), np.float64),
         action_space=Box(-MAX_SPEED, MAX_SPEED, (2,), np.float32),
-        horizon=200,
+        horizon=100,
         make_simulator=lambda threads: NavigationSimulator(),
         make_env=partial(gymnasium.make, "metarl/Navigation2D-v0"),
         sample_tasks=sample_goals,

@@ -61,7 +61,11 @@ def test_options_exist() -> None:
     for page, words in command_lines():
         if "--resume" in words or words[1] not in COMMANDS:
             continue
-        command = tuple(words[1:3] if words[1:3] in (["train", "images"], ["table", "images"]) else words[1:2])
+        command = tuple(
+            words[1:3]
+            if words[1:3] in (["train", "images"], ["table", "images"], ["table", "tradeoff"])
+            else words[1:2]
+        )
         described = helps.setdefault(command, "") or succeeds(*command, "--help")
         helps[command] = described
         for word in words:

@@ -67,7 +67,7 @@ ARROWS = {
     "metarl.experiments.console": "core envs.* policies.* runs",
     "metarl.experiments.datasets": "core envs.images",
     "metarl.experiments.analysis": "metarl.* policies.* envs.* experiments.console",
-    "metarl.experiments.bench": "metarl.* policies.* envs.* experiments.console",
+    "metarl.experiments.bench": "metarl.* policies.* envs.* experiments.console experiments.analysis",
     "metarl.experiments.paper": "metarl.* policies.* envs.* experiments.console experiments.analysis",
     "metarl.experiments.report": "metarl.* policies.* envs.* experiments.console experiments.analysis",
     "metarl.experiments.commands": "metarl.* policies.* envs.* experiments.*",

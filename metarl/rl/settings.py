@@ -113,7 +113,7 @@ class TrainSettings:
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "navigation-2d": {"meta_batch_size": 20, "action_scale": 0.1, "fisher_fraction": 0.5},
+    "navigation-2d": {"meta_batch_size": 20, "action_scale": 0.1, "fisher_fraction": 0.5, "gate": "return"},
     # A meta-batch of 160,000 query observations bears ten times the usual KL limit. Fewer and longer steps go with
     # attention that learns slowly: docs/findings.md.
     "half-cheetah-velocity": {
@@ -122,6 +122,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "max_kl": 0.1,
         "lasso": 0.03,
         "attention_lr": 0.0005,
+        "gate": "return",
     },
     "half-cheetah-direction": {"meta_batch_size": 40, "action_scale": 0.1, "max_kl": 0.1},
     # Not tuned: meta-batches and KL limit as HalfCheetah's, and as much exploration as a robot survives.

@@ -11,7 +11,7 @@ from command_line import FAMILY, TINY, succeeds
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "run"
-    succeeds("train", FAMILY, *TINY, "--out", folder)
+    succeeds("train", FAMILY, "--gate", "none", *TINY, "--out", folder)
     return folder
 
 
