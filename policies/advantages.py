@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
+
+BaselineFeatures = Literal["full", "time"]  # of the linear baseline: [o, o^2, t, t^2, t^3, 1], or without observations
 
 BLOCK = 256  # time steps that are discounted in one matrix product
 MIN_SPREAD = 1e-4  # of the returns, relative to their size, below which they tell no action from another
@@ -33,17 +37,18 @@ def discounted_returns(rewards: Tensor, discount: float) -> Tensor:
     return returns
 
 
-def time_polynomial_features(observations: Tensor) -> Tensor:
+def time_polynomial_features(observations: Tensor, features: BaselineFeatures = "full") -> Tensor:
     """Return the features [o, o^2, t, t^2, t^3, 1] of every time step, with t in hundreds of steps.
 
-    Observations [..., time, observation] give features [..., time, 2 observation + 4].
+    Observations [..., time, observation] give features [..., time, 2 observation + 4], or 4 without the observations.
 
     These are the features of the linear baseline in Duan et al. (2016), "Benchmarking Deep Reinforcement Learning".
     """
     horizon = observations.shape[-2]
     time = torch.arange(horizon, dtype=observations.dtype) / 100
     powers = torch.stack([time, time**2, time**3, torch.ones_like(time)], dim=-1)
-    return torch.cat([observations, observations**2, powers.expand(*observations.shape[:-1], 4)], dim=-1)
+    powers = powers.expand(*observations.shape[:-1], 4)
+    return powers if features == "time" else torch.cat([observations, observations**2, powers], dim=-1)
 
 
 def fit_baseline(features: Tensor, returns: Tensor, valid: Tensor, ridge: float = 1e-5) -> Tensor:
@@ -124,7 +129,12 @@ def tell_nothing(rewards: Tensor, returns: Tensor, valid: Tensor) -> bool:
 
 
 def estimate_advantages(
-    observations: Tensor, rewards: Tensor, valid: Tensor, discount: float, gae_lambda: float
+    observations: Tensor,
+    rewards: Tensor,
+    valid: Tensor,
+    discount: float,
+    gae_lambda: float,
+    features: BaselineFeatures = "full",
 ) -> Tensor:
     """Estimate the normalized advantages of one task's episodes, on a baseline fitted to these episodes.
 
@@ -134,6 +144,7 @@ def estimate_advantages(
         valid: [episode, time], bool: False after an episode has ended.
         discount: The discount gamma.
         gae_lambda: Lambda of generalized advantage estimation.
+        features: The features of the baseline.
 
     Returns:
         The advantages [episode, time], all zero if the rewards tell no action from another.
@@ -142,5 +153,5 @@ def estimate_advantages(
     returns = discounted_returns(rewards, discount)
     if tell_nothing(rewards, returns, valid):
         return torch.zeros_like(rewards)
-    values = fit_baseline(time_polynomial_features(observations), returns, valid)
+    values = fit_baseline(time_polynomial_features(observations, features), returns, valid)
     return normalize(generalized_advantages(rewards, values, valid, discount, gae_lambda), valid)

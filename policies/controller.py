@@ -17,12 +17,13 @@ from metarl.core.text import facts_as_html, facts_as_text
 from metarl.policies.device.episodes import Episode, checked_episodes, columns
 from metarl.policies.device.meter import Meter
 from metarl.policies.device.step import CHUNK, recorded_step
+from metarl.policies.device.stream import Stream
 from metarl.policies.device.workload import Estimator
 from metarl.policies.files.checks import check_adaptable, check_parameters
 from metarl.policies.files.controller_file import write_controller
 from metarl.policies.files.metadata import ControllerMetadata
 from metarl.policies.gate import gate_factor
-from metarl.policies.methods import STEP_SIZES, get_method
+from metarl.policies.methods import STEP_SIZES, Method, get_method
 from metarl.policies.networks.mlp import GaussianMLP
 from metarl.policies.networks.network import Parameters
 from metarl.policies.normalization import normalize
@@ -107,6 +108,11 @@ class Controller:
             action = np.add(action, std * generator.standard_normal(action.shape, dtype=np.float32), dtype=np.float32)
         return action
 
+    def seen(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return an observation [observation] as the policy sees it: normalized, if the controller has statistics."""
+        array: NDArray[np.float32] = normalize(self.parameters, torch.from_numpy(observation)[None])[0].numpy()
+        return array
+
     def executed(self, action: NDArray[np.float32]) -> NDArray[np.float32]:
         """Scale the policy's own action [..., action] and clip it to the bounds: the environment's action."""
         action = action * np.float32(self.metadata.action_scale)
@@ -116,7 +122,12 @@ class Controller:
         return np.clip(action, low, high)
 
     def adapt(
-        self, episodes: Sequence[Episode], step: int = 0, chunk: int | None = CHUNK, meter: Meter | None = None
+        self,
+        episodes: Sequence[Episode],
+        step: int = 0,
+        chunk: int | None = CHUNK,
+        meter: Meter | None = None,
+        streaming: bool = False,
     ) -> Controller:
         """Take one inner step on recorded episodes and return the adapted controller; this one stays as it was.
 
@@ -126,6 +137,7 @@ class Controller:
             step: the number of the inner step, from 0; each step needs fresh episodes of the controller before it.
             chunk: the number of observations in work at a time: fewer take less memory, None takes a whole episode.
             meter: measures how many bytes the step takes.
+            streaming: whether to take in one time step after the other and to store none, as ``stream`` does.
 
         Returns:
             The controller after the inner step.
@@ -133,21 +145,67 @@ class Controller:
         Raises:
             ValueError: an episode is wrong, or this controller cannot take the step.
         """
-        steps = self.metadata.inner_steps
-        if not 0 <= step < steps:
-            raise Refusal(f"the controller has the inner steps 0 to {steps - 1}, got step {step}")
+        method = self._method_of(step)
         if chunk is not None and chunk < 1:
             raise Refusal(f"a chunk has at least 1 observation, got {chunk}")
-        method = get_method(self.metadata.method)
-        check_adaptable(self.parameters, self.network, method, on_device=True)
         checked = checked_episodes(episodes, self.network.observation_size, self.network.action_size)
         checked = [each | {"observations": normalize(self.parameters, each["observations"])} for each in checked]
-        estimator = Estimator(self.metadata.discount, self.metadata.gae_lambda)
+        if streaming:
+            stream = self.stream(step, max(len(each["rewards"]) for each in checked), meter)
+            for each in checked:
+                for row in zip(*(each[part].numpy() for part in ("observations", "actions", "rewards")), strict=True):
+                    stream.add(*row)
+                stream.end_episode()
+            return self.adapt_streamed(stream)
+        estimator = estimator_of(self.metadata)
         with np.errstate(over="ignore", invalid="ignore"):  # the check below says it in a sentence
             adapted = recorded_step(
                 self.network, self._gated(step, checked), method, step, columns(checked), estimator, chunk, meter
             )
-            adapted[STEP_SIZES] = self.parameters[STEP_SIZES]
+        return self._adapted(adapted)
+
+    def stream(self, step: int = 0, horizon: int | None = None, meter: Meter | None = None) -> Stream:
+        """Begin an inner step that stores no episode; ``adapt_streamed`` ends it.
+
+        What the device keeps is sums: for each parameter that the step changes, as many numbers as the linear baseline
+        has features and two or three more. That pays for few parameters, or for a controller that was trained with a
+        baseline of time alone. The result is that of ``adapt`` up to rounding.
+
+        Args:
+            step: the number of the inner step, from 0.
+            horizon: the most time steps of an episode; the controller's if left out.
+            meter: measures how many bytes the step takes.
+
+        Returns:
+            The stream, which takes normalized observations if the controller has statistics of them.
+
+        Raises:
+            ValueError: this controller cannot take the step, or not without its episodes.
+        """
+        method = self._method_of(step)
+        estimator = estimator_of(self.metadata)
+        return Stream(self.network, self.parameters, method, step, horizon or self.metadata.horizon, estimator, meter)
+
+    def adapt_streamed(self, stream: Stream) -> Controller:
+        """Return the controller after the inner step of a stream, which is used up.
+
+        Raise ValueError if there is no episode in it, if one is running, or if the numbers were too large.
+        """
+        gate = float(gate_factor(self.parameters, stream.step, stream.mean_return))
+        return self._adapted(stream.adapted(gate))
+
+    def _method_of(self, step: int) -> Method:
+        """Return the method; raise Refusal if the controller cannot take this inner step."""
+        steps = self.metadata.inner_steps
+        if not 0 <= step < steps:
+            raise Refusal(f"the controller has the inner steps 0 to {steps - 1}, got step {step}")
+        method = get_method(self.metadata.method)
+        check_adaptable(self.parameters, self.network, method, on_device=True)
+        return method
+
+    def _adapted(self, adapted: Parameters) -> Controller:
+        """Return the controller with adapted parameters; raise Refusal if they are not finite."""
+        adapted = adapted | {STEP_SIZES: self.parameters[STEP_SIZES]}
         if not all(bool(torch.isfinite(tensor).all()) for tensor in adapted.values()):
             raise Refusal("the adapted parameters are not finite: the episodes' numbers are too large")
         metadata = replace(self.metadata, adapted_to=self.metadata.adapted_to or {})
@@ -181,6 +239,11 @@ class Controller:
         if not np.isfinite(array).all():
             raise Refusal("the observation holds a NaN or an infinite number")
         return torch.from_numpy(array)
+
+
+def estimator_of(metadata: ControllerMetadata) -> Estimator:
+    """Return how the advantages of a controller's episodes are computed from the rewards."""
+    return Estimator(metadata.discount, metadata.gae_lambda, metadata.baseline)
 
 
 def check_spaces(

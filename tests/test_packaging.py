@@ -29,7 +29,7 @@ ARROWS = {
     "metarl.policies.methods": "core policies.networks policies.attention policies.gate policies.normalization",
     "metarl.policies.advantages": "core",
     "metarl.policies.files": "core policies.networks policies.attention policies.gate policies.normalization "
-    "policies.methods",
+    "policies.methods policies.advantages",
     "metarl.policies.device": "core policies.networks policies.attention policies.methods policies.advantages",
     "metarl.policies.controller": "core policies.networks policies.gate policies.normalization policies.methods "
     "policies.files policies.device",

@@ -15,13 +15,12 @@ from metarl.core.threads import available_threads, single_threaded_torch
 from metarl.cost.memory import Workload
 from metarl.envs.family import TaskFamily
 from metarl.experiments.analysis.adaptable import TASKS, KeptShares, TakenStep, mean_shares
-from metarl.policies.controller import Controller
+from metarl.policies.controller import Controller, estimator_of
 from metarl.policies.device.episodes import Episode, advantages_per_episode, checked_episodes
 from metarl.policies.device.memory import device_memory
 from metarl.policies.device.meter import Meter
 from metarl.policies.device.network import device_layers
 from metarl.policies.device.scores import episode_scores
-from metarl.policies.device.workload import Estimator
 from metarl.policies.device.workload import Workload as DeviceWorkload
 from metarl.policies.methods import get_method
 from metarl.policies.networks.sizes import WORD_BYTES, check_bytes
@@ -77,7 +76,7 @@ def kept_shares(controller: Controller, step: int, episodes: Sequence[Episode]) 
     """Return the mean over the episodes, for each layer that inner step ``step`` updates by attention."""
     metadata, network = controller.metadata, controller.network
     checked = checked_episodes(episodes, network.observation_size, network.action_size)
-    samples = advantages_per_episode(checked, metadata.discount, metadata.gae_lambda)
+    samples = advantages_per_episode(checked, estimator_of(metadata))
     layers = device_layers(network, controller.parameters, get_method(metadata.method), step)
     scores = [episode_scores(layers, controller.parameters, each) for each in samples]
     kept = {key: np.array([each[key] > 0 for each in scores]) for key in scores[0]}  # [episode, channel]
@@ -138,7 +137,7 @@ def device_record(controller: Controller, taken: Sequence[TakenStep], chunk: int
     """
     metadata = controller.metadata
     work = DeviceWorkload(metadata.horizon, chunk or metadata.horizon)
-    estimator = Estimator(metadata.discount, metadata.gae_lambda)
+    estimator = estimator_of(metadata)
     memory = device_memory(
         controller.network,
         controller.parameters,

@@ -62,7 +62,8 @@ def policy_facts(name: str, controller: Controller, report: Report) -> Table:
         "actions": f"{actions}{scale}",
         "action std": " ".join(f"{std:.3g}" for std in action_std(controller)),
         "horizon": plural(metadata.horizon, "time step"),
-        "adaptation": f"{steps}, discount {metadata.discount:g}, lambda {metadata.gae_lambda:g}",
+        "adaptation": f"{steps}, discount {metadata.discount:g}, lambda {metadata.gae_lambda:g}"
+        + (", baseline of time" if metadata.baseline == "time" else ""),
     }
     return facts_table(facts, metadata.training, report)
 

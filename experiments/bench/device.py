@@ -25,7 +25,7 @@ FAMILY = "half-cheetah-velocity"
 BOARD = "qemu-m4"
 SEED = 1
 KILO = 1024
-# The method, the RAM of the part in kB of 1024 bytes (None: as much as one pass takes), and how episodes are recorded.
+# The controller's name, the RAM of the part in kB of 1024 bytes, and how episodes are recorded.
 ROWS = (
     ("anil", 16, "raw"),
     ("p-meta", 32, "raw"),
@@ -36,7 +36,10 @@ ROWS = (
     ("maml", 32, "raw"),
     ("p-meta-layers", 32, "raw"),
     ("p-meta", 32, "packed"),
+    ("anil-time", 32, "none"),
+    ("cavia", 32, "none"),
 )
+STORED = {"raw": "", "packed": " packed", "none": " nothing stored"}
 
 
 def run(threads: int | None = None) -> dict[str, Any]:
@@ -50,7 +53,8 @@ def run(threads: int | None = None) -> dict[str, Any]:
         controller = load_controller(name)
         data = simulated(controller)
         packed = data.observations if storage == "packed" else None
-        options = COptions(ram * KILO, with_room(data.channels, controller), packed)
+        room = with_room(data.channels, controller)
+        options = COptions(ram * KILO, room, packed, streaming=storage == "none")
         made = generated(controller, options)
         ran = emulate(made, data.episodes, BOARD, ram * KILO)
         row = {"method": method, "part_bytes": ram * KILO, "storage": storage, "storage_bytes": made.storage_bytes}
@@ -81,7 +85,7 @@ def show(result: dict[str, Any]) -> None:
         ["", "passes", "RAM", "planned", "robot", "code", "adapt"],
         [
             [
-                f"{row['method']} {row['part_bytes'] // KILO}K" + " packed" * (row["storage"] == "packed"),
+                f"{row['method']} {row['part_bytes'] // KILO}K" + STORED[row["storage"]],
                 *(f"{row[name]:,}" for name in sizes),
                 f"{row['flash_bytes']['code']:,}",
                 f"{row['instructions']['adapt'] / 1e6:,.1f}",

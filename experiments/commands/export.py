@@ -19,7 +19,7 @@ from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import check_new_file, parse, refuse, require_at_least
 from metarl.policies.classifier import Classifier
 from metarl.policies.controller import Controller
-from metarl.policies.export.c import COptions, check_new_folder, write_c
+from metarl.policies.export.c import COptions, check_new_folder, check_that_streaming_pays, generated, write_c
 from metarl.policies.export.emulation import Emulation, check_tools, emulate
 from metarl.policies.export.robot_data import RobotData, read_ranges, robot_data, with_room
 from metarl.policies.loading import load, require_controller
@@ -47,8 +47,9 @@ class Export:
     """What to write."""
     ram: Maybe[str] = None
     """RAM that it must fit into with its stack, e.g. 32K: several passes take less. No bound if left out."""
-    storage: Literal["raw", "packed"] = "raw"
-    """Recorded episodes: float32, or observations of 8 bits whose exploration noise is drawn again."""
+    storage: Literal["raw", "packed", "none"] = "raw"
+    """Recorded episodes: float32, observations of 8 bits whose exploration noise is drawn again, or nothing stored,
+    for anil trained with --baseline time, and cavia."""
     channels: Maybe[int] = None
     """Channels of a layer that attention may keep; 1.5 times those kept in simulation if left out."""
     prefix: Maybe[str] = None
@@ -75,8 +76,8 @@ class Export:
             refuse(self, "belongs to --target c", *OF_C)
         if self.json is not None and self.run is None:
             raise Refusal("--json belongs to --run: it holds what the run measures")
-        if self.policy_only and (self.run or self.storage == "packed" or self.channels):
-            raise Refusal("--policy-only goes without --run, --storage packed and --channels: it does not adapt")
+        if self.policy_only and (self.run or self.storage != "raw" or self.channels):
+            raise Refusal("--policy-only goes without --run, --storage and --channels: it does not adapt")
         if self.observation_range is not None and self.storage != "packed":
             raise Refusal("--observation-range belongs to --storage packed")
         if not 0 < self.clock < float("inf"):
@@ -110,7 +111,10 @@ def export_c(command: Export, controller: Controller, ram: int | None) -> None:
         packed_range=packed_range(command, controller, data),
         prefix=command.prefix,
         policy_only=command.policy_only,
+        streaming=command.storage == "none",
     )
+    if options.streaming:
+        check_that_streaming_pays(generated(controller, options))
     made = write_c(controller, command.out, options, data.episodes if data else ())
     console = Terminal()
     for line in made.facts():
@@ -143,7 +147,7 @@ def channels(command: Export, controller: Controller, data: RobotData) -> dict[s
 
 def packed_range(command: Export, controller: Controller, data: RobotData | None) -> Any:
     """Return the ranges of the observations of packed recordings; None for raw ones."""
-    if command.storage == "raw" or data is None:
+    if command.storage != "packed" or data is None:
         return None
     if command.observation_range is not None:
         return read_ranges(command.observation_range, controller)

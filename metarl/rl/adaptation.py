@@ -12,6 +12,7 @@ import torch
 from metarl.core.clock import Clock
 from metarl.envs.family import Array
 from metarl.inner_loop import InnerStep, Scores, as_leaves, inner_step
+from metarl.policies.advantages import BaselineFeatures
 from metarl.policies.methods import Method
 from metarl.policies.networks.network import Parameters
 from metarl.reptile import clustered
@@ -29,6 +30,7 @@ class AdaptationSettings:
     episodes_per_task: int
     discount: float
     gae_lambda: float
+    baseline: BaselineFeatures = "full"
     weight_clustering: float = 0.0  # Reptile's, in training
 
 
@@ -82,7 +84,12 @@ def adapt_to_tasks(
                 tuple(
                     executor.map(
                         lambda task: prepare_batch(
-                            episodes[-1], task, settings.discount, settings.gae_lambda, parameters
+                            episodes[-1],
+                            task,
+                            settings.discount,
+                            settings.gae_lambda,
+                            parameters,
+                            settings.baseline,
                         ),
                         range(len(tasks)),
                     )

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from metarl.core.numerics import require_finite
 from metarl.losses import log_probability, policy_gradient_loss
-from metarl.policies.advantages import estimate_advantages
+from metarl.policies.advantages import BaselineFeatures, estimate_advantages
 from metarl.policies.attention import Samples
 from metarl.policies.networks.mlp import GaussianMLP
 from metarl.policies.networks.network import Parameters
@@ -60,7 +60,12 @@ def pooled(batches: Sequence[Batch]) -> Batch:
 
 
 def prepare_batch(
-    episodes: Episodes, task: int, discount: float, gae_lambda: float, parameters: Parameters = NOTHING
+    episodes: Episodes,
+    task: int,
+    discount: float,
+    gae_lambda: float,
+    parameters: Parameters = NOTHING,
+    baseline: BaselineFeatures = "full",
 ) -> Batch:
     """Return the batch of one task, with advantages on a baseline fitted to that task's episodes.
 
@@ -70,6 +75,7 @@ def prepare_batch(
         discount: The discount of the advantages.
         gae_lambda: Lambda of generalized advantage estimation.
         parameters: The policy's; they may hold statistics that normalize observations.
+        baseline: The features of the baseline.
 
     Returns:
         The batch, with observations as the policy sees them.
@@ -78,7 +84,7 @@ def prepare_batch(
         NumericalFault: An advantage is not finite.
     """
     observations, valid = normalize(parameters, episodes.observations[task]), episodes.valid[task]
-    advantages = estimate_advantages(observations, episodes.rewards[task], valid, discount, gae_lambda)
+    advantages = estimate_advantages(observations, episodes.rewards[task], valid, discount, gae_lambda, baseline)
     require_finite("the advantages are", advantages)
     return Batch(
         observations.flatten(0, 1),

@@ -216,6 +216,7 @@ def adaptation_settings(controller: Controller) -> AdaptationSettings:
         metadata.episodes_per_step,
         metadata.discount,
         metadata.gae_lambda,
+        metadata.baseline,
     )
 
 

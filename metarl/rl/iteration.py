@@ -55,6 +55,7 @@ def adaptation_settings(settings: TrainSettings) -> AdaptationSettings:
         settings.episodes_per_task,
         settings.discount,
         settings.gae_lambda,
+        settings.baseline,
         settings.weight_clustering,
     )
 

@@ -21,6 +21,7 @@ from metarl.core.settings import (
     read_settings,
 )
 from metarl.core.threads import available_threads
+from metarl.policies.advantages import BaselineFeatures
 from metarl.policies.attention import Modules
 from metarl.policies.methods import get_method
 from metarl.reptile import check_outer_loop
@@ -80,6 +81,9 @@ class TrainSettings:
     """Discount of the advantages."""
     gae_lambda: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Lambda of generalized advantage estimation."""
+    baseline: BaselineFeatures = "full"
+    """Features of the linear baseline: observations, their squares and time, or time alone, for devices that store
+    nothing."""
     max_kl: Positive = 0.01
     """Limit of the mean KL divergence that one outer step may cause."""
     cg_iterations: AtLeastOne = 10

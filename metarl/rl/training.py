@@ -132,6 +132,7 @@ class PolicyTraining:
             episodes_per_step=settings.episodes_per_task,
             discount=settings.discount,
             gae_lambda=settings.gae_lambda,
+            baseline=settings.baseline,
             training=record,
         )
         parameters = {name: tensor.detach().clone() for name, tensor in state.best_parameters.items()}

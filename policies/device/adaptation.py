@@ -73,14 +73,19 @@ class Baseline:
     buffers: Buffers
     name: str = ""
 
+    @property
+    def feature_count(self) -> int:
+        """The number of its features."""
+        return feature_count(self.observation_size, self.estimator.features)
+
     def equations(self) -> tuple[str, str, str]:
         """Return the trace and both sides of the normal equations."""
-        count = feature_count(self.observation_size)
+        count = self.feature_count
         return self._doubles("trace", count), self._doubles("gram", triangle(count)), self._doubles("target", count)
 
     def features(self, use: str) -> str:
         """Return the features of some time steps: one buffer for each use, so that each lies where there is room."""
-        shape = self.work.feature_rows, feature_count(self.observation_size)
+        shape = self.work.feature_rows, self.feature_count
         return self.buffers.add(Buffer(f"{use}.features", shape, "float64", by_row=True, scratch=True))
 
     def phases(self) -> Iterator[Phase]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metarl.core.errors import Refusal
-from metarl.policies.advantages import MIN_SPREAD
+from metarl.policies.advantages import MIN_SPREAD, BaselineFeatures
 
 if TYPE_CHECKING:
     from metarl.policies.device.in_place import FloatArray
@@ -27,9 +27,9 @@ SMALLEST_DEVIATION = 1e-8  # of the advantages, which are divided by it
 MOMENTS = 5  # numbers that normalize the advantages: count, mean, squared deviations, squared returns, scale
 
 
-def feature_count(observations: int) -> int:
-    """Return the number of features of the linear baseline: [o, o^2, t, t^2, t^3, 1]."""
-    return 2 * observations + 4
+def feature_count(observations: int, features: BaselineFeatures) -> int:
+    """Return the number of features of the linear baseline: [o, o^2, t, t^2, t^3, 1], or without observations."""
+    return 4 if features == "time" else 2 * observations + 4
 
 
 def triangle(size: int) -> int:
@@ -54,7 +54,7 @@ def add_normal_equations(
         discount: gamma.
     """
     rewards = run.block("rewards")
-    _write_features(run.block("observations"), run.start, features)
+    write_features(run.block("observations"), run.start, features)
     for index, row in enumerate(_rows(gram)):
         np.add(row, features[:, index] @ features[:, : index + 1], out=row)
     returns = _discounted(
@@ -165,7 +165,7 @@ def _reversed_advantages(
     advantage = following = 0.0
     for start in reversed(range(0, len(rewards), len(features))):
         block = features[: len(rewards) - start]
-        _write_features(observations[start : start + len(block)], start, block)
+        write_features(observations[start : start + len(block)], start, block)
         values = (block @ weights).tolist()
         for index in reversed(range(len(block))):
             error = float(rewards[start + index]) + discount * following - values[index]
@@ -182,10 +182,10 @@ def _discounted(rewards: FloatArray, discount: float) -> Doubles:
     return returns
 
 
-def _write_features(observations: FloatArray, start: int, features: Doubles) -> None:
+def write_features(observations: FloatArray, start: int, features: Doubles) -> None:
     """Write the features [step, feature] of the time steps from ``start`` on, time in hundreds of steps."""
-    steps, width = observations.shape
-    features[:, :width] = observations
+    steps, width = len(observations), (features.shape[1] - 4) // 2  # no observations are among four features
+    features[:, :width] = observations[:, :width]
     np.square(features[:, :width], out=features[:, width : 2 * width])
     time, squared, cubed, constant = features[:, 2 * width :].T
     np.divide(np.arange(start, start + steps), 100, out=time)

@@ -47,16 +47,14 @@ def columns(episodes: Sequence[Mapping[str, Tensor]]) -> dict[str, list[FloatArr
     return {part: [episode[part].numpy() for episode in episodes] for part in ("observations", "actions", "rewards")}
 
 
-def advantages_per_episode(
-    episodes: Sequence[Mapping[str, Tensor]], discount: float, gae_lambda: float
-) -> list[Samples]:
+def advantages_per_episode(episodes: Sequence[Mapping[str, Tensor]], estimator: Estimator) -> list[Samples]:
     """Return the samples of checked episodes, with the advantages on a linear baseline that is fitted to them.
 
     Raise ValueError if they are not finite, because rewards or observations are too large to compute with.
     """
     storage = columns(episodes)
     with np.errstate(over="ignore", invalid="ignore"):  # the runner says it in a sentence
-        advantages = device_advantages(storage, Estimator(discount, gae_lambda), Meter())
+        advantages = device_advantages(storage, estimator, Meter())
     return [Samples(*parts) for parts in zip(storage["observations"], storage["actions"], advantages, strict=True)]
 
 
@@ -67,7 +65,7 @@ def device_advantages(
 
     Args:
         storage: The observations [time, observation] and rewards [time] of the episodes, by column.
-        estimator: gamma and lambda.
+        estimator: How the advantages are computed from the rewards.
         meter: Measures the memory that it takes.
 
     Raises:

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from metarl.policies.attention import NEARLY
-from metarl.policies.device import advantages, in_place
+from metarl.policies.device import advantages, in_place, streaming
 from metarl.policies.device.in_place import Bits, FloatArray
 from metarl.policies.device.network import DeviceLayer
 
@@ -42,6 +42,9 @@ class Run:
     episode: int = 0
     start: int = 0
     stop: int = 0
+    first: int = 0  # the first time step of the episode that the storage has: with streaming, the one in work
+    episodes: int = 0  # of a stream
+    gate: float = 1.0  # multiplies the step sizes
     kept: dict[str, tuple[int, int]] = field(default_factory=dict)  # channels by layer: of an episode at most, of all
 
     def column(self, name: str) -> FloatArray:
@@ -50,11 +53,13 @@ class Run:
 
     def block(self, name: str) -> FloatArray:
         """Return what is stored of the time steps in work."""
-        return self.column(name)[self.start : self.stop]
+        return self.column(name)[self.start - self.first : self.stop - self.first]
 
     def advantages(self, computed: FloatArray | None) -> FloatArray:
         """Return the advantages of the time steps in work: the computed ones, or those that are stored."""
-        return self.block("advantages") if computed is None else computed[self.start : self.stop]
+        return (
+            self.block("advantages") if computed is None else computed[self.start - self.first : self.stop - self.first]
+        )
 
 
 def fill(run: Run, buffer: NDArray[Any], value: float) -> None:
@@ -319,7 +324,7 @@ def update_weight(
 
 
 def _scaled(run: Run, total: FloatArray, step_size: float) -> FloatArray:
-    return np.multiply(total, -step_size / run.steps, out=total)
+    return np.multiply(total, -step_size * run.gate / run.steps, out=total)
 
 
 KERNELS: dict[str, Callable[..., None]] = {
@@ -352,5 +357,17 @@ KERNELS: dict[str, Callable[..., None]] = {
         advantages.add_statistics,
         advantages.find_scale,
         advantages.normalized_advantages,
+        streaming.look,
+        streaming.leave,
+        streaming.add_moments,
+        streaming.add_eligible,
+        streaming.hold,
+        streaming.add_step,
+        streaming.begin_rewards,
+        streaming.add_reward,
+        streaming.mix,
+        streaming.combine,
+        streaming.add_context_gradient,
+        streaming.update_streamed_context,
     )
 }

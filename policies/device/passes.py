@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from metarl.policies.device.in_place import bytes_of_bits
 from metarl.policies.device.network import DeviceLayer
@@ -12,6 +12,8 @@ from metarl.policies.device.workload import Window, Workload
 from metarl.policies.networks.network import layer_of
 
 Operations = Iterator[Operation]
+
+FLAGS = 2  # words for the flags of eight numbers, a byte each, which a ReLU's bits are made of
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class Pass:
         buffers: The buffers of the program.
         advantages: The advantages of the episode in work; None if they are stored with it.
         name: What the names of the pass's own buffers begin with.
+        memory: The buffers whose memory the accumulators of parameters take over, by the parameter.
     """
 
     layers: Sequence[DeviceLayer]
@@ -33,6 +36,7 @@ class Pass:
     buffers: Buffers
     advantages: str | None
     name: str = ""
+    memory: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -61,12 +65,16 @@ class Pass:
 
     def start(self) -> Operations:
         """Compute the standard deviations, and clear the accumulators."""
-        yield Operation("inverse_deviations", ("log_std", self._inverse_std()))
+        yield from self.deviations()
         for index in self.learning:
             if not self.work.alone:
                 yield from self._clear(index)
             if self._has_places(index):
                 yield Operation("fill", (self._places(index), -1))
+
+    def deviations(self) -> Operations:
+        """Compute the standard deviations."""
+        yield Operation("inverse_deviations", ("log_std", self._inverse_std()))
 
     def clear_summaries(self) -> Operations:
         """Clear the sums over time that attention looks at."""
@@ -106,7 +114,7 @@ class Pass:
                 yield from self._likelihood_gradient(tensors.mean)
             yield from self._accumulate(index, tensors.inputs[index], tensors.gradient)
             if self.work.alone:
-                yield from self._update(index)
+                yield from self.update_layer(index)
             if index > learning[0]:
                 yield from tensors.backward(index)
 
@@ -114,11 +122,11 @@ class Pass:
         """Turn the accumulators into the change of the parameters."""
         if not self.work.alone:
             for index in self.learning:
-                yield from self._update(index)
+                yield from self.update_layer(index)
 
     def row(self) -> str:
         """Return the working memory for some rows of the widest layer."""
-        return self.buffers.add(Buffer("row", (self.work.rows * max(self.sizes),), scratch=True))
+        return self.buffers.add(Buffer("row", (max(self.work.rows * max(self.sizes), FLAGS),), scratch=True))
 
     def _clear(self, index: int) -> Operations:
         """Clear the accumulators of a layer."""
@@ -126,7 +134,7 @@ class Pass:
         if self.layers[index].name in self.window.inputs:
             yield Operation("fill", (self._weight(index), 0))
 
-    def _update(self, index: int) -> Operations:
+    def update_layer(self, index: int) -> Operations:
         """Turn the accumulators of a layer into the change of its parameters."""
         layer = self.layers[index]
         for name in self._vectors(index):
@@ -208,7 +216,9 @@ class Pass:
     def _vector(self, parameter: str) -> str:
         """Return the accumulators of a vector."""
         outputs = next(layer.stated.outputs for layer in self.layers if layer.name == layer_of(parameter))
-        return self.buffers.add(Buffer(f"{self.name}{parameter}.sum", (outputs,)))
+        return self.buffers.add(
+            Buffer(f"{self.name}{parameter}.sum", (outputs,), overwrites=self.memory.get(parameter))
+        )
 
     def _has_places(self, index: int) -> bool:
         """Return whether the inputs that attention drops take no memory among the accumulators of a layer's weights."""
@@ -218,7 +228,9 @@ class Pass:
         """Return the accumulators of a layer's weights [input, output], or [place, output]."""
         layer = self.layers[index]
         shape = self._room(index)[1], layer.stated.outputs
-        return self.buffers.add(Buffer(f"{self.name}{layer.name}.weight.sum", shape, grows=self._grows(index)))
+        memory = self.memory.get(f"{layer.name}.weight")
+        name = f"{self.name}{layer.name}.weight.sum"
+        return self.buffers.add(Buffer(name, shape, overwrites=memory, grows=self._grows(index)))
 
     def _kept(self, index: int) -> str:
         """Return the memory for the input channels that attention keeps."""

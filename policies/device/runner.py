@@ -62,6 +62,12 @@ class Runner:
                 self.state.start, self.state.stop = start, min(start + (stage.rows or steps), steps)
                 self._run_stage(stage)
 
+    def run_stage(self, name: str, rows: int | None) -> None:
+        """Run the stage of that name once, on the ``rows`` time steps in work if it works on blocks of them."""
+        stage = next(stage for stage in self.plan.program.stages() if stage.name == name)
+        for call in self._bound(stage, rows):
+            call()
+
     def view(self, name: str, rows: int | None = None) -> NDArray[Any]:
         """Return a buffer in the arena; of one with a block of time steps, the first ``rows``.
 

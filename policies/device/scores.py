@@ -64,7 +64,7 @@ def kept_channels(
     if not choosing:
         return {}
     checked = checked_episodes(episodes, network.observation_size, network.action_size)
-    samples = advantages_per_episode(checked, estimator.discount, estimator.gae_lambda)
+    samples = advantages_per_episode(checked, estimator)
     scores = [episode_scores(layers, parameters, each) for each in samples]
     return {name: int(np.any([each[name, "forward"] != 0 for each in scores], axis=0).sum()) for name in choosing}
 

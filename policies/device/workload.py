@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from metarl.policies.advantages import BaselineFeatures
 from metarl.policies.device.network import DeviceLayer
 from metarl.policies.networks.network import layer_of
 
@@ -37,10 +38,11 @@ class Workload:
 
 @dataclass(frozen=True)
 class Estimator:
-    """How advantages follow from rewards: gamma and lambda of generalized advantage estimation."""
+    """How advantages follow from rewards: gamma and lambda, and the features of the linear baseline."""
 
     discount: float
     gae_lambda: float
+    features: BaselineFeatures = "full"
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from pathlib import Path
 import torch
 
 from metarl.core.errors import Refusal
-from metarl.policies.controller import Controller
+from metarl.policies.controller import Controller, estimator_of
 from metarl.policies.device.episodes import Episode
 from metarl.policies.device.in_place import FloatArray
 from metarl.policies.device.network import DeviceLayer, device_layers
-from metarl.policies.device.workload import Estimator
+from metarl.policies.device.stream_program import check_streaming
 from metarl.policies.export.c_extras import makefile, readme, selftest
 from metarl.policies.export.c_files import STATE_BYTES, Generated, stored_offsets
 from metarl.policies.export.c_text import check_prefix, identifier, shipped
@@ -34,6 +34,7 @@ PARTS = [
     "passes",
     "policy",
     "saving",
+    "streaming",
 ]
 RUNTIME = (
     "metarl.h",
@@ -57,6 +58,7 @@ class COptions:
             records float32.
         prefix: What its names in C begin with; None: the method's and family's.
         policy_only: Whether it acts alone, and does not adapt.
+        streaming: Whether it adapts with nothing stored.
     """
 
     ram: int | None = None
@@ -64,6 +66,7 @@ class COptions:
     packed_range: tuple[FloatArray, FloatArray] | None = None
     prefix: str | None = None
     policy_only: bool = False
+    streaming: bool = False
 
 
 def generated(controller: Controller, options: COptions) -> Generated:
@@ -75,7 +78,9 @@ def generated(controller: Controller, options: COptions) -> Generated:
     prefix = check_prefix(options.prefix or default_prefix(controller))
     metadata = controller.metadata
     steps = [] if options.policy_only else _steps(controller)
-    estimator = Estimator(metadata.discount, metadata.gae_lambda)
+    if options.streaming:
+        check_streaming(get_method(metadata.method))
+    estimator = estimator_of(metadata)
     channels = _channels(steps, options.channels or {})
     sizes, program = fitted(
         steps,
@@ -86,6 +91,7 @@ def generated(controller: Controller, options: COptions) -> Generated:
         channels,
         options.ram,
         STATE_BYTES,
+        options.streaming,
     )
     normalization = statistics(controller)
     packed_range = options.packed_range
@@ -134,6 +140,17 @@ def write_c(
     except OSError as error:
         raise Refusal(f"cannot write to {out}: {error.strerror or error}") from None
     return made
+
+
+def check_that_streaming_pays(made: Generated) -> None:
+    """Raise Refusal if a robot with nothing stored takes more memory than its recorded episodes would."""
+    metadata = made.controller.metadata
+    recorded = metadata.episodes_per_step * metadata.horizon * made.row_bytes
+    if made.robot_bytes > recorded:
+        raise Refusal(
+            f"with nothing stored the robot takes {made.robot_bytes} bytes, more than the {recorded} bytes of its "
+            "episodes: cavia and anil fit, trained with --baseline time where need be"
+        )
 
 
 def check_new_folder(out: str | Path) -> None:

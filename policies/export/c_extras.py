@@ -69,9 +69,6 @@ def makefile(made: Generated, sources: Sequence[str]) -> str:
 def readme(made: Generated) -> str:
     """Return the description of the folder."""
     metadata = made.controller.metadata
-    address = "may be a null pointer"
-    if made.stored:
-        address = "must be the address of its first byte, for the policy reads its change there"
     return filled(
         "README.md",
         prefix=made.prefix,
@@ -81,11 +78,29 @@ def readme(made: Generated) -> str:
         facts="\n".join(f"    {line}" for line in made.facts()),
         arena_bytes=made.arena_bytes,
         change_place="the storage" if made.stored else "the robot",
-        storage_bytes=made.storage_bytes,
-        row_bytes=made.row_bytes,
-        storage_address=f"Its `memory` {address}.",
+        storage=_storage(made),
+        kept="the policy that it had, and no episodes"
+        if made.sizes.streaming
+        else "the policy and the episodes that it had",
         examples=EXAMPLES,
         tolerance=f"{TOLERANCE:g}",
+    )
+
+
+def _storage(made: Generated) -> str:
+    """Return what the description says of the storage."""
+    if made.sizes.streaming:
+        return (
+            "Nothing is stored, and the storage of `start` may be a null pointer. As soon as a time step has its\n"
+            "reward it is part of sums that lie in the robot."
+        )
+    address = "may be a null pointer"
+    if made.stored:
+        address = "must be the address of its first byte, for the policy reads its change there"
+    return (
+        f"The robot records its episodes in {made.storage_bytes} bytes that you provide by two callbacks, `read` and\n"
+        f"`write`: flash, FRAM, an SD card or RAM. It writes each row of {made.row_bytes} bytes once, in order.\n"
+        f"Its `memory` {address}."
     )
 
 

@@ -20,10 +20,11 @@ from metarl.policies.device.kernels import Module
 from metarl.policies.device.network import DeviceLayer
 from metarl.policies.device.program import Buffer
 from metarl.policies.device.runner import constants
+from metarl.policies.device.stream_program import FEATURES
 from metarl.policies.device.workload import Estimator
 from metarl.policies.export.c_program import Printer
 from metarl.policies.export.c_text import double, filled, identifier, number, rows, safe, table
-from metarl.policies.export.robot_program import ACT, LENGTHS, RobotProgram, Sizes
+from metarl.policies.export.robot_program import ACT, LENGTHS, ROW, RobotProgram, Sizes
 from metarl.policies.gate import GATE, GATE_STATISTICS
 
 STATE_BYTES = 56  # of a robot beside its arena, with pointers of 4 bytes
@@ -78,7 +79,9 @@ class Generated:
 
     @property
     def recordings_bytes(self) -> int:
-        """The bytes of the recorded episodes of an inner step; 0 for a policy that acts alone."""
+        """The bytes of the recorded episodes of an inner step; 0 if nothing is stored, or a policy acts alone."""
+        if self.sizes.streaming:
+            return 0
         return bool(self.program.steps) * self.sizes.episodes * self.sizes.work.episode * self.row_bytes
 
     @property
@@ -145,18 +148,27 @@ class Generated:
         metadata, work = self.controller.metadata, self.sizes.work
         kept = ", ".join(f"{count} of {layer}" for layer, (_, count) in work.kept.items())
         passes = f"{len(self.sizes.windows)} passes" if self.sizes.windows else "one pass"
-        steps = f"{plural(len(self.program.steps), 'inner step')} of {passes} over the episodes"
+        steps = plural(len(self.program.steps), "inner step")
+        if not self.sizes.streaming:
+            steps += f" of {passes} over the episodes"
         return [
             f"family      {safe(metadata.family)}",
             f"method      {safe(metadata.method)}, {steps if self.program.steps else 'the policy alone'}",
             f"checksum    {self.checksum:08x}",
             f"RAM         {self.robot_bytes} bytes: {self.arena_bytes} as planned below and {STATE_BYTES} of state, "
             "with pointers of 4 bytes",
-            f"storage     {self.storage_bytes} bytes: {self.sizes.episodes} episodes of {work.episode} steps of "
-            f"{self.row_bytes} bytes" + (f", behind {self.stored['']} bytes of the change" if self.stored else ""),
+            f"storage     {self._storage_fact()}",
             f"tables      {self.tables_bytes} bytes of weights and attention",
             *([f"channels    room for those that attention keeps: {kept}"] if kept else []),
         ]
+
+    def _storage_fact(self) -> str:
+        work = self.sizes.work
+        if self.sizes.streaming:
+            return f"none: of {self.sizes.episodes} episodes of {work.episode} steps, sums are kept alone"
+        change = f", behind {self.stored['']} bytes of the change" if self.stored else ""
+        recorded = f"{self.sizes.episodes} episodes of {work.episode} steps of {self.row_bytes} bytes"
+        return f"{self.storage_bytes} bytes: {recorded}{change}"
 
     def source(self) -> str:
         """Return the program: the functions of the stages, and the controller."""
@@ -266,6 +278,7 @@ class Generated:
             f"0x{self.checksum:08x}u",
             str(network.observation_size),
             str(network.action_size),
+            str(0 if self.estimator.features == "time" else network.observation_size),
             str(len(self.layers)),
             str(len(self.program.steps)),
             str(self.sizes.episodes),
@@ -283,8 +296,9 @@ class Generated:
             f"{p}_changes",
             str(changes),
             printer.offset(ACT),
-            printer.offset("equations.features"),
+            printer.offset(FEATURES if self.sizes.streaming else "equations.features"),
             printer.offset(LENGTHS),
+            printer.offset(ROW) if self.sizes.streaming else "METARL_NONE",
             str(self.stored.get("", 0)),
             str(int(bool(self.stored))),
             double(metadata.discount),

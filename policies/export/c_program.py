@@ -41,6 +41,18 @@ CALLS = {
         "metarl_add_weight_gradient(base, {0}, {1}, {2}, {3}, {0:width}, {1:width}, {5}, {3:rows})"
     ),
     "add_kept_gradient": "metarl_add_kept_gradient(base, {0}, {1}, {2}, {3}, {4}, {5}, {1:width}, {7}, {8})",
+    "leave": "metarl_leave(base, {0}, {1}, {1:size}, {3:double})",
+    "hold": "TRY metarl_hold(base, {0}, {1}, {1:size})",
+    "add_moments": "metarl_add_moments(base, {0}, {1}, {2}, {0:size}, {4:double})",
+    "add_eligible": "metarl_add_eligible(base, {0}, {1}, {0:width}, {1:size}, {3:double})",
+    "begin_rewards": "metarl_begin_rewards({0})",
+    "add_reward": "TRY metarl_add_reward(base, {0}, {1})",
+    "mix": "TRY metarl_mix(base, {0}, {1}, {2}, {3}, {4}, {4:size})",
+    "combine": "metarl_combine({0}, {1}, {0:width}, {1:size})",
+    "add_context_gradient": "metarl_add_context_gradient({1}, {1:size}, {0:context}, {2}, {2:size})",
+    "update_streamed_context": (
+        "TRY metarl_update_streamed_context(base, {1}, {1:size}, {0:context}, {2}, {2:size}, {3})"
+    ),
     "update_context": "TRY metarl_update_context(base, {1}, {1:size}, {0:context}, {2}, {2:size}, {3})",
     "update": "TRY metarl_update(base, {1}, {1:size}, {2})",
     "update_weight": "TRY metarl_update(base, {1}, {1:size}, {3})",
@@ -48,6 +60,7 @@ CALLS = {
     "merge": "metarl_merge({0}, {1}, {0:size})",
     "merge_rows": "metarl_merge_rows({0}, {1}, {2}, {3}, {1:size}, {0:width})",
 }
+BY_RUNTIME = (ACT, "look", "add_step")
 # Where the change lies in the storage, it is written there as soon as it is known.
 STORE = "TRY metarl_store_change(base, {0}, {0:size}, {1})"
 
@@ -136,8 +149,8 @@ class Printer:
         return f"static metarl_status {self.name(stage)}(metarl_robot *base)\n{{\n{lines}\n}}\n"
 
     def calls(self, operation: Operation) -> list[str]:
-        """Return the calls that an operation takes: none for the policy, which acts between the stages."""
-        if operation.kernel == ACT:
+        """Return the calls that an operation takes: none for what the runtime does while it records and acts."""
+        if operation.kernel in BY_RUNTIME:
             return []
         arguments = [Argument(self, operand) for operand in operation.operands]
         calls = [CALLS[operation.kernel].format(*arguments)]

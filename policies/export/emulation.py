@@ -20,6 +20,7 @@ from metarl.policies.export.c_extras import table_of
 from metarl.policies.export.c_files import Generated
 from metarl.policies.export.c_text import number, rows, shipped
 from metarl.policies.export.recordings import as_recorded, normalized
+from metarl.policies.networks.network import Parameters
 
 SEED = 1  # of the robot's noise
 TRIALS = 16  # calls over which main.c averages
@@ -241,6 +242,14 @@ def _call(folder: Path, command: Sequence[str]) -> str:
     return done.stdout
 
 
+def _computed_with(controller: Controller) -> Parameters:
+    """Return the parameters, vectors with what a context adds to them, which is where a robot keeps its change."""
+    parameters = dict(controller.parameters)
+    for layer in controller.network.layers:
+        parameters |= layer.modulated(controller.parameters)
+    return parameters
+
+
 def _compared(
     made: Generated, episodes: Sequence[Episode], report: bytes, sizes: Mapping[str, int], instructions: int
 ) -> Emulation:
@@ -257,7 +266,8 @@ def _compared(
     controller: Controller = made.controller
     adapted = controller.adapt(as_recorded(made, episodes, SEED)) if status == 0 else controller
     changes = made.change_from(buffer, storage) if status == 0 else {}
-    expected = {name: (adapted.parameters[name] - controller.parameters[name]).numpy() for name in changes}
+    before, after = _computed_with(controller), _computed_with(adapted)
+    expected = {name: (after[name] - before[name]).numpy() for name in changes}
     actions = np.frombuffer(storage, np.float32, offset=made.stored.get("", 0)).reshape(
         -1, controller.network.action_size
     )

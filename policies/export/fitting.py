@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from metarl.core.errors import Refusal
 from metarl.policies.device.network import DeviceLayer
+from metarl.policies.device.stream_program import stream_workload
 from metarl.policies.device.workload import Estimator, Window, Workload, whole_window
 from metarl.policies.export.robot_program import RobotProgram, Sizes, robot_program
 
@@ -26,6 +27,7 @@ def fitted(
     channels: Mapping[str, int],
     ram: int | None,
     state: int,
+    streaming: bool = False,
 ) -> tuple[Sizes, RobotProgram]:
     """Return the fastest way of adapting that fits, and its program.
 
@@ -38,12 +40,15 @@ def fitted(
         channels: The input channels that attention may keep of each layer.
         ram: The bytes of RAM, for the robot, its stack and the C library; None: no bound.
         state: The bytes of a robot beside its arena.
+        streaming: Whether nothing is stored.
 
     Raises:
         Refusal: If nothing fits; it says what the smallest ways take.
     """
     kept = {layer: (count, count) for layer, count in channels.items()}
     sizes = Sizes(episodes, Workload(horizon, ROWS, rows=ROWS, feature_rows=1, kept=kept, fixed=True))
+    if streaming:
+        sizes = Sizes(episodes, stream_workload(horizon), streaming=True)
     room = None if ram is None else ram - STACK - STATIC - state
     smallest: dict[int, int] = {}
     for candidate in _candidates(steps, sizes):
@@ -68,6 +73,9 @@ def _ways(smallest: Mapping[int, int]) -> str:
 
 def _candidates(steps: Sequence[Sequence[DeviceLayer]], sizes: Sizes) -> Iterator[Sizes]:
     """Yield the ways of adapting, the fastest first; several inner steps cannot leave their change in the storage."""
+    if sizes.streaming:
+        yield sizes
+        return
     most = 1
     if len(steps) == 1 and any(layer.updated for layer in steps[0]):
         most = min(MOST_PASSES, max(1, sum(count for _, count in whole_window(steps[0]).inputs.values())))

@@ -11,12 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from metarl.core.errors import Refusal
-from metarl.policies.controller import Controller
+from metarl.policies.controller import Controller, estimator_of
 from metarl.policies.device.episodes import Episode
 from metarl.policies.device.in_place import FloatArray
 from metarl.policies.device.network import device_layers
 from metarl.policies.device.scores import kept_channels
-from metarl.policies.device.workload import Estimator
 from metarl.policies.methods import get_method
 
 Record = Callable[[Sequence[Controller]], list[list[Episode]]]  # the episodes of each task, by its controller
@@ -50,7 +49,7 @@ def robot_data(controller: Controller, record: Record, tasks: int = TASKS) -> Ro
         tasks: The number of tasks.
     """
     metadata, method = controller.metadata, get_method(controller.metadata.method)
-    estimator = Estimator(metadata.discount, metadata.gae_lambda)
+    estimator = estimator_of(metadata)
     adapted, channels = [controller] * tasks, dict[str, int]()
     first: list[Episode] = []
     lows, highs = [], []

@@ -9,12 +9,14 @@ from metarl.policies.device.adaptation import Baseline, gradient_phases
 from metarl.policies.device.network import DeviceLayer
 from metarl.policies.device.planner import Plan, plan
 from metarl.policies.device.program import Buffer, Buffers, Operation, Phase, Program, Stage
+from metarl.policies.device.stream_program import Streaming
 from metarl.policies.device.workload import Estimator, Window, Workload, whole_window
 from metarl.policies.networks.network import layer_of
 
 ACT = "act"  # the working memory of the policy for one observation
 LENGTHS = "lengths"  # of the recorded episodes
-REBUILT = 2  # phases that a step begins with if the normal equations have not been added up while recording
+ROW = "recorded"  # the time step in work, where nothing is stored
+REBUILT = 2  # phases that a step begins with if recording has not done what they do
 
 
 @dataclass(frozen=True)
@@ -25,11 +27,13 @@ class Sizes:
         episodes: The episodes of an inner step.
         work: The sizes of the episodes and of the blocks in work, with the channels that attention may keep.
         windows: The passes over the episodes of each inner step; none: one pass, whose accumulators become the change.
+        streaming: Whether nothing is stored: recording runs the first stages of the program.
     """
 
     episodes: int
     work: Workload
     windows: tuple[Window, ...] = ()
+    streaming: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,13 +78,23 @@ def robot_program(
     for number, layers in enumerate(steps, start=1):
         name = f"step{number}." if several else ""
         baseline = Baseline(layers[0].stated.inputs, sizes.work, estimator, buffers, name)
-        recordings.append(_recording(sizes, baseline, merged if number > 1 else ()))
+        kept = merged if number > 1 else ()
+        buffers.add(Buffer(LENGTHS, (sizes.episodes,), "uint32"))
         phases: list[Phase] = []
+        if sizes.streaming:
+            stream = Streaming(layers, sizes.work, estimator, buffers, name)
+            kept = (_row(layers, buffers), *kept)
+            recordings.append(_recording(name, (stream.features(), *kept)))
+        else:
+            recordings.append(_recording(name, (baseline.features("equations"), *baseline.equations(), *kept)))
         if any(layer.updated for layer in layers):
-            phases += [*baseline.phases(), *gradient_phases(layers, sizes.work, buffers, baseline, sizes.windows)]
+            if sizes.streaming:
+                phases += stream.phases()
+            else:
+                phases += [*baseline.phases(), *gradient_phases(layers, sizes.work, buffers, baseline, sizes.windows)]
             if several:
                 phases.append(_merge(layers, name, changes, places, first=number == 1))
-        parts.append(tuple(_acting(phases, merged if number > 1 else (), buffers)))
+        parts.append(tuple(_acting(phases, kept, buffers)))
     if len(steps) == 1 and not sizes.windows:
         sums = whole_window(steps[0])
         changes = {name: f"{name}.sum" for name in sorted(sums.vectors)}
@@ -92,11 +106,15 @@ def robot_program(
     return RobotProgram(plan(program), tuple(parts), changes, places)
 
 
-def _recording(sizes: Sizes, baseline: Baseline, change: Sequence[str]) -> Phase:
-    """Act and add up the normal equations at every time step."""
-    baseline.buffers.add(Buffer(LENGTHS, (sizes.episodes,), "uint32"))
-    record = Operation("record", (ACT, LENGTHS, baseline.features("equations"), *baseline.equations(), *change))
-    return Phase(f"{baseline.name}record", (Stage(f"{baseline.name}record", (record,), rows=1),), every_episode=True)
+def _recording(name: str, used: Sequence[str]) -> Phase:
+    """Act, and use some buffers, at every time step."""
+    record = Operation("record", (ACT, LENGTHS, *used))
+    return Phase(f"{name}record", (Stage(f"{name}record", (record,), rows=1),), every_episode=True)
+
+
+def _row(layers: Sequence[DeviceLayer], buffers: Buffers) -> str:
+    """Return the row of a time step: its observation, action and reward."""
+    return buffers.add(Buffer(ROW, (layers[0].stated.inputs + layers[-1].stated.outputs + 1,)))
 
 
 def _acting(phases: Sequence[Phase], change: Sequence[str], buffers: Buffers) -> Iterator[Phase]:

@@ -66,12 +66,20 @@ def read_controller(path: Path) -> tuple[Metadata, Any, Parameters]:
 def to_json(metadata: Metadata, network: Network) -> str:
     """Return a controller's metadata and network as ASCII JSON; raise ValueError if JSON cannot hold them."""
     try:
-        content = {**asdict(metadata), "network": {"kind": kind_of(network), **_stated(network)}}
+        content = {**_described(metadata), "network": {"kind": kind_of(network), **_stated(network)}}
         text = json.dumps(plain_json(content), sort_keys=True)
     except (TypeError, ValueError, RecursionError) as error:
         raise Refusal(f"the training record of a controller must be plain JSON: {error}") from None
     from_json(text)  # what cannot be read must not be written
     return text
+
+
+def _described(metadata: Metadata) -> dict[str, Any]:
+    """Return the fields of the metadata; the baseline that all had before there was another one is left out."""
+    fields = asdict(metadata)
+    if fields.get("baseline") == "full":
+        del fields["baseline"]
+    return fields
 
 
 def _stated(network: Network) -> dict[str, Any]:

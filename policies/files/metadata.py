@@ -10,6 +10,7 @@ from pydantic import Field, with_config
 
 from metarl.core.errors import Refusal
 from metarl.core.validation import STRICT, Finite, Name, Number, Text, validate_fields
+from metarl.policies.advantages import BaselineFeatures
 
 # Every limit is far above what anybody uses, and far below what exhausts a computer that believes the file.
 Horizon = Annotated[int, Field(ge=1, le=10**7)]
@@ -60,8 +61,9 @@ class ControllerMetadata:
     """What a controller was trained for, and what its inner step needs to know on a device.
 
     An environment receives the policy's action times ``action_scale``, clipped to the action bounds (which may be
-    infinite). ``adapted_to`` holds the named values of the task that the controller has been adapted to, which are none
-    if nobody has named them; it is None for a meta-trained controller. ``training`` is a record for the reader (seed,
+    infinite). ``baseline`` says the features of the linear baseline of the advantages. ``adapted_to`` holds the named
+    values of the task that the controller has been adapted to, which are none if nobody has named them; it is None for
+    a meta-trained controller. ``training`` is a record for the reader (seed,
     iterations, returns) of anything that JSON can hold; numbers in it that are not finite come back from a file as the
     strings "inf", "-inf" and "nan". Raise ValueError for a value that is not allowed.
     """
@@ -79,6 +81,7 @@ class ControllerMetadata:
     episodes_per_step: Count
     discount: Fraction
     gae_lambda: Fraction
+    baseline: BaselineFeatures = "full"
     adapted_to: dict[Name, Finite] | None = None
     compression: Compression | None = None
     training: dict[Text, Any] = field(default_factory=dict)

@@ -9,7 +9,7 @@
 #define TRIALS      16 /* calls over which instructions are averaged */
 
 static ROBOT robot;
-static unsigned char recordings[STORAGE_BYTES] EXTERNAL; /* stands for flash, FRAM or an SD card */
+static unsigned char recordings[STORAGE_BYTES + 1u] EXTERNAL; /* stands for flash, FRAM or an SD card */
 
 static int read_storage(void *user, uint32_t offset, void *data, uint32_t bytes)
 {

@@ -89,6 +89,7 @@ typedef struct {
 typedef struct {
     uint32_t checksum; /* of the controller's file */
     uint16_t observations, actions;
+    uint16_t regressed; /* observations among the features of the baseline: all, or none */
     uint16_t layers;
     uint16_t inner_steps;
     uint16_t episodes; /* of an inner step, at most */
@@ -105,6 +106,7 @@ typedef struct {
     const metarl_span *changes;
     uint16_t change_count;
     uint32_t act, features, lengths; /* byte offsets in the robot: working memory, lengths of the episodes */
+    uint32_t row;                    /* of the time step in work, where nothing is stored; METARL_NONE: there is storage */
     uint32_t recording;              /* byte offset of the episodes in the storage */
     uint8_t stores_change;           /* whether the change lies in the storage, at its start */
     double discount;

@@ -7,8 +7,6 @@
 
 #define RIDGE  1e-5 /* the first ridge of the normal equations; RIDGES are tried, each ten times the one before */
 #define RIDGES 6
-#define SMALLEST_DEVIATION 1e-8 /* of the advantages, which are divided by it */
-#define MIN_SPREAD         1e-4 /* of the returns, relative to their size: below, no action is told from another */
 #define LARGEST_GATE       3.0f
 
 static double dot_double(const double *a, const double *b, uint32_t count)
@@ -20,13 +18,13 @@ static double dot_double(const double *a, const double *b, uint32_t count)
     return sum;
 }
 
-uint32_t metarl_feature_count(const metarl_controller *controller) { return 2u * controller->observations + 4u; }
+uint32_t metarl_feature_count(const metarl_controller *controller) { return 2u * controller->regressed + 4u; }
 
-/* Completes the features [o, o^2, t, t^2, t^3, 1] of the baseline, t in hundreds of steps. */
+/* Completes the features [o, o^2, t, t^2, t^3, 1] of the baseline, or those of time alone, t in hundreds of steps. */
 void metarl_complete_features(const metarl_controller *controller, double *features, uint32_t time)
 {
     const double hundreds = (double)time / 100.0;
-    uint32_t width = controller->observations, index;
+    uint32_t width = controller->regressed, index;
     for (index = 0; index < width; index++) {
         features[width + index] = features[index] * features[index];
     }
@@ -42,17 +40,20 @@ static metarl_status read_features(const metarl_robot *robot, uint32_t time, dou
 {
     const metarl_controller *controller = robot->controller;
     /* The floats lie where the squares will be, which are written when all floats have been read. */
-    unsigned char *memory = (unsigned char *)(features + controller->observations);
-    metarl_status status = metarl_read_observation(robot, robot->row + time, memory);
+    unsigned char *memory = (unsigned char *)(features + controller->regressed);
+    metarl_status status = METARL_OK;
     float value;
     uint16_t index;
+    if (controller->regressed > 0) {
+        status = metarl_read_observation(robot, robot->row + time, memory);
+    }
     if (status == METARL_OK) {
         status = metarl_read_row(robot, robot->row + time, metarl_reward_place(controller), reward, sizeof *reward);
     }
     if (status != METARL_OK) {
         return status;
     }
-    for (index = 0; index < controller->observations; index++) {
+    for (index = 0; index < controller->regressed; index++) {
         memcpy(&value, memory + 4u * index, sizeof value);
         features[index] = (double)value;
     }
@@ -207,9 +208,21 @@ static metarl_status spread_of_rewards(const metarl_robot *robot, double *energy
     return status;
 }
 
-metarl_status metarl_find_scale(metarl_robot *robot, double *moments, const double *returns)
+/* Finds what multiplies the step sizes, from the mean return. */
+void metarl_open_gate(metarl_robot *robot)
 {
     const float *gate = robot->controller->gate;
+    if (gate) {
+        const float *statistics = gate + 2u * robot->controller->inner_steps;
+        const float mean_return = (float)(robot->rewards / (double)robot->episodes);
+        const float standardized = statistics[1] > 0.0f ? (mean_return - statistics[0]) / statistics[1] : 0.0f;
+        const float factor = gate[2u * robot->taken] + gate[2u * robot->taken + 1u] * standardized;
+        robot->gate = factor < 0.0f ? 0.0f : factor > LARGEST_GATE ? LARGEST_GATE : factor;
+    }
+}
+
+metarl_status metarl_find_scale(metarl_robot *robot, double *moments, const double *returns)
+{
     double energy = moments[3];
     double differences = energy - dot_double(returns, returns, robot->controller->horizon) / (double)robot->episodes;
     double deviation = sqrt(moments[2] / moments[0]);
@@ -222,15 +235,9 @@ metarl_status metarl_find_scale(metarl_robot *robot, double *moments, const doub
             return status;
         }
     }
-    deviation = deviation > SMALLEST_DEVIATION ? deviation : SMALLEST_DEVIATION;
-    moments[4] = differences <= MIN_SPREAD * MIN_SPREAD * energy ? 0.0 : 1.0 / deviation;
-    if (gate) {
-        const float *statistics = gate + 2u * robot->controller->inner_steps;
-        const float mean_return = (float)(robot->rewards / (double)robot->episodes);
-        const float standardized = statistics[1] > 0.0f ? (mean_return - statistics[0]) / statistics[1] : 0.0f;
-        const float factor = gate[2u * robot->taken] + gate[2u * robot->taken + 1u] * standardized;
-        robot->gate = factor < 0.0f ? 0.0f : factor > LARGEST_GATE ? LARGEST_GATE : factor;
-    }
+    deviation = deviation > METARL_SMALLEST_DEVIATION ? deviation : METARL_SMALLEST_DEVIATION;
+    moments[4] = differences <= METARL_MIN_SPREAD * METARL_MIN_SPREAD * energy ? 0.0 : 1.0 / deviation;
+    metarl_open_gate(robot);
     return METARL_OK;
 }
 

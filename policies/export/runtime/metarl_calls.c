@@ -44,21 +44,23 @@ metarl_status metarl_predict(metarl_robot *robot, const float *observation, floa
     return METARL_OK;
 }
 
-/* Whether another time step can be recorded; prepares the memory for the first one. */
-static metarl_status begin_step(metarl_robot *robot)
+/* The first stages of a program that stores nothing, which recording runs. */
+enum { BEGIN, EPISODE, ACT, REWARD, END };
+
+static metarl_status run_recording(metarl_robot *robot, int stage)
 {
-    const metarl_controller *controller = robot->controller;
-    const metarl_program *program;
-    const uint32_t row = robot->recorded + robot->steps, count = metarl_feature_count(controller);
-    if (robot->acted || robot->adapting || robot->taken >= controller->inner_steps) {
-        return METARL_ORDER;
-    }
-    if (robot->steps >= controller->horizon || robot->episodes >= controller->episodes ||
-        metarl_place_of(robot, row + 1) > robot->storage->bytes) {
-        return METARL_FULL;
-    }
-    program = &controller->programs[robot->taken];
-    if (row == 0) {
+    const metarl_program *program = &robot->controller->programs[robot->taken];
+    robot->rows = 1;
+    return metarl_stores_nothing(robot->controller) && program->count > 0 ? program->stages[stage].run(robot)
+                                                                          : METARL_OK;
+}
+
+/* Clears the normal equations for the first time step, and the trace for that of an episode. */
+static void clear_equations(metarl_robot *robot)
+{
+    const metarl_program *program = &robot->controller->programs[robot->taken];
+    const uint32_t count = metarl_feature_count(robot->controller);
+    if (robot->recorded + robot->steps == 0) {
         robot->equations = 1;
         memset(metarl_doubles_at(robot, program->gram), 0, count * (count + 1) / 2 * sizeof(double));
         memset(metarl_doubles_at(robot, program->target), 0, count * sizeof(double));
@@ -66,7 +68,29 @@ static metarl_status begin_step(metarl_robot *robot)
     if (robot->steps == 0 && robot->equations) {
         memset(metarl_doubles_at(robot, program->trace), 0, count * sizeof(double));
     }
-    return METARL_OK;
+}
+
+/* Whether another time step can be recorded; prepares the memory for the first one. */
+static metarl_status begin_step(metarl_robot *robot)
+{
+    const metarl_controller *controller = robot->controller;
+    const uint32_t row = robot->recorded + robot->steps;
+    metarl_status status = METARL_OK;
+    if (robot->acted || robot->adapting || robot->taken >= controller->inner_steps) {
+        return METARL_ORDER;
+    }
+    if (robot->steps >= controller->horizon || robot->episodes >= controller->episodes ||
+        (!metarl_stores_nothing(controller) && metarl_place_of(robot, row + 1) > robot->storage->bytes)) {
+        return METARL_FULL;
+    }
+    if (!metarl_stores_nothing(controller)) {
+        clear_equations(robot);
+        return METARL_OK;
+    }
+    if (row == 0) {
+        status = run_recording(robot, BEGIN);
+    }
+    return status == METARL_OK && robot->steps == 0 ? run_recording(robot, EPISODE) : status;
 }
 
 /* Writes what is known of a time step before its reward, and its features. */
@@ -89,12 +113,13 @@ static metarl_status write_step(metarl_robot *robot, const float *observation, c
         }
     }
     if (status == METARL_OK) {
-        for (index = 0; index < controller->observations; index++) {
+        for (index = 0; index < controller->regressed; index++) {
             features[index] = (double)observation[index];
         }
         metarl_complete_features(controller, features, robot->steps);
-        robot->acted = 1;
+        status = run_recording(robot, ACT);
     }
+    robot->acted = status == METARL_OK;
     return status;
 }
 
@@ -132,11 +157,8 @@ metarl_status metarl_act(metarl_robot *robot, const float *observation, float *a
     }
     seen = mean == rows ? rows + width : rows;
     see(controller, observation, seen);
-    status = write_step(robot, seen, mean);
-    if (status == METARL_OK) {
-        metarl_execute(controller, mean, action);
-    }
-    return status;
+    metarl_execute(controller, mean, action); /* now, for adding up may take the memory of the policy */
+    return write_step(robot, seen, mean);
 }
 
 metarl_status metarl_record(metarl_robot *robot, const float *observation, const float *policy_action)
@@ -173,7 +195,11 @@ metarl_status metarl_reward(metarl_robot *robot, float reward)
     if (status != METARL_OK) {
         return status;
     }
-    if (robot->equations) {
+    status = run_recording(robot, REWARD);
+    if (status != METARL_OK) {
+        return status;
+    }
+    if (robot->equations && controller->programs[robot->taken].gram != METARL_NONE) {
         metarl_add_step(robot, metarl_doubles_at(robot, controller->features), (double)reward);
     }
     robot->rewards += (double)reward;
@@ -184,11 +210,16 @@ metarl_status metarl_reward(metarl_robot *robot, float reward)
 
 metarl_status metarl_end_episode(metarl_robot *robot)
 {
+    metarl_status status;
     if (robot->acted || robot->adapting) {
         return METARL_ORDER;
     }
     if (robot->steps == 0) {
         return METARL_EMPTY;
+    }
+    status = run_recording(robot, END);
+    if (status != METARL_OK) {
+        return status;
     }
     metarl_lengths_of(robot)[robot->episodes++] = robot->steps;
     robot->recorded += robot->steps;
@@ -250,6 +281,9 @@ metarl_status metarl_adapt_some(metarl_robot *robot, uint32_t stages)
         robot->adapting = robot->equations = 0; /* other data lies in their memory now */
         robot->steps = robot->start = robot->row = 0;
         robot->episode = 0;
+        if (metarl_stores_nothing(controller)) {
+            forget_episodes(robot);
+        }
         return status;
     }
     if (robot->stage < program->count) {

@@ -14,22 +14,33 @@ metarl_status metarl_update(const metarl_robot *robot, float *total, uint32_t co
     return metarl_finite_all(total, count) ? METARL_OK : METARL_NOT_FINITE;
 }
 
-/* The gradient of a context phi is C^T g(b), with its matrix C [output][context] and the sum g(b) in total. What changes
-is the bias, by C times the change of phi. */
+/* The gradient of a context phi is C^T g(b), with its matrix C [output][context] and the sum g(b) in total. */
+void metarl_add_context_gradient(const float *total, uint32_t outputs, const float *matrix, float *gradient,
+                                 uint32_t context)
+{
+    for (; outputs > 0; outputs--, matrix += context) {
+        metarl_add_scaled(gradient, matrix, *total++, context);
+    }
+}
+
+/* The gradient of phi becomes its change. What changes is the bias, by C times that. */
+metarl_status metarl_update_streamed_context(const metarl_robot *robot, float *gradient, uint32_t context,
+                                             const float *matrix, float *total, uint32_t outputs, float step_size)
+{
+    const metarl_status status = metarl_update(robot, gradient, context, step_size);
+    uint32_t output;
+    for (output = 0; output < outputs; output++) {
+        total[output] = metarl_dot(matrix + output * context, gradient, context);
+    }
+    return status == METARL_OK && !metarl_finite_all(total, outputs) ? METARL_NOT_FINITE : status;
+}
+
 metarl_status metarl_update_context(const metarl_robot *robot, float *total, uint32_t outputs, const float *matrix,
                                     float *change, uint32_t context, float step_size)
 {
-    metarl_status status;
-    uint32_t output;
     memset(change, 0, context * sizeof *change);
-    for (output = 0; output < outputs; output++) {
-        metarl_add_scaled(change, matrix + output * context, total[output], context);
-    }
-    status = metarl_update(robot, change, context, step_size);
-    for (output = 0; output < outputs; output++) {
-        total[output] = metarl_dot(matrix + output * context, change, context);
-    }
-    return status == METARL_OK && !metarl_finite_all(total, outputs) ? METARL_NOT_FINITE : status;
+    metarl_add_context_gradient(total, outputs, matrix, change, context);
+    return metarl_update_streamed_context(robot, change, context, matrix, total, outputs, step_size);
 }
 
 metarl_status metarl_store_change(const metarl_robot *robot, const float *change, uint32_t count, uint32_t offset)

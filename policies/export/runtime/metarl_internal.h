@@ -24,12 +24,12 @@ const float *metarl_change_at(const metarl_robot *robot, uint32_t offset);
 metarl_change metarl_change_of(const metarl_robot *robot, const metarl_layer *layer);
 const float *metarl_change_row(const metarl_change *change, uint32_t input, uint32_t outputs);
 int metarl_is_packed(const metarl_controller *controller);
+int metarl_stores_nothing(const metarl_controller *controller);
 uint32_t metarl_observation_bytes(const metarl_controller *controller);
 uint32_t metarl_reward_place(const metarl_controller *controller);
 uint32_t metarl_place_of(const metarl_robot *robot, uint32_t row);
 metarl_status metarl_read_row(const metarl_robot *robot, uint32_t row, uint32_t place, void *data, uint32_t bytes);
-metarl_status metarl_write_row(const metarl_robot *robot, uint32_t row, uint32_t place, const void *data,
-                               uint32_t bytes);
+metarl_status metarl_write_row(metarl_robot *robot, uint32_t row, uint32_t place, const void *data, uint32_t bytes);
 float metarl_unpacked(const metarl_controller *controller, uint16_t index, uint8_t level);
 uint8_t metarl_packed(const metarl_controller *controller, uint16_t index, float value);
 metarl_status metarl_read_observation(const metarl_robot *robot, uint32_t row, unsigned char *memory);
@@ -54,6 +54,9 @@ float *metarl_mean_action(const metarl_robot *robot, float *rows, uint32_t width
 void metarl_execute(const metarl_controller *controller, const float *policy_action, float *action);
 
 /* metarl_advantages.c */
+#define METARL_SMALLEST_DEVIATION 1e-8 /* of the advantages, which are divided by it */
+#define METARL_MIN_SPREAD         1e-4 /* of the returns, relative to their size: below, no action is told from another */
+void metarl_open_gate(metarl_robot *robot);
 uint32_t metarl_feature_count(const metarl_controller *controller);
 void metarl_complete_features(const metarl_controller *controller, double *features, uint32_t time);
 void metarl_add_step(metarl_robot *robot, const double *features, double reward);

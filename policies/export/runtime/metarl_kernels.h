@@ -52,7 +52,24 @@ void metarl_add_kept_gradient(const metarl_robot *robot, const float *kept, cons
                               const float *kept_scores, const float *scores, const int16_t *places, float *total,
                               uint16_t outputs, uint16_t first, uint16_t count);
 
+/* Nothing stored */
+void metarl_leave(const metarl_robot *robot, const double *features, double *last, uint32_t columns, double gae_lambda);
+metarl_status metarl_hold(const metarl_robot *robot, const double *features, double *last, uint32_t columns);
+void metarl_add_moments(const metarl_robot *robot, const double *z, double *c, double *moments, uint32_t columns,
+                        double gae_lambda);
+void metarl_add_eligible(const metarl_robot *robot, float *eligibility, const double *z, uint32_t count,
+                         uint32_t columns, double gae_lambda);
+void metarl_begin_rewards(double *rewards);
+metarl_status metarl_add_reward(const metarl_robot *robot, double *rewards, double *totals);
+metarl_status metarl_mix(metarl_robot *robot, const double *weights, const double *moments, const double *rewards,
+                         double *totals, double *mixture, uint32_t columns);
+void metarl_combine(float *eligibility, const double *mixture, uint32_t count, uint32_t columns);
+
 /* The change */
+void metarl_add_context_gradient(const float *total, uint32_t outputs, const float *matrix, float *gradient,
+                                 uint32_t context);
+metarl_status metarl_update_streamed_context(const metarl_robot *robot, float *gradient, uint32_t context,
+                                             const float *matrix, float *total, uint32_t outputs, float step_size);
 metarl_status metarl_update(const metarl_robot *robot, float *total, uint32_t count, float step_size);
 metarl_status metarl_update_context(const metarl_robot *robot, float *total, uint32_t outputs, const float *matrix,
                                     float *change, uint32_t context, float step_size);

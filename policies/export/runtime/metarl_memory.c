@@ -49,6 +49,9 @@ const float *metarl_change_row(const metarl_change *change, uint32_t input, uint
     return change->places[input] < 0 ? 0 : change->weight + (uint32_t)change->places[input] * outputs;
 }
 
+/* Whether the recording is the row of one time step, in the robot. */
+int metarl_stores_nothing(const metarl_controller *controller) { return controller->row != METARL_NONE; }
+
 /* Storage: a row per time step, [observation, action, reward] or, packed, [observation of 8 bits, reward] */
 
 int metarl_is_packed(const metarl_controller *controller) { return controller->observation_low != 0; }
@@ -71,14 +74,21 @@ uint32_t metarl_place_of(const metarl_robot *robot, uint32_t row)
 metarl_status metarl_read_row(const metarl_robot *robot, uint32_t row, uint32_t place, void *data, uint32_t bytes)
 {
     const metarl_storage *storage = robot->storage;
+    if (metarl_stores_nothing(robot->controller)) {
+        memcpy(data, (const unsigned char *)robot + robot->controller->row + place, bytes);
+        return METARL_OK;
+    }
     return storage->read(storage->user, metarl_place_of(robot, row) + place, data, bytes) == 0 ? METARL_OK
                                                                                                : METARL_STORAGE;
 }
 
-metarl_status metarl_write_row(const metarl_robot *robot, uint32_t row, uint32_t place, const void *data,
-                               uint32_t bytes)
+metarl_status metarl_write_row(metarl_robot *robot, uint32_t row, uint32_t place, const void *data, uint32_t bytes)
 {
     const metarl_storage *storage = robot->storage;
+    if (metarl_stores_nothing(robot->controller)) {
+        memcpy(metarl_bytes_at(robot, robot->controller->row + place), data, bytes);
+        return METARL_OK;
+    }
     return storage->write(storage->user, metarl_place_of(robot, row) + place, data, bytes) == 0 ? METARL_OK
                                                                                                 : METARL_STORAGE;
 }

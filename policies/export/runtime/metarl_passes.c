@@ -125,7 +125,7 @@ void metarl_add_log_std_gradient(const metarl_robot *robot, const float *standar
     for (row = 0; row < robot->rows; row++, standardized += actions) {
         for (action = 0; action < actions; action++) {
             const float squared = standardized[action] * standardized[action];
-            total[action] += (1.0f - squared) * advantages[robot->start + row];
+            total[action] += (1.0f - squared) * (advantages ? advantages[robot->start + row] : 1.0f);
         }
     }
 }
@@ -138,7 +138,7 @@ void metarl_output_gradient(const metarl_robot *robot, float *standardized, cons
     uint16_t action;
     for (row = 0; row < robot->rows; row++, standardized += actions) {
         for (action = 0; action < actions; action++) {
-            standardized[action] *= inverse_std[action] * advantages[robot->start + row];
+            standardized[action] *= inverse_std[action] * (advantages ? advantages[robot->start + row] : 1.0f);
         }
     }
 }

@@ -33,6 +33,7 @@ def test_presets_are_of_families_that_exist_and_change_what_they_name() -> None:
         ({"discount": 0.0}, "setting 'discount' must be above 0, got 0.0"),
         ({"line_search_ratio": 1.0}, "setting 'line_search_ratio' must be below 1, got 1.0"),
         ({"seed": -1}, "setting 'seed' must be at least 0, got -1"),
+        ({"baseline": "space"}, "setting 'baseline' must be 'full' or 'time', got 'space'"),
         ({"gate": "open"}, "setting 'gate' must be 'none' or 'return', got 'open'"),
         ({"method": "sgd"}, "unknown method 'sgd'"),
     ],

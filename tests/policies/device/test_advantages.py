@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from metarl.policies.advantages import MIN_SPREAD, estimate_advantages
+from metarl.policies.advantages import MIN_SPREAD, BaselineFeatures, estimate_advantages
 from metarl.policies.device.episodes import device_advantages
 from metarl.policies.device.meter import Meter
 from metarl.policies.device.workload import FEATURE_ROWS, Estimator
@@ -19,29 +19,39 @@ def random_episodes(lengths: Sequence[int], width: int, seed: int = 0) -> tuple[
 
 
 def on_device(
-    observations: list, rewards: list, discount: float, gae_lambda: float, meter: Meter | None = None
+    observations: list,
+    rewards: list,
+    discount: float,
+    gae_lambda: float,
+    meter: Meter | None = None,
+    features: BaselineFeatures = "full",
 ) -> list[np.ndarray]:
     storage = {"observations": observations, "rewards": rewards}
-    return device_advantages(storage, Estimator(discount, gae_lambda), meter or Meter())
+    return device_advantages(storage, Estimator(discount, gae_lambda, features), meter or Meter())
 
 
-def of_training(observations: list, rewards: list, discount: float, gae_lambda: float) -> list[np.ndarray]:
+def of_training(
+    observations: list, rewards: list, discount: float, gae_lambda: float, features: BaselineFeatures = "full"
+) -> list[np.ndarray]:
     lengths = torch.tensor([len(each) for each in rewards])
     valid = torch.arange(int(lengths.max())) < lengths.unsqueeze(1)
     padded = (
         torch.nn.utils.rnn.pad_sequence([torch.from_numpy(each) for each in part], batch_first=True)
         for part in (observations, rewards)
     )
-    advantages = estimate_advantages(*padded, valid, discount, gae_lambda)
+    advantages = estimate_advantages(*padded, valid, discount, gae_lambda, features)
     return [row[:length].numpy() for row, length in zip(advantages, lengths.tolist(), strict=True)]
 
 
 @pytest.mark.parametrize("lengths", [[30], [9, 4, 40], [FEATURE_ROWS, FEATURE_ROWS + 1, 1], [200] * 3])
 @pytest.mark.parametrize(("discount", "gae_lambda"), [(0.99, 1.0), (0.9, 0.8), (0.5, 0.0)])
-def test_they_are_those_of_the_training(lengths: list[int], discount: float, gae_lambda: float) -> None:
+@pytest.mark.parametrize("features", ["full", "time"])
+def test_they_are_those_of_the_training(
+    lengths: list[int], discount: float, gae_lambda: float, features: BaselineFeatures
+) -> None:
     observations, rewards = random_episodes(lengths, width=3)
-    found = on_device(observations, rewards, discount, gae_lambda)
-    for mine, expected in zip(found, of_training(observations, rewards, discount, gae_lambda), strict=True):
+    found = on_device(observations, rewards, discount, gae_lambda, features=features)
+    for mine, expected in zip(found, of_training(observations, rewards, discount, gae_lambda, features), strict=True):
         np.testing.assert_allclose(mine, expected, atol=2e-4)
 
 

@@ -36,7 +36,7 @@ from hypothesis import strategies as st
 
 from metarl.core.errors import Refusal
 from metarl.policies.attention import Modules
-from metarl.policies.controller import Controller
+from metarl.policies.controller import Controller, estimator_of
 from metarl.policies.device.episodes import Episode, advantages_per_episode, checked_episodes
 from metarl.policies.device.network import device_layers
 from metarl.policies.device.scores import episode_scores
@@ -89,9 +89,7 @@ def is_on_an_edge(controller: Controller, episodes: Sequence[Episode]) -> bool:
     if not clips:
         return False
     samples = advantages_per_episode(
-        checked_episodes(episodes, network.observation_size, network.action_size),
-        metadata.discount,
-        metadata.gae_lambda,
+        checked_episodes(episodes, network.observation_size, network.action_size), estimator_of(metadata)
     )
     unclipped = [replace(layer, clips=dict.fromkeys(layer.clips, 0.0)) for layer in layers]
     for each in samples:

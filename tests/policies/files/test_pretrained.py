@@ -22,7 +22,8 @@ def test_every_pretrained_controller_is_what_its_name_says():
     for name, file in files.items():
         controller = load_controller(name)
         metadata = controller.metadata
-        assert f"{metadata.family}/{metadata.method}" == name and metadata.adapted_to is None
+        ending = "-time" if metadata.baseline == "time" else ""
+        assert f"{metadata.family}/{metadata.method}{ending}" == name and metadata.adapted_to is None
         assert load_controller(file).metadata == metadata
         action, _ = controller.predict(np.zeros(controller.network.observation_size))
         assert action.shape == (controller.network.action_size,)
