@@ -100,7 +100,7 @@ class Recorder:
 
         With streaming, steps are in the sums as soon as they have their reward: only the last action can be dropped.
         """
-        if self.stream and self.stream.steps:
+        if self.stream and self.stream.steps and not self._actions:
             raise Refusal("nothing is stored that could be dropped: call end_episode, and this episode counts as it is")
         self._clear()
 

@@ -100,7 +100,7 @@ def caption(costing: Costing) -> str:
         parts.append(f"The channels are those that attention keeps in {costing.data}.")
     if any(layer.scoring_macs for step in result.steps for layer in step.layers):
         parts.append("An episode's scores take a pass over its observations before the gradients'; it is counted.")
-    parts.append("Peak: all that is alive at the worst moment, beside the weights.")
+    parts.append("Peak: all that the paper counts as alive at the worst moment, beside the weights.")
     modules = f"; attention modules take {megabytes(result.attention_bytes)} MB more" * bool(result.attention_bytes)
     parts.append(f"Static: weights and biases{modules}. MB = 10^6 bytes, 4 bytes a word.")
     parts.append("Counted as for Tables 1 to 3 of p-Meta (Qu et al., KDD 2022, Sec. 2 and Appendix A).")
@@ -133,12 +133,15 @@ def cost_record(result: Cost, work: Workload, measured: int | None) -> dict[str,
 
 def device_sentence(device: Mapping[str, int]) -> str:
     """Say what a device needs to adapt a policy, from the bytes of ``device_record``."""
-    working, largest, raw, packed, weights, attention = (megabytes(count) for count in device.values())
+    working, largest, raw, packed, weights, attention, streaming = (megabytes(count) for count in device.values())
     most = f", at most {largest} MB if attention keeps every channel" if device["attention_bytes"] else ""
     modules = f" and {attention} MB of attention" if device["attention_bytes"] else ""
+    stored = device["working_bytes"] + device["recordings_bytes"]
+    pays = 0 < device["streaming_bytes"] < stored
+    instead = f" With nothing stored, {streaming} MB take the place of working memory and episodes." if pays else ""
     return (
         f"{working} MB of working memory at its peak, the baseline included{most}; beside it {raw} MB of "
-        f"recorded episodes ({packed} MB packed), {weights} MB of weights{modules}."
+        f"recorded episodes ({packed} MB packed), {weights} MB of weights{modules}.{instead}"
     )
 
 

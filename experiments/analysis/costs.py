@@ -153,6 +153,7 @@ def device_record(controller: Controller, taken: Sequence[TakenStep], chunk: int
         "packed_recordings_bytes": memory.packed_recordings,
         "weights_bytes": memory.weights,
         "attention_bytes": memory.attention,
+        "streaming_bytes": memory.streaming,
     }
 
 

@@ -10,6 +10,7 @@ from metarl.policies.device.adaptation import step_program
 from metarl.policies.device.network import DeviceLayer, device_layers
 from metarl.policies.device.planner import plan
 from metarl.policies.device.runner import Kept
+from metarl.policies.device.stream_program import stream_program
 from metarl.policies.device.workload import Estimator, Workload
 from metarl.policies.methods import STEP_SIZES, Method
 from metarl.policies.networks.mlp import GaussianMLP
@@ -29,6 +30,7 @@ class DeviceMemory:
         packed_recordings: The same with observations of 8 bits and rewards in float32; actions are drawn again.
         weights: The policy's parameters.
         attention: The parameters of its attention modules.
+        streaming: The working memory of a step with nothing stored; 0 with attention, which needs its episodes.
     """
 
     working: int
@@ -36,6 +38,7 @@ class DeviceMemory:
     packed_recordings: int
     weights: int
     attention: int
+    streaming: int
 
 
 def device_memory(
@@ -56,16 +59,17 @@ def device_memory(
         episodes: The episodes of an inner step.
         estimator: How the advantages are computed.
     """
-    steps = range(len(parameters[STEP_SIZES]))
-    working = (planned_bytes(device_layers(network, parameters, method, step), work, estimator) for step in steps)
+    steps = [device_layers(network, parameters, method, step) for step in range(len(parameters[STEP_SIZES]))]
+    streamed = [layers for layers in steps if any(layer.updated for layer in layers) and not method.attention]
     time_steps = episodes * work.episode
     attention = sum(tensor.numel() for name, tensor in parameters.items() if name.startswith(PREFIX))
     return DeviceMemory(
-        working=max(working),
+        working=max(planned_bytes(layers, work, estimator) for layers in steps),
         recordings=WORD * time_steps * (network.observation_size + network.action_size + 1),
         packed_recordings=time_steps * (network.observation_size + WORD),
         weights=sum(layer.parameter_bytes for layer in network.layers),
         attention=WORD * attention,
+        streaming=max((plan(stream_program(each, work.episode, estimator)).bytes for each in streamed), default=0),
     )
 
 

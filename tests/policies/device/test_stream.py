@@ -160,6 +160,9 @@ def test_calls_out_of_order_are_refused() -> None:
     recorder.act(np.zeros(3))
     with pytest.raises(Refusal, match="at most 2 time steps"):
         recorder.reward(1.0)
+    recorder.discard()  # the action
+    recorder.end_episode()
+    assert len(recorder) == 1
 
 
 def test_attention_needs_its_episodes() -> None:
