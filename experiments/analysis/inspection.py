@@ -178,8 +178,8 @@ def shown(value: Any, depth: int = 3) -> str:
 def cost_line(cost: Cost) -> str:
     """Return memory at the peak and operations of an adaptation step, as the paper counts them, and of the weights."""
     return (
-        f"{giga(cost.adaptation_macs)} GMAC and, as the paper counts, {megabytes(cost.peak_adaptation_bytes)} MB at the "
-        f"peak of a step, beside {megabytes(cost.static_bytes)} MB of weights"
+        f"{giga(cost.adaptation_macs)} GMAC and, as the paper counts, {megabytes(cost.peak_adaptation_bytes)} MB "
+        f"at the peak of a step, beside {megabytes(cost.static_bytes)} MB of weights"
     )
 
 

@@ -1,7 +1,8 @@
 """The memory of one adaptation step, moment by moment (p-Meta, Qu et al., KDD 2022, Sec. 2 and Appendix A).
 
-This is the paper's count, for its tables and a layer's share of them. What a device needs to adapt a policy is read off the
-plan of its program (``metarl.policies.device.memory``), which has the baseline and the working memory of products, too.
+This is the paper's count, for its tables and a layer's share of them. What a device needs to adapt a policy is read
+off the plan of its program (``metarl.policies.device.memory``), which has the baseline and the working memory of
+products, too.
 
 The peak is the maximum, over the moments of one gradient step, of everything dynamic that is alive at that moment.
 (Eq. 16 of the paper adds maxima that are never alive together, and does not give the numbers of its tables; these
