@@ -10,24 +10,41 @@ from torch import Tensor
 from metarl.inner_loop import Scores
 from metarl.kept_channels import SIDES, TASKS, attended_layers
 from metarl.policies.methods import Method
+from metarl.rl.trpo import LineSearch
 
+STEP = ("attention_kl", "attention_loss", "attention_accepted")
 MODULES = dict(zip(SIDES, ("forward", "backward"), strict=True))
 
 
 def attention_columns(method: Method, layer_names: tuple[str, ...], inner_steps: int) -> list[str]:
-    """Return the names in a log, ``largest_score_SIDE_LAYER_K`` and ``between_tasks_SIDE_LAYER_K``, with K from 1."""
-    return [
+    """Return the names in a log: ``largest_score_SIDE_LAYER_K`` and ``between_tasks_SIDE_LAYER_K``, with K from 1.
+
+    Behind them stand the KL divergence and the loss of attention's outer step alone, and whether it was taken.
+    """
+    spread = [
         f"{what}_{side}_{layer}_{number}"
         for what in ("largest_score", "between_tasks")
         for side, layers in zip(SIDES, attended_layers(method, layer_names), strict=True)
         for layer in layers
         for number in range(1, inner_steps + 1)
     ]
+    beside = method.attention is not None or method.channel_step_sizes
+    return [*spread, *(STEP if beside else ())]
 
 
-def attention_row(scores: Sequence[Sequence[Scores]]) -> dict[str, float]:
-    """Return the numbers by their names in a log, given the scores [inner step][task] of a meta-batch's adaptation."""
+def attention_row(scores: Sequence[Sequence[Scores]], alone: LineSearch | None = None) -> dict[str, float]:
+    """Return the numbers by their names in a log.
+
+    Args:
+        scores: The scores [inner step][task] of a meta-batch's adaptation.
+        alone: What the line search of attention's outer step found; None if there was none.
+
+    Returns:
+        The numbers.
+    """
     row: dict[str, float] = {}
+    if alone is not None:
+        row |= dict(zip(STEP, (alone.measured.kl, alone.measured.loss, float(alone.accepted)), strict=True))
     for number, of_step in enumerate(scores, start=1):
         for layer in of_step[0]:
             for side, module in MODULES.items():

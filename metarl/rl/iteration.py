@@ -42,7 +42,7 @@ class IterationReport:
     action_std: float  # mean over the actions, before adaptation
     step_sizes: dict[str, list[float]]  # by layer, one per inner step
     kept: KeptChannels
-    attention: dict[str, float]  # how its scores are spread, by the names of the log
+    attention: dict[str, float]  # how its scores are spread and what its step did, by the names of the log
     gate: list[list[float]]  # a and b by inner step; empty without a gate
     steps: int  # environment steps
 
@@ -95,7 +95,7 @@ def meta_iteration(
         action_std=float(sampler.network.log_std(parameters).exp().mean()),
         step_sizes=dict(zip(sampler.network.layer_names, parameters[STEP_SIZES].mT.tolist(), strict=True)),
         kept=kept_channels(inner.method, sampler.network.layer_names, adaptation.scores),
-        attention=attention_row(adaptation.scores),
+        attention=attention_row(adaptation.scores, step.attention),
         gate=parameters[GATE].tolist() if GATE in parameters else [],
         steps=sum(episodes.steps() for episodes in adaptation.episodes),
     )

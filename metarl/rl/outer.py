@@ -10,7 +10,6 @@ from statistics import fmean
 import torch
 from torch import Tensor
 
-from metarl.adam import adam_step
 from metarl.core.clock import Clock
 from metarl.core.numerics import require_finite
 from metarl.losses import kl_divergence
@@ -21,6 +20,7 @@ from metarl.policies.networks.mlp import GaussianMLP
 from metarl.policies.networks.network import Parameters
 from metarl.reptile import moved_towards
 from metarl.rl.adaptation import Adaptation
+from metarl.rl.attention_step import attention_step
 from metarl.rl.batch import Batch, pooled
 from metarl.rl.objective import MetaGradient, MetaObjective, TaskData, flatten
 from metarl.rl.settings import TrainSettings
@@ -48,6 +48,7 @@ class OuterStep:
     kl: float
     accepted: bool
     search: LossSearch | None
+    attention: LineSearch | None = None  # of the step of attention alone
 
 
 def outer_step(
@@ -118,6 +119,8 @@ def along_meta_gradient(
 ) -> OuterStep:
     """Take one step on the adapted policies' surrogate loss: policy and step sizes by TRPO, attention by Adam.
 
+    Adam's step has a KL limit of its own.
+
     Args:
         parameters: The meta-parameters.
         moments: Adam's state.
@@ -147,10 +150,11 @@ def along_meta_gradient(
     if not search.accepted:
         return step
     new = objective.displaced(parameters, search.step)
-    if attention:
-        moved, moments = adam_step(parameters, gradient.others, moments, settings.attention_lr)
-        new |= moved
-    return replace(step, parameters=new, moments=moments)
+    if not attention:
+        return replace(step, parameters=new)
+    with clock.phase("line search"):
+        moved, moments, alone = attention_step(objective, parameters, gradient, moments, settings)
+    return replace(step, parameters=new | moved, moments=moments, attention=alone)
 
 
 def outer_names(method: Method, parameters: Parameters) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -61,6 +61,8 @@ class TrainSettings:
     """Lambda of p-Meta, eq. 9: what a unit of the largest layer's sparse step size adds to the outer loss."""
     attention_lr: Positive = 0.003
     """Learning rate of Adam, which trains the attention modules."""
+    attention_kl: Share = 0.1
+    """Share of the KL limit that a step of the attention modules may cause alone."""
     attention_rank: Annotated[int, Field(ge=0, lt=2**31)] = 8
     """Hidden units of an attention module; 0 for one per channel, as in the paper."""
     attention_bound: NotNegative = 1.5

@@ -5,6 +5,7 @@ import torch
 
 from metarl.policies.methods import get_method
 from metarl.rl.attention_log import attention_columns, attention_row, between_tasks
+from metarl.rl.trpo import LineSearch, Measured
 
 
 def test_a_fixed_mask_has_no_variance_between_tasks() -> None:
@@ -26,8 +27,9 @@ def test_episodes_that_differ_within_a_task_are_not_between_tasks() -> None:
 
 def test_the_row_has_the_columns_of_the_method() -> None:
     first = {"layer1": {"forward": torch.tensor([[0.5, 1.5]]), "backward": torch.ones(1, 3)}}
-    row = attention_row([[first, first]])
+    row = attention_row([[first, first]], LineSearch(torch.zeros(1), Measured(-0.5, 0.25), 2, True))
     columns = attention_columns(get_method("p-meta"), ("layer1", "layer2"), 1)
     assert set(row) == set(columns)
+    assert (row["attention_kl"], row["attention_loss"], row["attention_accepted"]) == (0.25, -0.5, 1.0)
     assert row["largest_score_input_layer1_1"] == 1.5 and row["largest_score_output_layer1_1"] == 1.0
     assert attention_columns(get_method("maml"), ("layer1", "layer2"), 1) == []
