@@ -52,7 +52,8 @@ class TrainSettings:
     step_size: Positive = 0.1
     """Inner step size alpha; where the method learns step sizes, their start."""
     gate: Literal["none", "return"] = "none"
-    """What scales the step sizes of an inner step: nothing, or a meta-learned gate on the mean support return."""
+    """What scales the step sizes of an inner step: nothing, or a meta-learned gate on the mean support return.
+    Reptile, which takes no gradient to learn it by, and the references go without."""
     normalize_observations: bool = False
     """Show the policy observations minus their running mean, over their running deviation."""
     context_size: AtLeastOne = 5
@@ -104,13 +105,15 @@ class TrainSettings:
     def __post_init__(self) -> None:
         check_settings(self)
         check_outer_loop(self.method, self.inner_steps, self.weight_clustering, self.meta_batch_size)
-        if self.gate != "none" and get_method(self.method).outer == "towards":
-            raise Refusal(f"setting 'gate' must be none with {self.method}, which takes no gradient to learn a gate by")
 
     @property
     def gated(self) -> bool:
-        """Whether the return gate is asked for and has step sizes to scale."""
-        return self.gate == "return" and get_method(self.method).adapts
+        """Whether the return gate is asked for, has step sizes to scale and a gradient to be learned by.
+
+        It is the preset of some families for all methods, so that those that can have none go without.
+        """
+        method = get_method(self.method)
+        return self.gate == "return" and method.adapts and method.outer != "towards"
 
     @property
     def attention_modules(self) -> Modules:

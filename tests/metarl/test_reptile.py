@@ -197,8 +197,10 @@ def test_what_reptile_cannot_use_is_refused_before_anything_is_trained(
 
 
 def test_a_gate_needs_a_meta_gradient() -> None:
-    with pytest.raises(Refusal, match="setting 'gate' must be none with reptile"):
-        replace(SETTINGS, gate="return")
+    """A family's preset may ask for the gate; Reptile goes without."""
+    assert not replace(SETTINGS, gate="return").gated and replace(SETTINGS, gate="return", method="maml").gated
+    controller = metarl.train(point_family(), settings=replace(SETTINGS, gate="return", iterations=1))
+    assert "gate" not in controller.parameters
 
 
 def numbered_task() -> ImageTask:

@@ -106,10 +106,7 @@ def test_another_side_changes_the_images_alone() -> None:
 
 
 def scores_by_hand() -> Parameters:
-    """Scores that depend on no input. conv1's three inputs are equal: one reaches the clip of 0.3, two are kept.
-
-    Of norm1's eight inputs one has everything. The other layers' eight are equal: three reach the clip.
-    """
+    """Scores that depend on no input: equal ones, of which all are kept, but of norm1's eight inputs one has all."""
     parameters = classifier("p-meta").parameters
     modules = {name: torch.zeros_like(tensor) for name, tensor in parameters.items() if ".fc2." in name}
     modules["attention.norm1.forward.fc2.bias"][3] = 100.0
@@ -120,9 +117,9 @@ def test_kept_shares_by_hand() -> None:
     sizes = torch.full((1, 9), 0.1)
     sizes[0, 4] = 0.0
     (taken,) = take_image_steps(classifier("p-meta", {**scores_by_hand(), STEP_SIZES: sizes}), tasks())
-    assert taken.shares["conv1"] == KeptShares(pytest.approx(2 / 3), 1.0)
+    assert taken.shares["conv1"] == KeptShares(1.0, 1.0)
     assert taken.shares["norm1"] == KeptShares(1 / 8, 1.0)
-    assert taken.shares["conv2"] == taken.shares["norm4"] == KeptShares(5 / 8, 1.0)
+    assert taken.shares["conv2"] == taken.shares["norm4"] == KeptShares(1.0, 1.0)
     assert taken.shares["fc"] == KeptShares() and "conv3" not in taken.shares
     assert len(taken.shares) == 8
 

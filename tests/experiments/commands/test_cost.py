@@ -16,6 +16,7 @@ from metarl.envs.registry import get_family
 from metarl.experiments.analysis import costs
 from metarl.policies.attention import ATTENTION_BOUND
 from metarl.policies.controller import Controller
+from metarl.policies.gate import GATE, GATE_STATISTICS
 from metarl.policies.networks.network import Parameters
 
 CHEETAH = "--family half-cheetah-velocity --horizon 200 --episodes 20"
@@ -34,8 +35,9 @@ def changed(path: Path, of: str, method: str, parameters: Parameters, **metadata
     """The file of a controller of the family ``of``, untrained but for these parameters."""
     untrained = costs.untrained(get_family(of), method)
     metadata = {"episodes_per_step": 3, **metadata}
-    unbounded = {name: each for name, each in untrained.parameters.items() if name != ATTENTION_BOUND}
-    controller = Controller(unbounded | parameters, untrained.network, replace(untrained.metadata, **metadata))
+    left_out = (ATTENTION_BOUND, GATE, GATE_STATISTICS)
+    plain = {name: each for name, each in untrained.parameters.items() if name not in left_out}
+    controller = Controller(plain | parameters, untrained.network, replace(untrained.metadata, **metadata))
     controller.save(path)
     return path
 
@@ -197,7 +199,7 @@ def attention_by_hand() -> Parameters:
 
 
 def test_kept_channels_are_those_that_the_step_keeps(tmp_path: Path) -> None:
-    path = changed(tmp_path / "c", "navigation-2d", "p-meta", attention_by_hand())
+    path = changed(tmp_path / "c", "navigation-2d", "p-meta", attention_by_hand(), horizon=200)
     first, second, last = numbers(tmp_path, str(path))["steps"][0]["layers"]
     assert first["stored_input_bytes"] == 4 * 200 * 2 * 1 / 2
     assert second["stored_input_bytes"] == 4 * 200 * 2
@@ -207,7 +209,7 @@ def test_kept_channels_are_those_that_the_step_keeps(tmp_path: Path) -> None:
 
 
 def test_chunks_smaller_than_an_episode_need_a_pass_for_the_scores(tmp_path: Path) -> None:
-    path = changed(tmp_path / "c", "navigation-2d", "p-meta", attention_by_hand())
+    path = changed(tmp_path / "c", "navigation-2d", "p-meta", attention_by_hand(), horizon=200)
     whole, chunked = (numbers(tmp_path, f"{path} --chunk {chunk}") for chunk in (200, 20))
     assert chunked["adaptation_macs"] - whole["adaptation_macs"] == 600 * (10_400 + 10_200)
     text = " ".join(succeeds("cost", path, "--chunk", 20).split())

@@ -55,9 +55,9 @@ def saved(path: Path, method: str = "maml", parameters: Parameters | None = None
 
 
 def attended(path: Path) -> Path:
-    """conv1 keeps one of its three inputs; of conv2's, two of the four that share everything; some layers rest."""
+    """conv1 keeps one of its three inputs; of conv2's, the two that share everything; some layers rest."""
     first, second = torch.tensor([0.0, 100.0, 0.0]), torch.zeros(8)
-    second[:4] = 100.0
+    second[:2] = 100.0
     step_sizes = torch.full((2, 9), 0.25)
     step_sizes[0, 2], step_sizes[:, 5], step_sizes[1, 8], step_sizes[1, 0] = 0.0, 0.0, 0.0, 0.5
     parameters = {

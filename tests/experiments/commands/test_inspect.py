@@ -19,6 +19,7 @@ from metarl.envs.registry import get_family
 from metarl.experiments.analysis import costs
 from metarl.policies.attention import ATTENTION_BOUND
 from metarl.policies.controller import Controller
+from metarl.policies.gate import GATE, GATE_STATISTICS
 from metarl.policies.loading import load_controller
 from metarl.policies.networks.network import Parameters
 
@@ -27,8 +28,9 @@ def navigation(path: Path, method: str, parameters: Parameters | None = None, **
     """The file of an untrained controller for 2D navigation with some parameters and metadata changed."""
     untrained = costs.untrained(get_family("navigation-2d"), method)
     described = replace(untrained.metadata, **{"episodes_per_step": 3, "horizon": 20, **metadata})
-    unbounded = {name: each for name, each in untrained.parameters.items() if name != ATTENTION_BOUND}
-    Controller(unbounded | (parameters or {}), untrained.network, described).save(path)
+    left_out = (ATTENTION_BOUND, GATE, GATE_STATISTICS)
+    plain = {name: each for name, each in untrained.parameters.items() if name not in left_out}
+    Controller(plain | (parameters or {}), untrained.network, described).save(path)
     return path
 
 
