@@ -38,7 +38,7 @@ class Recorder:
         return self.stream.episodes if self.stream else len(self.episodes)
 
     def __repr__(self) -> str:
-        running = plural(self.stream.steps if self.stream else len(self._rewards), "step")
+        running = plural(self.stream.steps if self.stream else len(self._actions), "step")
         return f"<Recorder: {plural(len(self), 'episode')}, {running} of a running one>"
 
     def act(self, observation: ArrayLike) -> NDArray[np.float32]:

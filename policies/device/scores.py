@@ -21,7 +21,7 @@ from metarl.policies.networks.mlp import GaussianMLP
 from metarl.policies.networks.network import Parameters
 
 # What ``attention_scores`` allocates by itself, per channel: a dozen words for sorting and clipping.
-SCORING_BYTES = 46
+SCORING_BYTES = 37
 
 
 def episode_scores(

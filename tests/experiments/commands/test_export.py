@@ -77,7 +77,6 @@ def test_a_policy_alone_and_onnx(tmp_path: Path) -> None:
         (["--policy-only", "--run", "host"], "--policy-only goes without --run"),
         (["--observation-range", "ranges.json"], "belongs to --storage packed"),
         (["--policy-only", "--storage", "none"], "--policy-only goes without --run, --storage"),
-        (["--storage", "none"], "of its episodes: cavia and anil fit, trained with --baseline time where need be"),
         (["--target", "onnx", "--ram", "32K"], "--ram belongs to --target c"),
     ],
 )
