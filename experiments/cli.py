@@ -25,6 +25,7 @@ COMMANDS = {
     "inspect": "Tell what a controller is: layers, step sizes, kept channels, cost.",
     "card": "Write the model card of a policy: training, returns, memory, intended use.",
     "cost": "Tell the memory and operations of a controller on a device.",
+    "compress": "Prune a controller so that it still adapts, and judge the outcome.",
     "export": "Write a policy as C for a microcontroller, or as ONNX.",
     "render": "Make a GIF of one episode.",
     "sweep": "Meta-train with several methods and seeds.",

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from metarl.core.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from metarl.api import adapt, evaluate, resume, train
+    from metarl.api import adapt, evaluate, prune, resume, train
     from metarl.policies.classifier import Classifier
     from metarl.policies.controller import Controller
     from metarl.policies.export.sb3 import to_sb3
@@ -34,6 +34,7 @@ __all__ = [
     "evaluate",
     "load",
     "load_classifier",
+    "prune",
     "resume",
     "to_sb3",
     "train",
@@ -42,6 +43,7 @@ __all__ = [
 _MODULES = {
     "adapt": "metarl.api",
     "evaluate": "metarl.api",
+    "prune": "metarl.api",
     "resume": "metarl.api",
     "train": "metarl.api",
     "to_sb3": "metarl.policies.export.sb3",

@@ -7,7 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from metarl.compression.pruning import PruneSettings
+from metarl.compression.rounds import prune_in_rounds
 from metarl.core.errors import Refusal
+from metarl.core.settings import check_names
 from metarl.core.threads import available_threads
 from metarl.envs.family import TaskFamily
 from metarl.envs.registry import FAMILIES, get_family
@@ -220,6 +223,34 @@ def compare(
     """
     resolved = family_of(before, trained_on(before) if family is None else resolve(family))
     return check_adaptation(before, after, resolved, episodes, seed, threads or available_threads())
+
+
+def prune(
+    controller: Controller | str | Path,
+    *,
+    out: str | Path | None = None,
+    family: str | TaskFamily | None = None,
+    threads: int | None = None,
+    **settings: Any,
+) -> Controller:
+    """Remove weights of a meta-trained controller so that it still adapts (ANP), and return it.
+
+    Args:
+        controller: A controller, its file, its run's folder, or the name FAMILY/METHOD of one that ships.
+        out: A folder for the outcome of each round, new or of the same pruning, which then goes on. None to keep
+            nothing on disk.
+        family: The tasks' family or its name; needed if the controller was trained on a family of your own.
+        threads: Threads of the simulator and of the training; all cores if left out.
+        **settings: Those of ``metarl.compression.pruning.PruneSettings``, e.g. ``sparsity=0.9, rounds=5``.
+
+    Returns:
+        The pruned controller. ValueError says what is wrong with the controller, the folder or a setting.
+    """
+    check_names(PruneSettings, settings)
+    controller = loaded(controller)
+    resolved = family_of(controller, trained_on(controller) if family is None else resolve(family))
+    folder = None if out is None else Path(out)
+    return prune_in_rounds(controller, resolved, PruneSettings(**settings), threads or available_threads(), folder)
 
 
 def trained_on(controller: Controller) -> TaskFamily:

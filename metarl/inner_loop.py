@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
 from metarl.policies.attention import Samples, attention_scores, summarize, weigh_channels
+from metarl.policies.compression.masks import masked
 from metarl.policies.gate import gate_factor
 from metarl.policies.methods import CHANNEL_STEP_SIZES, STEP_SIZES, Method
 from metarl.policies.networks.network import LayerTrace, Network, Operation, Parameters, layer_of, run_layer
@@ -71,7 +72,7 @@ def inner_step(
     """Take one inner step: w_l - g^k * alpha_l^k * gamma_l * dL/dw_l for every layer l that the method updates.
 
     p-Meta, eq. 14, with the factor g^k of the return gate. Of a layer with a context, phi is updated in place of w_l
-    (CAVIA, eq. 3).
+    (CAVIA, eq. 3). Pruned weights stay zero.
 
     Args:
         network: The network.
@@ -86,6 +87,7 @@ def inner_step(
         The meta-parameters after the step, differentiable with respect to ``parameters``, step sizes, gate and
         attention among them; and the channels' scores.
     """
+    parameters = masked(parameters)
     gradients_at, direct = layer_gradients(network, parameters, method, step, batch, second_order)
     factor = gate_factor(parameters, step, batch.mean_return)
     adapted = dict(parameters)
@@ -105,7 +107,7 @@ def inner_step(
         name: {side: gammas.detach() for side, gammas in gradient.scores.items()}
         for name, gradient in gradients_at.items()
     }
-    return InnerStep(adapted, scores)
+    return InnerStep(masked(adapted), scores)
 
 
 def layer_gradients(

@@ -24,20 +24,23 @@ ARROWS = {
     "metarl.core": "",
     "metarl.policies.networks": "core",
     "metarl.policies.attention": "core policies.networks",
+    "metarl.policies.compression": "core policies.networks",
     "metarl.policies.gate": "policies.networks",
     "metarl.policies.normalization": "core policies.networks",
-    "metarl.policies.methods": "core policies.networks policies.attention policies.gate policies.normalization",
+    "metarl.policies.methods": "core policies.networks policies.attention policies.compression policies.gate "
+    "policies.normalization",
     "metarl.policies.advantages": "core",
     "metarl.policies.files": "core policies.networks policies.attention policies.gate policies.normalization "
-    "policies.methods policies.advantages",
-    "metarl.policies.device": "core policies.networks policies.attention policies.methods policies.advantages",
+    "policies.compression policies.methods policies.advantages",
+    "metarl.policies.device": "core policies.networks policies.attention policies.compression policies.methods "
+    "policies.advantages",
     "metarl.policies.controller": "core policies.networks policies.gate policies.normalization policies.methods "
     "policies.files policies.device",
     "metarl.policies.classifier": "core policies.networks policies.methods policies.files policies.device",
     "metarl.policies.recorder": "core policies.device policies.controller",
     "metarl.policies.export": (
-        "core policies.networks policies.attention policies.normalization policies.methods policies.gate "
-        "policies.files policies.device policies.controller policies.classifier"
+        "core policies.networks policies.attention policies.compression policies.normalization policies.methods "
+        "policies.gate policies.files policies.device policies.controller policies.classifier"
     ),
     "metarl.policies.loading": "core policies.networks policies.files policies.controller policies.classifier",
     "metarl.envs": "",
@@ -61,8 +64,9 @@ ARROWS = {
     "metarl.runs": "core policies.networks policies.files",
     "metarl.rl": "core losses adam inner_loop kept_channels reptile cost runs policies.* envs.*",
     "metarl.images": "core losses adam inner_loop kept_channels reptile cost runs policies.* envs.images",
+    "metarl.compression": "core rl runs cost policies.* envs.*",
     "metarl.callbacks": "core rl runs",
-    "metarl.api": "core rl images runs policies.* envs.*",
+    "metarl.api": "core rl images runs compression policies.* envs.*",
     "metarl": "core api policies.*",
     "metarl.experiments.console": "core envs.* policies.* runs",
     "metarl.experiments.datasets": "core envs.images",

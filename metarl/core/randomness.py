@@ -17,6 +17,7 @@ class Purpose(IntEnum):
     RENDERING = 4
     GATE = 5
     CHECK = 6
+    PRUNING = 7
 
 
 def generator(seed: int, purpose: Purpose, index: int = 0) -> np.random.Generator:

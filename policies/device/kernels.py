@@ -6,7 +6,7 @@ function for each of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -239,6 +239,42 @@ def add_weight_gradient(
         np.add(target, _weighed(np.matmul(channel, gradient, out=summed), scores), out=target)
 
 
+def add_masked_gradient(
+    run: Run,
+    layer: DeviceLayer,
+    inputs: FloatArray,
+    gradient: FloatArray,
+    scores: FloatArray | None,
+    total: FloatArray,
+    row: FloatArray,
+) -> None:
+    """Add g(w) of those weights of a layer that are not pruned.
+
+    Args:
+        run: The time steps in work.
+        layer: The layer, which says which weights these are.
+        inputs: x_{l-1} [row, input].
+        gradient: g(y_l) [row, output].
+        scores: The scores [output] of the output channels; None weighs nothing.
+        total: The accumulators [kept weight], input by input.
+        row: Working memory for one number per output.
+    """
+    summed = row[: gradient.shape[1]]
+    for channel, outputs, place in _kept_by_input(layer):
+        whole = _weighed(np.matmul(inputs[:, channel], gradient, out=summed), scores)
+        total[place] += whole[outputs]
+
+
+def _kept_by_input(layer: DeviceLayer) -> Iterator[tuple[int, NDArray[np.bool_], slice]]:
+    """Yield every input that has a weight left, the outputs [output] of such weights, and their accumulators' place."""
+    assert layer.kept is not None
+    end = 0
+    for channel, outputs in enumerate(layer.kept.T):
+        start, end = end, end + int(np.count_nonzero(outputs))
+        if end > start:
+            yield channel, outputs, slice(start, end)
+
+
 def add_kept_gradient(
     run: Run,
     kept: FloatArray,
@@ -323,6 +359,13 @@ def update_weight(
         adapted[:, channel].add_(change[places[channel]])
 
 
+def update_masked_weight(run: Run, layer: DeviceLayer, total: FloatArray, step_size: float) -> None:
+    """Turn accumulators [kept weight] into the change of those weights of a layer that are not pruned."""
+    adapted, change = run.adapted[f"{layer.name}.weight"], _scaled(run, total, step_size)
+    for channel, outputs, place in _kept_by_input(layer):
+        adapted[outputs, channel] += change[place]
+
+
 def _scaled(run: Run, total: FloatArray, step_size: float) -> FloatArray:
     return np.multiply(total, -step_size * run.gate / run.steps, out=total)
 
@@ -330,6 +373,8 @@ def _scaled(run: Run, total: FloatArray, step_size: float) -> FloatArray:
 KERNELS: dict[str, Callable[..., None]] = {
     kernel.__name__: kernel
     for kernel in (
+        add_masked_gradient,
+        update_masked_weight,
         fill,
         inverse_deviations,
         load,

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from metarl.policies.compression.masks import masks_of
 from metarl.policies.device.in_place import FloatArray
 from metarl.policies.methods import STEP_SIZES, Method
 from metarl.policies.networks.kinds import Shape
@@ -37,6 +39,7 @@ class DeviceLayer:
     step_size: float
     clips: dict[str, float]  # the clip ratio of each attention module that weighs its gradients
     context_weight: FloatArray  # [vector * output, context]; without a context [0]
+    kept: NDArray[np.bool_] | None = None  # which weights are not pruned [output, input]; None: all
 
     @property
     def name(self) -> str:
@@ -77,6 +80,7 @@ def device_layers(network: Network, parameters: Parameters, method: Method, step
     for layer in network.layers:
         if layer.context:
             arrays |= {name: each.detach().numpy() for name, each in layer.modulated(parameters).items()}
+    masks = {name: mask.numpy() != 0 for name, mask in masks_of(parameters).items()}
     chosen, last = method.updated_layers(network.layers), network.layers[-1]
     clips = method.attention.clips() if method.attention else {}
     return tuple(
@@ -87,6 +91,7 @@ def device_layers(network: Network, parameters: Parameters, method: Method, step
             step_size if layer.name in chosen else 0.0,
             clips if layer != last else {},
             arrays.get(layer.context_weight_name, _NONE),
+            masks.get(f"{layer.name}.weight"),
         )
         for layer, step_size in zip(network.layers, step_sizes, strict=True)
     )

@@ -144,6 +144,9 @@ class Pass:
             else:
                 yield Operation("update", (name, self._vector(name), layer.step_size))
         if layer.name in self.window.inputs:
+            if self._is_masked(index):
+                yield Operation("update_masked_weight", (layer.name, self._weight(index), layer.step_size))
+                return
             places = self._places(index) if self._has_places(index) else None
             operands = f"{layer.name}.weight", self._weight(index), places, layer.step_size
             yield Operation("update_weight", (*operands, self.window.inputs[layer.name][0]))
@@ -183,6 +186,9 @@ class Pass:
             places = self._places(index) if self._has_places(index) else None
             operands = self._kept(index), gradient, self._scores(index, "forward"), scores, places
             yield Operation("add_kept_gradient", (*operands, self._weight(index), self.row(), first, count))
+        elif self._is_masked(index):
+            masked = layer.name, inputs, gradient, scores, self._weight(index), self.row()
+            yield Operation("add_masked_gradient", masked)
         else:
             yield Operation("add_weight_gradient", (inputs, gradient, scores, self._weight(index), self.row(), first))
 
@@ -224,10 +230,20 @@ class Pass:
         """Return whether the inputs that attention drops take no memory among the accumulators of a layer's weights."""
         return self.window.whole and self.layers[index].chooses_inputs
 
-    def _weight(self, index: int) -> str:
-        """Return the accumulators of a layer's weights [input, output], or [place, output]."""
+    def _is_masked(self, index: int) -> bool:
+        """Return whether only those weights of a layer that are not pruned have accumulators.
+
+        Attention chooses among whole inputs, and a window cuts the accumulators by inputs, so that both take all.
+        """
         layer = self.layers[index]
-        shape = self._room(index)[1], layer.stated.outputs
+        return layer.kept is not None and self.window.whole and not layer.chooses_inputs
+
+    def _weight(self, index: int) -> str:
+        """Return the accumulators of a layer's weights [input, output], [place, output] or [kept weight]."""
+        layer = self.layers[index]
+        shape: tuple[int, ...] = (self._room(index)[1], layer.stated.outputs)
+        if layer.kept is not None and self._is_masked(index):
+            shape = (int(layer.kept.sum()),)
         memory = self.memory.get(f"{layer.name}.weight")
         name = f"{self.name}{layer.name}.weight.sum"
         return self.buffers.add(Buffer(name, shape, overwrites=memory, grows=self._grows(index)))

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from metarl.policies.compression.masks import masked
 from metarl.policies.device.adaptation import step_program
 from metarl.policies.device.in_place import FloatArray
 from metarl.policies.device.kernels import Run
@@ -101,4 +102,4 @@ def recorded_step(
         return step_program(layers, Workload(longest, rows, alone, kept=kept), estimator, windows)
 
     Runner(program_for, constants(layers, parameters), run, meter or Meter()).run()
-    return parameters | {name: torch.from_numpy(array) for name, array in adapted.items()}
+    return masked(parameters | {name: torch.from_numpy(array) for name, array in adapted.items()})

@@ -9,6 +9,7 @@ import torch
 
 from metarl.core.errors import Refusal
 from metarl.core.text import plural
+from metarl.policies.compression.masks import masked
 from metarl.policies.device.in_place import FloatArray
 from metarl.policies.device.kernels import Run
 from metarl.policies.device.meter import Meter
@@ -111,7 +112,7 @@ class Stream:
         self.run.gate = gate
         for name in ("mix", "combine", "update"):
             self._run(name)
-        return self.parameters | {name: torch.from_numpy(array) for name, array in self.run.adapted.items()}
+        return masked(self.parameters | {name: torch.from_numpy(array) for name, array in self.run.adapted.items()})
 
     def _run(self, stage: str, rows: int | None = None) -> None:
         if self.runner:

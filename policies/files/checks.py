@@ -7,6 +7,7 @@ from torch import Tensor
 
 from metarl.core.errors import Refusal
 from metarl.policies.attention import ATTENTION_BOUND, attention_rank, attention_shapes
+from metarl.policies.compression.masks import check_masks, mask_shapes
 from metarl.policies.gate import GATE, GATE_STATISTICS, gate_shapes
 from metarl.policies.methods import (
     STEP_SIZES,
@@ -34,6 +35,7 @@ def check_parameters(parameters: Parameters, network: Network, inner_steps: int)
         ATTENTION_BOUND: (),
         **channel_step_size_shapes(network.layers, inner_steps),
         **gate_shapes(inner_steps),
+        **mask_shapes(network),
         **(normalization_shapes(network.layers[0].inputs) if network.takes == "observations" else {}),
     }
     known = required | optional
@@ -42,7 +44,7 @@ def check_parameters(parameters: Parameters, network: Network, inner_steps: int)
             first, last = network.layer_names[0], network.layer_names[-1]
             raise Refusal(
                 f"unknown parameter '{name}': known are those of the layers {first} to {last}, {STEP_SIZES}, "
-                f"{GATE}, observation statistics and attention"
+                f"{GATE}, observation statistics, masks of weights and attention"
             )
     dtypes = {name: layer.dtype for layer in network.layers for name in layer.parameter_shapes}
     for name, shape in known.items():
@@ -51,6 +53,7 @@ def check_parameters(parameters: Parameters, network: Network, inner_steps: int)
         elif name in required:
             raise Refusal(f"the parameter '{name}' is missing")
     check_normalization(parameters)
+    check_masks(parameters)
     if ATTENTION_BOUND in parameters and not parameters[ATTENTION_BOUND] > 0:
         raise Refusal(f"the parameter '{ATTENTION_BOUND}' must be positive, got {float(parameters[ATTENTION_BOUND]):g}")
 

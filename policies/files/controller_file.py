@@ -4,9 +4,9 @@ The content is one JSON object: the fields of ``ControllerMetadata`` for a polic
 image network, and ``network``, an object with the ``kind`` of the network and the fields of its class. Numbers that are
 not finite, which JSON lacks, are the strings "inf", "-inf" and "nan". Each tensor is a parameter, float32, by its name.
 
-``compression`` is null, or an object with ``kind`` and ``version`` (a whole number from 1) and what that kind adds; no
-kind is written yet, and every kind is refused by name. In a compressed file these tensors stand in the place of a
-parameter NAME of n numbers, which are counted in row-major order:
+``compression`` is null, or an object with ``kind`` and ``version`` (a whole number from 1) and what that kind adds; the
+kind written is ``pruning``, which masks weights, and every other kind is refused by name. In a compressed file these
+tensors stand in the place of a parameter NAME of n numbers, which are counted in row-major order:
 
 * masked: ``NAME.mask`` uint8 [ceil(n / 8)], a bit for each number, the lowest bit of a byte first, 1 where the number
   is kept, else it is zero; ``NAME.kept`` float32, float16 or int8 [numbers kept], in order.
@@ -21,13 +21,15 @@ from __future__ import annotations
 
 import json
 import reprlib
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from metarl.core.errors import Refusal
 from metarl.core.validation import plain_json, read_record
-from metarl.policies.files.metadata import ClassifierMetadata, ControllerMetadata
+from metarl.policies.compression.masks import masks_of
+from metarl.policies.compression.packing import packed, unpacked
+from metarl.policies.files.metadata import PRUNING, ClassifierMetadata, Compression, ControllerMetadata
 from metarl.policies.files.tensor_file import FileKind, read_tensors, write_tensors
 from metarl.policies.networks.network import Network, Parameters
 from metarl.policies.networks.registry import NETWORKS, kind_of
@@ -54,13 +56,16 @@ def write_controller(
     path = Path(path)
     if path.exists() and not overwrite:
         raise Refusal(f"{path} exists already and is not overwritten: choose another name")
-    write_tensors(path, KIND, to_json(metadata, network), parameters)
+    compression = Compression(PRUNING, 1) if masks_of(parameters) else None
+    metadata = replace(metadata, compression=compression)
+    write_tensors(path, KIND, to_json(metadata, network), packed(parameters))
 
 
 def read_controller(path: Path) -> tuple[Metadata, Any, Parameters]:
     """Return the metadata, the network and the parameters of a file; raise ValueError if it cannot be used."""
-    content, parameters = read_tensors(path, KIND)
-    return *from_json(content), parameters
+    content, tensors = read_tensors(path, KIND)
+    metadata, network = from_json(content)
+    return metadata, network, unpacked(tensors, network) if metadata.compression else tensors
 
 
 def to_json(metadata: Metadata, network: Network) -> str:

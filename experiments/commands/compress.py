@@ -1,0 +1,172 @@
+"""``metarl compress``: make a meta-trained controller smaller so that it still adapts, and judge what came out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from metarl.compression.judge import Judged, Verdict, judge, verdict_record
+from metarl.compression.pruning import PruneSettings
+from metarl.compression.rounds import Round, prune_in_rounds
+from metarl.core.atomic import write_atomically
+from metarl.core.errors import Refusal
+from metarl.core.threads import available_threads
+from metarl.experiments.console.constructors import ControllerFile, Family, Maybe
+from metarl.experiments.console.families import family_for
+from metarl.experiments.console.output import Terminal
+from metarl.experiments.console.parsing import check_new_file, parse, require_at_least
+from metarl.experiments.console.progress import number
+from metarl.policies.loading import load_controller
+from metarl.rl.evaluation import family_of
+from metarl.runs.folder import CONTROLLER
+
+
+@dataclass(frozen=True)
+class Compress:
+    """Make a meta-trained controller smaller so that it still adapts, and judge the outcome.
+
+    prune: remove weights by what that does to adapted policies, and meta-train again.
+
+    judge: compare two controllers on the same unseen tasks: bytes, operations and returns.
+
+    metarl compress KIND --help shows the options of a kind.
+    """
+
+    kind: Annotated[Literal["prune", "judge"], tyro.conf.Positional, tyro.conf.arg(metavar="KIND")]
+    """One of those above."""
+
+
+@dataclass(frozen=True)
+class JudgeOptions:
+    """How two controllers are compared."""
+
+    judge_tasks: int = 40
+    """Unseen tasks that both controllers adapt to, at least 2."""
+    judge_seed: int = 1
+    """Seed of these tasks and of the episodes."""
+    family: Family = None
+    """Task family; needed where the controller was trained on one of your own (module:attribute)."""
+    threads: int = available_threads()
+    """Threads of the simulator and of the training."""
+    json: Maybe[Path] = None
+    """Write the verdict to this file, which must be new."""
+
+    def __post_init__(self) -> None:
+        require_at_least(2, judge_tasks=self.judge_tasks)
+        require_at_least(0, judge_seed=self.judge_seed)
+        require_at_least(1, threads=self.threads)
+
+
+@dataclass(frozen=True)
+class Prune:
+    """Remove weights of a meta-trained policy by what that does to adapted policies, and meta-train again.
+
+    The folder holds the outcome of each round and the pruned controller. The same command goes on after an
+    interruption. At the end the judge compares the pruned controller with the dense one.
+    """
+
+    controller: ControllerFile
+    """The controller's file, its run's folder, or FAMILY/METHOD of one that ships with metarl."""
+    out: Path
+    """Folder to write, which must be new or hold the beginning of the same pruning."""
+    settings: Annotated[PruneSettings, tyro.conf.OmitArgPrefixes] = field(default_factory=PruneSettings)
+    judged: Annotated[JudgeOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=JudgeOptions)
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Compare two controllers of a family on the same unseen tasks: bytes, operations and returns."""
+
+    controller: ControllerFile
+    """The first controller: its file, its run's folder, or FAMILY/METHOD of one that ships with metarl."""
+    other: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OTHER")]
+    """The second one."""
+    judged: Annotated[JudgeOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=JudgeOptions)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the command; raise Refusal saying what is wrong with its arguments."""
+    kinds = {"prune": prune, "judge": judge_two}
+    if arguments and arguments[0] in kinds:
+        kinds[arguments[0]](arguments[1:])
+        return
+    parse(Compress, arguments, "metarl compress")
+
+
+def prune(arguments: Sequence[str]) -> None:
+    """Run ``metarl compress prune``."""
+    command = parse(Prune, arguments, "metarl compress prune")
+    options, console = command.judged, Terminal()
+    if options.json:
+        check_new_file(options.json)
+    dense = load_controller(command.controller)
+    family = family_of(dense, family_for(dense, options.family))
+    pruned = prune_in_rounds(
+        dense,
+        family,
+        command.settings,
+        options.threads,
+        command.out,
+        on_round=lambda done: console.print(round_line(done, command.settings.rounds), soft_wrap=True),
+    )
+    console.print(f"pruned controller: {command.out / CONTROLLER}", soft_wrap=True)
+    tell_verdict(
+        judge(dense, pruned, family, options.judge_tasks, options.judge_seed, options.threads), options, console
+    )
+
+
+def judge_two(arguments: Sequence[str]) -> None:
+    """Run ``metarl compress judge``."""
+    command = parse(Judge, arguments, "metarl compress judge")
+    options = command.judged
+    if options.json:
+        check_new_file(options.json)
+    first, second = load_controller(command.controller), load_controller(command.other)
+    if first.metadata.family != second.metadata.family:
+        raise Refusal(f"{command.controller} and {command.other} are controllers of different families")
+    family = family_of(first, family_for(first, options.family))
+    verdict = judge(first, second, family, options.judge_tasks, options.judge_seed, options.threads)
+    tell_verdict(verdict, options, Terminal())
+
+
+def round_line(done: Round, rounds: int) -> str:
+    """Return what a round of pruning led to."""
+    kept = ", ".join(f"{layer} {100 * share:.3g} %" for layer, share in done.kept.items())
+    trained = "" if done.trained_return is None else f"  return after training {number(done.trained_return)}"
+    return (
+        f"round {done.number} of {rounds}: sparsity {done.sparsity:.3g}, kept {kept}  "
+        f"largest weight {done.largest_weight:.3g}{trained}"
+    )
+
+
+def tell_verdict(verdict: Verdict, options: JudgeOptions, console: Console) -> None:
+    """Print a verdict, and write it where ``--json`` asks for it."""
+    table = Table("", "before", "after")
+
+    def row(name: str, of: str, judged: tuple[Judged, Judged] = (verdict.before, verdict.after)) -> None:
+        values = (getattr(each, of) for each in judged)
+        table.add_row(name, *("-" if value is None else f"{value:,}" for value in values))
+
+    row("file, bytes", "file_bytes")
+    row("multiplications of an action", "macs")
+    row("working memory of an inner step, bytes", "adaptation_bytes")
+    for name, of in (("return before adaptation", "return_before"), ("return after adaptation", "return_after")):
+        intervals = (getattr(each, of) for each in (verdict.before, verdict.after))
+        table.add_row(name, *(f"{number(each.mean)} ± {number(each.ci95)}" for each in intervals))
+    console.print(table)
+    difference = verdict.paired_difference
+    clear = "differs from" if verdict.is_clear else "cannot be told from"
+    console.print(
+        f"paired difference of the returns after adaptation: {number(difference.mean)} ± {number(difference.ci95)} "
+        f"(95 %, {options.judge_tasks} tasks), which {clear} zero",
+        soft_wrap=True,
+    )
+    if options.json:
+        write_atomically(options.json, (json.dumps(verdict_record(verdict), indent=2) + "\n").encode())

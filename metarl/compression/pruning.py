@@ -1,0 +1,171 @@
+"""Prune the weights of a meta-trained policy so that it still adapts (ANP, CIKM 2021)."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from metarl.compression.activations import layer_moments, sample_tasks
+from metarl.compression.removal import Removal, damped, removal_scores, smallest, updated_weight
+from metarl.core.errors import Refusal
+from metarl.core.settings import AtLeastOne, Positive, check_settings
+from metarl.envs.family import TaskFamily
+from metarl.policies.compression.masks import MASK, kept_weights, masks_of, sparsity, weight_names
+from metarl.policies.controller import Controller
+from metarl.policies.networks.mlp import GaussianMLP
+from metarl.policies.networks.network import Parameters
+
+
+@dataclass(frozen=True)
+class PruneSettings:
+    """How a controller is pruned; Refusal names a value that has a wrong type or is out of its limits."""
+
+    sparsity: Annotated[float, Field(gt=0, lt=1)] = 0.9
+    """Share of all weights to remove; biases stay."""
+    criterion: Literal["anp", "weighted", "un-adapted", "l-obs", "magnitude", "random"] = "anp"
+    """What a weight is judged by: its removal's effect on what adapted policies compute (anp), on what they do
+    (weighted), on the policy before adaptation, on the policy adapted to one task (l-obs), its magnitude, or chance."""
+    removal: Removal = "exact"
+    """Remove weights one by one and refit the others by least squares, or literally by the paper's single updates.
+    Magnitude and chance refit nothing."""
+    allocation: Literal["global", "uniform"] = "global"
+    """One ranking over all layers, or the same share of each layer, as in the paper."""
+    rounds: AtLeastOne = 5
+    """Rounds of pruning, each of the same number of weights, with meta-training after each."""
+    iterations: Annotated[int, Field(ge=0)] = 5
+    """Meta-iterations after each round; 0 for none."""
+    tasks: AtLeastOne = 20
+    """Tasks that the policy is adapted to in each round, to see what its layers compute."""
+    damping: Positive = 1e-6
+    """Added to the diagonal of the second moments, as a share of its mean."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of tasks, episodes and chance."""
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+def check_prunable(controller: Controller, settings: PruneSettings) -> None:
+    """Raise Refusal if the controller cannot be pruned to that sparsity."""
+    if controller.metadata.adapted_to is not None:
+        raise Refusal("the controller is adapted to a task: prune the meta-trained one that it came from")
+    already = sparsity(controller.parameters, controller.network)
+    if settings.sparsity <= already:
+        raise Refusal(f"the sparsity must be above the controller's own, {already:.3g}, got {settings.sparsity:g}")
+
+
+def prune_once(
+    controller: Controller, family: TaskFamily, settings: PruneSettings, share: float, threads: int
+) -> Controller:
+    """Remove weights until a share of all is removed, and change the others to make up for it.
+
+    Args:
+        controller: The controller, which may be pruned already: what is removed stays so.
+        family: The task family, as the controller sees it.
+        settings: What the weights are judged by.
+        share: The share of all weights that is removed at the end.
+        threads: Threads of the simulator and of the adaptation.
+
+    Returns:
+        The pruned controller. Refusal if a layer would lose all its weights.
+    """
+    network, parameters = controller.network, controller.parameters
+    moments: dict[str, Tensor] = {}
+    if settings.criterion in ("magnitude", "random"):
+        scores = _plain_scores(parameters, network, settings)
+    else:
+        statistics: Any = settings.criterion
+        samples = sample_tasks(controller, family, settings.tasks, settings.seed, threads, statistics)
+        _warn_of_few(sum(len(each.observations) for each in samples), network)
+        moments = {
+            f"{layer}.weight": damped(each, settings.damping)
+            for layer, each in layer_moments(network, samples, statistics).items()
+        }
+        scores = [
+            removal_scores(_with_bias(parameters, name), _kept(parameters, name), moments[name], settings.removal)
+            for name in weight_names(network)
+        ]
+    masks = dict(zip(weight_names(network), chosen_masks(scores, share, settings.allocation), strict=True))
+    for name, mask in masks.items():
+        if not mask.any():
+            raise Refusal(f"a sparsity of {share:g} leaves no weight in {name.removesuffix('.weight')}: ask for less")
+    pruned = dict(parameters)
+    for name, mask in masks.items():
+        updated = _with_bias(parameters, name)
+        if name in moments:
+            updated = updated_weight(updated, mask, moments[name], settings.removal, _kept(parameters, name))
+        weight, bias = updated[:, :-1].float(), updated[:, -1].float()
+        pruned |= {
+            name: torch.where(mask, weight, torch.zeros(())),
+            name.replace(".weight", ".bias"): bias,
+            name + MASK: mask.float(),
+        }
+    return replace(controller, parameters=pruned)
+
+
+def chosen_masks(scores: list[Tensor], share: float, allocation: Literal["global", "uniform"]) -> list[Tensor]:
+    """Return which weights of each layer are kept [output, input]: exactly round((1 - share) N) of N, or of a layer's.
+
+    Args:
+        scores: By layer, the cost of each weight's removal [output, input].
+        share: The share of the weights to remove.
+        allocation: Whether all layers are ranked together.
+    """
+
+    def removed(total: int) -> int:
+        return total - round((1 - share) * total)
+
+    if allocation == "global":
+        return smallest(scores, removed(sum(each.numel() for each in scores)))
+    return [smallest([each], removed(each.numel()))[0] for each in scores]
+
+
+def shares(controller: Controller, settings: PruneSettings) -> list[float]:
+    """Return the sparsity after each round: the same number of weights goes in each."""
+    begin = sparsity(controller.parameters, controller.network)
+    step = (settings.sparsity - begin) / settings.rounds
+    return [*(begin + step * number for number in range(1, settings.rounds)), settings.sparsity]
+
+
+def layer_shares(controller: Controller) -> dict[str, float]:
+    """Return the share of each layer's weights that is kept."""
+    kept = kept_weights(controller.parameters, controller.network)
+    return {layer: count / controller.parameters[f"{layer}.weight"].numel() for layer, count in kept.items()}
+
+
+def _plain_scores(parameters: Parameters, network: GaussianMLP, settings: PruneSettings) -> list[Tensor]:
+    """Return the scores that need no episodes."""
+    random = torch.Generator().manual_seed(settings.seed)
+    scores = []
+    for name in weight_names(network):
+        weight = parameters[name].double()
+        score = weight.abs() if settings.criterion == "magnitude" else torch.rand(weight.shape, generator=random)
+        scores.append(torch.where(_kept(parameters, name), score.double(), -torch.inf))
+    return scores
+
+
+def _with_bias(parameters: Parameters, name: str) -> Tensor:
+    """Return a layer's weights with its bias as the last column [output, input + 1], in float64."""
+    bias = parameters[name.replace(".weight", ".bias")]
+    return torch.cat([parameters[name], bias[:, None]], dim=1).detach().double()
+
+
+def _kept(parameters: Parameters, name: str) -> Tensor:
+    """Return which numbers of a weight are kept so far."""
+    mask = masks_of(parameters).get(name)
+    return torch.ones(parameters[name].shape, dtype=torch.bool) if mask is None else mask != 0
+
+
+def _warn_of_few(samples: int, network: GaussianMLP) -> None:
+    widest = max(layer.inputs for layer in network.layers)
+    if samples <= widest:
+        warnings.warn(
+            f"{samples} observations are fewer than the {widest} inputs of a layer, so their moments say little: "
+            "take more tasks",
+            stacklevel=3,
+        )

@@ -1,0 +1,162 @@
+"""Rounds of pruning with meta-training after each, which go on where they were interrupted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from metarl.compression.pruning import PruneSettings, check_prunable, layer_shares, prune_once, shares
+from metarl.core.atomic import write_atomically
+from metarl.core.errors import Refusal
+from metarl.envs.family import TaskFamily
+from metarl.policies.attention import ATTENTION_BOUND, attention_rank
+from metarl.policies.compression.masks import weight_names
+from metarl.policies.controller import Controller
+from metarl.policies.gate import GATE
+from metarl.policies.loading import load_controller
+from metarl.policies.normalization import MEAN
+from metarl.rl.settings import TrainSettings, preset
+from metarl.rl.training import PolicyTraining
+from metarl.runs.callbacks import Callback
+from metarl.runs.folder import CONTROLLER
+from metarl.runs.run import run
+
+CONFIG, ROUNDS = "pruning.json", "rounds.json"
+
+
+@dataclass(frozen=True)
+class Round:
+    """What a round of pruning led to."""
+
+    number: int  # from 1
+    sparsity: float
+    kept: dict[str, float]  # the kept share of each layer's weights
+    largest_weight: float  # of the pruned policy: weights that grow keep the function and lose the adaptation
+    trained_return: float | None  # after adaptation, in the last meta-iteration; None without meta-training
+
+
+def prune_in_rounds(
+    controller: Controller,
+    family: TaskFamily,
+    settings: PruneSettings,
+    threads: int,
+    out: Path | None = None,
+    on_round: Callable[[Round], None] = lambda done: None,
+) -> Controller:
+    """Prune a controller and meta-train it after each round.
+
+    Args:
+        controller: The meta-trained controller.
+        family: The task family, as the controller sees it.
+        settings: How it is pruned.
+        threads: Threads of the simulator and of the training.
+        out: A folder for the outcome of each round and the pruned controller, new or of the same pruning, which then
+            goes on after its last whole round. None to keep nothing on disk.
+        on_round: Is told what each round led to, those of before an interruption included.
+
+    Returns:
+        The pruned controller. Refusal if the controller or the folder cannot be used.
+    """
+    check_prunable(controller, settings)
+    train = retraining_settings(controller, family, settings, threads)
+    done: list[Round] = []
+    if out is not None:
+        done = _opened(out, asdict(settings) | {"parent": controller.metadata.training, "family": family.name})
+    record = controller.metadata.training
+    for number, share in enumerate(shares(controller, settings), start=1):
+        if out is not None and number <= len(done):
+            controller = load_controller(_file(out, number))
+            on_round(done[number - 1])
+            continue
+        drawn = replace(settings, seed=settings.seed + number - 1)
+        controller = prune_once(controller, family, drawn, share, threads)
+        weights = (controller.parameters[name] for name in weight_names(controller.network))
+        facts = share, layer_shares(controller), max(float(weight.abs().max()) for weight in weights)
+        reached = None
+        if settings.iterations:
+            controller, reached = retrained(controller, family, replace(train, seed=drawn.seed))
+        training = record | {"pruning": asdict(settings) | {"reached": share, "kept": facts[1]}}
+        controller = replace(controller, metadata=replace(controller.metadata, training=training))
+        done.append(Round(number, *facts, reached))
+        if out is not None:
+            controller.save(_file(out, number), overwrite=True)
+            _write(out / ROUNDS, [asdict(each) for each in done])
+        on_round(done[-1])
+    if out is not None:
+        controller.save(out / CONTROLLER, overwrite=True)
+    return controller
+
+
+def retraining_settings(
+    controller: Controller, family: TaskFamily, settings: PruneSettings, threads: int
+) -> TrainSettings:
+    """Return the settings of the meta-training after a round: the family's preset for a controller of this kind."""
+    metadata, parameters = controller.metadata, controller.parameters
+    kind: dict[str, Any] = {
+        "method": metadata.method,
+        "hidden_sizes": controller.network.hidden_sizes,
+        "initial_std": controller.network.initial_std,
+        "inner_steps": metadata.inner_steps,
+        "episodes_per_task": metadata.episodes_per_step,
+        "horizon": metadata.horizon,
+        "action_scale": metadata.action_scale,
+        "discount": metadata.discount,
+        "gae_lambda": metadata.gae_lambda,
+        "baseline": metadata.baseline,
+        "gate": "return" if GATE in parameters else "none",
+        "normalize_observations": MEAN in parameters,
+        "attention_rank": attention_rank(parameters) or 0,
+        "attention_bound": float(parameters[ATTENTION_BOUND]) if ATTENTION_BOUND in parameters else 0.0,
+    }
+    if controller.network.context_size:
+        kind["context_size"] = controller.network.context_size
+    return preset(family.name, **kind, iterations=max(1, settings.iterations), seed=settings.seed, threads=threads)
+
+
+class LastReturn(Callback):
+    """Keeps the newest iteration's mean return after adaptation."""
+
+    def __init__(self) -> None:
+        self.reached: float | None = None
+
+    def on_iteration(self, step: Any) -> bool:
+        """Note the return; never stop the training."""
+        if step.state.recent_returns:
+            self.reached = step.state.recent_returns[-1]
+        return True
+
+
+def retrained(controller: Controller, family: TaskFamily, settings: TrainSettings) -> tuple[Controller, float | None]:
+    """Meta-train a pruned controller; return the controller of the last iteration, and its return after adaptation.
+
+    The last iteration and not the best one, because a few iterations after a pruning hardly tell which was best.
+    """
+    training, last = PolicyTraining(family, settings, controller), LastReturn()
+    state = run(training, callbacks=(last,))
+    return training.controller(replace(state, best_parameters=state.parameters)), last.reached
+
+
+def _opened(out: Path, config: dict[str, Any]) -> list[Round]:
+    """Make the folder of a pruning, or return the rounds that one of the same settings holds already."""
+    text = json.dumps(config, sort_keys=True, default=str)
+    if (out / CONFIG).is_file():
+        if json.loads((out / CONFIG).read_text()) != json.loads(text):
+            raise Refusal(f"{out} holds a pruning with other settings or of another controller: choose another folder")
+        rounds = out / ROUNDS
+        return [Round(**each) for each in json.loads(rounds.read_text())] if rounds.is_file() else []
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise Refusal(f"{out} exists already and is not the folder of a pruning: choose another one")
+    out.mkdir(parents=True, exist_ok=True)
+    _write(out / CONFIG, json.loads(text))
+    return []
+
+
+def _file(out: Path, number: int) -> Path:
+    return out / f"round{number}.safetensors"
+
+
+def _write(path: Path, content: Any) -> None:
+    write_atomically(path, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode())

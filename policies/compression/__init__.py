@@ -1,0 +1,1 @@
+"""How a compressed controller is stored and run."""

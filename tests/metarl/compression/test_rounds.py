@@ -1,0 +1,238 @@
+"""Pruning a controller in rounds: what is kept, what an interruption loses, and what is refused."""
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import metarl
+from metarl.compression import rounds
+from metarl.compression.judge import judge, verdict_record
+from metarl.compression.pruning import PruneSettings, chosen_masks, prune_once, shares
+from metarl.compression.rounds import prune_in_rounds, retraining_settings
+from metarl.core.errors import Refusal
+from metarl.envs.registry import get_family
+from metarl.policies.compression.masks import MASK, sparsity, weight_names
+from metarl.policies.controller import Controller
+from metarl.policies.loading import load_controller
+from metarl.rl.episodes import Episodes
+from metarl.rl.evaluation import family_of
+from metarl.rl.sampling import Sampler
+from metarl.rl.variation import varied
+
+QUICK = PruneSettings(sparsity=0.8, rounds=2, iterations=1, tasks=2)
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:.* observations are fewer")
+
+
+@pytest.fixture
+def dense() -> Controller:
+    return varied(load_controller("navigation-2d/maml"), horizon=10, episodes=2)
+
+
+@pytest.fixture
+def short_family(dense: Controller):
+    return family_of(dense, get_family("navigation-2d"))
+
+
+def test_the_target_is_reached_exactly_and_the_masks_are_nested(dense, short_family, tmp_path: Path) -> None:
+    pruned = prune_in_rounds(dense, short_family, QUICK, 1, tmp_path / "run")
+    total = sum(dense.parameters[name].numel() for name in weight_names(dense.network))
+    kept = sum(int(pruned.parameters[name + MASK].sum()) for name in weight_names(dense.network))
+    assert kept == round(0.2 * total)
+    first = load_controller(tmp_path / "run" / "round1.safetensors")
+    for name in weight_names(dense.network):
+        before, after = (each.parameters[name + MASK] for each in (first, pruned))
+        assert not ((after == 1) & (before == 0)).any()
+        weight = pruned.parameters[name]
+        assert not weight[after == 0].any()
+        assert not weight[after == 0].signbit().any()
+    assert load_controller(tmp_path / "run").parameters.keys() == pruned.parameters.keys()
+    assert pruned.metadata.training["pruning"]["criterion"] == "anp"
+
+
+def test_an_interrupted_pruning_goes_on_to_the_same_bytes(dense, short_family, tmp_path: Path, monkeypatch) -> None:
+    whole = prune_in_rounds(dense, short_family, QUICK, 1, tmp_path / "whole")
+    prune, calls = rounds.prune_once, []
+
+    def interrupted(*arguments: object):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return prune(*arguments)
+
+    monkeypatch.setattr(rounds, "prune_once", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        prune_in_rounds(dense, short_family, QUICK, 1, tmp_path / "broken")
+    told = []
+    resumed = prune_in_rounds(dense, short_family, QUICK, 1, tmp_path / "broken", told.append)
+    assert [each.number for each in told] == [1, 2]
+    assert len(calls) == 3
+    for name, tensor in whole.parameters.items():
+        assert torch.equal(resumed.parameters[name], tensor)
+
+
+def test_a_folder_of_something_else_is_refused_and_stays(dense, short_family, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(Refusal, match="is not the folder of a pruning"):
+        prune_in_rounds(dense, short_family, QUICK, 1, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+    once = replace(QUICK, rounds=1, iterations=0)
+    prune_in_rounds(dense, short_family, once, 1, tmp_path / "run")
+    with pytest.raises(Refusal, match="other settings"):
+        prune_in_rounds(dense, short_family, replace(once, seed=3), 1, tmp_path / "run")
+
+
+@pytest.mark.parametrize("criterion", ["anp", "weighted", "un-adapted", "l-obs", "magnitude", "random"])
+@pytest.mark.parametrize("allocation", ["global", "uniform"])
+def test_every_criterion_and_allocation_keeps_its_share(dense, short_family, criterion: str, allocation: str) -> None:
+    settings = replace(QUICK, criterion=criterion, allocation=allocation)
+    pruned = prune_once(dense, short_family, settings, 0.5, 1)
+    assert sparsity(pruned.parameters, pruned.network) == pytest.approx(0.5, abs=1e-4)
+    shares_kept = [float(pruned.parameters[name + MASK].mean()) for name in weight_names(dense.network)]
+    assert (max(shares_kept) - min(shares_kept) < 1e-6) == (allocation == "uniform") or criterion == "random"
+
+
+def test_magnitude_keeps_the_largest_weights_and_changes_none(dense, short_family) -> None:
+    pruned = prune_once(dense, short_family, replace(QUICK, criterion="magnitude"), 0.7, 1)
+    names = weight_names(dense.network)
+    removed = torch.cat([dense.parameters[name][pruned.parameters[name + MASK] == 0].abs() for name in names])
+    kept = torch.cat([dense.parameters[name][pruned.parameters[name + MASK] == 1].abs() for name in names])
+    assert removed.max() <= kept.min()
+    for name in names:
+        keeps = pruned.parameters[name + MASK] == 1
+        assert torch.equal(pruned.parameters[name][keeps], dense.parameters[name][keeps])
+
+
+def test_refitting_keeps_the_policy_better_than_removing_alone(dense, short_family) -> None:
+    observations = torch.rand(200, 2, generator=torch.Generator().manual_seed(0)) - 0.5
+    changes = {}
+    for criterion in ("anp", "magnitude"):
+        pruned = prune_once(dense, short_family, replace(QUICK, criterion=criterion, tasks=10), 0.8, 1)
+        means = [each.network(each.parameters, observations)[0] for each in (dense, pruned)]
+        changes[criterion] = float((means[0] - means[1]).square().mean())
+    assert changes["anp"] < changes["magnitude"]
+
+
+def test_scores_follow_the_support_rewards_not_those_of_the_query(dense, short_family, monkeypatch) -> None:
+    settings = replace(QUICK, sparsity=0.5)
+    plain = prune_once(dense, short_family, settings, 0.5, 1).parameters
+    sample = Sampler.sample
+
+    def noise_from(first: int):
+        calls = []
+
+        def noisy(self, *arguments, **keywords) -> Episodes:
+            episodes = sample(self, *arguments, **keywords)
+            calls.append(None)
+            if len(calls) - 1 == first:
+                random = torch.Generator().manual_seed(1)
+                return replace(episodes, rewards=100 * torch.randn(episodes.rewards.shape, generator=random))
+            return episodes
+
+        return noisy
+
+    same = []
+    for call in (0, 1):
+        monkeypatch.setattr(Sampler, "sample", noise_from(call))
+        noisy = prune_once(dense, short_family, settings, 0.5, 1).parameters
+        same.append(all(torch.equal(noisy[name], plain[name]) for name in weight_names(dense.network)))
+    assert same == [False, True]
+
+
+def test_an_allocation_by_hand() -> None:
+    scores = [torch.tensor([[1.0, 5.0], [2.0, 6.0]]), torch.tensor([[3.0, 4.0]])]
+    kept = chosen_masks(scores, 0.5, "global")
+    assert [each.tolist() for each in kept] == [[[False, True], [False, True]], [[False, True]]]
+    kept = chosen_masks(scores, 0.5, "uniform")
+    assert [each.tolist() for each in kept] == [[[False, True], [False, True]], [[False, True]]]
+    kept = chosen_masks([scores[0], scores[1] + 10], 0.5, "global")
+    assert [each.tolist() for each in kept] == [[[False, False], [False, True]], [[True, True]]]
+
+
+def test_rounds_remove_equal_numbers(dense) -> None:
+    assert shares(dense, replace(QUICK, sparsity=0.9, rounds=3)) == pytest.approx([0.3, 0.6, 0.9])
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"sparsity": 1.0}, "'sparsity'"),
+        ({"sparsity": -0.1}, "'sparsity'"),
+        ({"criterion": "luck"}, "'criterion'"),
+        ({"rounds": 0}, "'rounds'"),
+        ({"damping": 0.0}, "'damping'"),
+    ],
+)
+def test_impossible_settings_are_named(change: dict[str, object], sentence: str) -> None:
+    with pytest.raises(Refusal, match=sentence):
+        PruneSettings(**change)  # type: ignore[arg-type]
+
+
+def test_what_cannot_be_pruned_is_refused(dense, short_family) -> None:
+    once = replace(QUICK, rounds=1, iterations=0, criterion="magnitude")
+    pruned = prune_in_rounds(dense, short_family, once, 1)
+    with pytest.raises(Refusal, match="above the controller's own, 0.8"):
+        prune_in_rounds(pruned, short_family, replace(once, sparsity=0.7), 1)
+    adapted = metarl.adapt(dense, {"goal_x": 0.1, "goal_y": 0.2}, threads=1)
+    with pytest.raises(Refusal, match="is adapted to a task"):
+        prune_in_rounds(adapted, short_family, once, 1)
+    with pytest.raises(Refusal, match="leaves no weight in layer"):
+        prune_in_rounds(dense, short_family, replace(once, sparsity=0.99999), 1)
+    with pytest.raises(ValueError, match="did you mean 'sparsity'"):
+        metarl.prune(dense, sparsety=0.5)
+
+
+def test_a_pruned_controller_adapts_and_stays_pruned(dense, short_family) -> None:
+    pruned = prune_once(dense, short_family, replace(QUICK, criterion="magnitude"), 0.8, 1)
+    adapted = metarl.adapt(pruned, {"goal_x": 0.1, "goal_y": 0.2}, threads=1)
+    for name in weight_names(dense.network):
+        outside = pruned.parameters[name + MASK] == 0
+        assert not adapted.parameters[name][outside].any()
+        assert not torch.equal(adapted.parameters[name], pruned.parameters[name])
+
+
+@pytest.mark.parametrize("method", ["maml", "anil", "boil", "maml++", "p-meta-layers", "p-meta"])
+def test_every_shipped_method_is_trained_on_as_it_is(method: str) -> None:
+    dense = varied(load_controller(f"navigation-2d/{method}"), horizon=8, episodes=2)
+    settings = replace(QUICK, rounds=1, sparsity=0.5)
+    short = family_of(dense, get_family("navigation-2d"))
+    assert retraining_settings(dense, short, settings, 1).method == method
+    pruned = prune_in_rounds(dense, short, settings, 1)
+    assert pruned.parameters.keys() - dense.parameters.keys() == {name + MASK for name in weight_names(dense.network)}
+
+
+def test_the_judge_pairs_tasks_and_knows_a_controller_from_itself(dense, short_family) -> None:
+    verdict = judge(dense, dense, short_family, tasks=3, threads=1)
+    assert verdict.paired_difference.mean == 0
+    assert not verdict.is_clear
+    worse = replace(dense, parameters=dense.parameters | {"layer3.bias": torch.tensor([50.0, 50.0])})
+    verdict = judge(dense, worse, short_family, tasks=5, threads=1)
+    assert verdict.paired_difference.mean < 0
+    record = verdict_record(verdict)
+    json.dumps(record)
+    assert record["paired_difference"] == pytest.approx(
+        record["return_after"]["after"] - record["return_after"]["before"], rel=1e-9
+    )
+    assert record["macs"] == {"before": 10_400, "after": 10_400}
+
+
+def test_a_paired_difference_by_hand(dense, short_family) -> None:
+    """Differences 1, 2 and 3: mean 2, deviation 1, t of 2 degrees of freedom 4.3027."""
+    verdict = judge(dense, dense, short_family, tasks=3, threads=1)
+    before, after = (replace(verdict.before, returns=torch.tensor(each)) for each in ([5.0, -1, 0], [6.0, 1, 3]))
+    judged = replace(verdict, before=before, after=after)
+    assert judged.paired_difference.mean == 2
+    assert judged.paired_difference.ci95 == pytest.approx(4.3027 / 3**0.5, rel=1e-4)
+    assert not judged.is_clear
+    assert replace(judged, after=replace(after, returns=torch.tensor([6.0, 0.1, 1]))).is_clear
+
+
+def test_the_settings_are_recorded_in_the_folder(dense, short_family, tmp_path: Path) -> None:
+    settings = replace(QUICK, rounds=1, iterations=0)
+    prune_in_rounds(dense, short_family, settings, 1, tmp_path / "run")
+    config = json.loads((tmp_path / "run" / "pruning.json").read_text())
+    assert asdict(settings).items() <= config.items()
