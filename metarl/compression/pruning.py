@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -15,8 +15,10 @@ from metarl.compression.removal import Removal, damped, removal_scores, smallest
 from metarl.core.errors import Refusal
 from metarl.core.settings import AtLeastOne, Positive, check_settings
 from metarl.envs.family import TaskFamily
-from metarl.policies.compression.masks import MASK, kept_weights, masks_of, sparsity, weight_names
+from metarl.policies.attention import PREFIX
+from metarl.policies.compression.masks import MASK, masks_of, sparsity, weight_names
 from metarl.policies.controller import Controller
+from metarl.policies.methods import CHANNEL_STEP_SIZES
 from metarl.policies.networks.mlp import GaussianMLP
 from metarl.policies.networks.network import Parameters
 
@@ -26,7 +28,9 @@ class PruneSettings:
     """How a controller is pruned; Refusal names a value that has a wrong type or is out of its limits."""
 
     sparsity: Annotated[float, Field(gt=0, lt=1)] = 0.9
-    """Share of all weights to remove; biases stay."""
+    """Share of all weights to remove, biases stay; with --structure units, of all hidden units."""
+    structure: Literal["weights", "units"] = "weights"
+    """Remove single weights, or whole hidden units, which leaves a dense, smaller network."""
     criterion: Literal["anp", "weighted", "un-adapted", "l-obs", "magnitude", "random"] = "anp"
     """What a weight is judged by: its removal's effect on what adapted policies compute (anp), on what they do
     (weighted), on the policy before adaptation, on the policy adapted to one task (l-obs), its magnitude, or chance."""
@@ -57,6 +61,12 @@ def check_prunable(controller: Controller, settings: PruneSettings) -> None:
     already = sparsity(controller.parameters, controller.network)
     if settings.sparsity <= already:
         raise Refusal(f"the sparsity must be above the controller's own, {already:.3g}, got {settings.sparsity:g}")
+    if settings.structure == "units" and already:
+        raise Refusal("single weights of the controller are pruned: units are removed of a dense one")
+    if settings.structure == "units" and any(
+        name.startswith((PREFIX, CHANNEL_STEP_SIZES)) for name in controller.parameters
+    ):
+        raise Refusal(f"{controller.metadata.method} weighs the channels of hidden units, which cannot be removed yet")
 
 
 def prune_once(
@@ -75,28 +85,14 @@ def prune_once(
         The pruned controller. Refusal if a layer would lose all its weights.
     """
     network, parameters = controller.network, controller.parameters
-    moments: dict[str, Tensor] = {}
-    if settings.criterion in ("magnitude", "random"):
-        scores = _plain_scores(parameters, network, settings)
-    else:
-        statistics: Any = settings.criterion
-        samples = sample_tasks(controller, family, settings.tasks, settings.seed, threads, statistics)
-        _warn_of_few(sum(len(each.observations) for each in samples), network)
-        moments = {
-            f"{layer}.weight": damped(each, settings.damping)
-            for layer, each in layer_moments(network, samples, statistics).items()
-        }
-        scores = [
-            removal_scores(_with_bias(parameters, name), _kept(parameters, name), moments[name], settings.removal)
-            for name in weight_names(network)
-        ]
-    masks = dict(zip(weight_names(network), chosen_masks(scores, share, settings.allocation), strict=True))
+    scores, moments = judged(controller, family, settings, threads)
+    masks = dict(zip(weight_names(network), chosen_masks([*scores.values()], share, settings.allocation), strict=True))
     for name, mask in masks.items():
         if not mask.any():
             raise Refusal(f"a sparsity of {share:g} leaves no weight in {name.removesuffix('.weight')}: ask for less")
     pruned = dict(parameters)
     for name, mask in masks.items():
-        updated = _with_bias(parameters, name)
+        updated = with_bias(parameters, name)
         if name in moments:
             updated = updated_weight(updated, mask, moments[name], settings.removal, _kept(parameters, name))
         weight, bias = updated[:, :-1].float(), updated[:, -1].float()
@@ -106,6 +102,36 @@ def prune_once(
             name + MASK: mask.float(),
         }
     return replace(controller, parameters=pruned)
+
+
+def judged(
+    controller: Controller, family: TaskFamily, settings: PruneSettings, threads: int
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return the scores of all weights by name [output, input], and the damped moments of the layers' inputs.
+
+    Magnitude and chance have no moments.
+
+    Args:
+        controller: The controller, which may be pruned already.
+        family: The task family, as the controller sees it.
+        settings: What the weights are judged by.
+        threads: Threads of the simulator and of the adaptation.
+    """
+    network, parameters = controller.network, controller.parameters
+    criterion = settings.criterion
+    if criterion == "magnitude" or criterion == "random":
+        return dict(zip(weight_names(network), _plain_scores(parameters, network, settings), strict=True)), {}
+    samples = sample_tasks(controller, family, settings.tasks, settings.seed, threads, criterion)
+    _warn_of_few(sum(len(each.observations) for each in samples), network)
+    moments = {
+        f"{layer}.weight": damped(each, settings.damping)
+        for layer, each in layer_moments(network, samples, criterion).items()
+    }
+    scores = {
+        name: removal_scores(with_bias(parameters, name), _kept(parameters, name), moments[name], settings.removal)
+        for name in weight_names(network)
+    }
+    return scores, moments
 
 
 def chosen_masks(scores: list[Tensor], share: float, allocation: Literal["global", "uniform"]) -> list[Tensor]:
@@ -132,12 +158,6 @@ def shares(controller: Controller, settings: PruneSettings) -> list[float]:
     return [*(begin + step * number for number in range(1, settings.rounds)), settings.sparsity]
 
 
-def layer_shares(controller: Controller) -> dict[str, float]:
-    """Return the share of each layer's weights that is kept."""
-    kept = kept_weights(controller.parameters, controller.network)
-    return {layer: count / controller.parameters[f"{layer}.weight"].numel() for layer, count in kept.items()}
-
-
 def _plain_scores(parameters: Parameters, network: GaussianMLP, settings: PruneSettings) -> list[Tensor]:
     """Return the scores that need no episodes."""
     random = torch.Generator().manual_seed(settings.seed)
@@ -149,7 +169,7 @@ def _plain_scores(parameters: Parameters, network: GaussianMLP, settings: PruneS
     return scores
 
 
-def _with_bias(parameters: Parameters, name: str) -> Tensor:
+def with_bias(parameters: Parameters, name: str) -> Tensor:
     """Return a layer's weights with its bias as the last column [output, input + 1], in float64."""
     bias = parameters[name.replace(".weight", ".bias")]
     return torch.cat([parameters[name], bias[:, None]], dim=1).detach().double()

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from metarl.compression.pruning import PruneSettings, check_prunable, layer_shares, prune_once, shares
+from metarl.compression.pruning import PruneSettings, check_prunable, prune_once, shares
+from metarl.compression.units import remove_units, widths_after
 from metarl.core.atomic import write_atomically
 from metarl.core.errors import Refusal
 from metarl.envs.family import TaskFamily
 from metarl.policies.attention import ATTENTION_BOUND, attention_rank
-from metarl.policies.compression.masks import weight_names
+from metarl.policies.compression.masks import kept_weights, weight_names
 from metarl.policies.controller import Controller
 from metarl.policies.gate import GATE
 from metarl.policies.loading import load_controller
@@ -61,23 +63,25 @@ def prune_in_rounds(
         The pruned controller. Refusal if the controller or the folder cannot be used.
     """
     check_prunable(controller, settings)
-    train = retraining_settings(controller, family, settings, threads)
     done: list[Round] = []
     if out is not None:
         done = _opened(out, asdict(settings) | {"parent": controller.metadata.training, "family": family.name})
-    record = controller.metadata.training
+    record, hidden_sizes = controller.metadata.training, controller.network.hidden_sizes
     for number, share in enumerate(shares(controller, settings), start=1):
         if out is not None and number <= len(done):
             controller = load_controller(_file(out, number))
             on_round(done[number - 1])
             continue
         drawn = replace(settings, seed=settings.seed + number - 1)
-        controller = prune_once(controller, family, drawn, share, threads)
+        if settings.structure == "units":
+            controller = remove_units(controller, family, drawn, widths_after(hidden_sizes, share), threads)
+        else:
+            controller = prune_once(controller, family, drawn, share, threads)
         weights = (controller.parameters[name] for name in weight_names(controller.network))
-        facts = share, layer_shares(controller), max(float(weight.abs().max()) for weight in weights)
+        facts = share, shares_left(controller, hidden_sizes), max(float(weight.abs().max()) for weight in weights)
         reached = None
         if settings.iterations:
-            controller, reached = retrained(controller, family, replace(train, seed=drawn.seed))
+            controller, reached = retrained(controller, family, retraining_settings(controller, family, drawn, threads))
         training = record | {"pruning": asdict(settings) | {"reached": share, "kept": facts[1]}}
         controller = replace(controller, metadata=replace(controller.metadata, training=training))
         done.append(Round(number, *facts, reached))
@@ -88,6 +92,13 @@ def prune_in_rounds(
     if out is not None:
         controller.save(out / CONTROLLER, overwrite=True)
     return controller
+
+
+def shares_left(controller: Controller, hidden_sizes: tuple[int, ...]) -> dict[str, float]:
+    """Return the share of each layer's weights that is kept, of those of a network with these hidden sizes."""
+    dense = replace(controller.network, hidden_sizes=hidden_sizes).parameter_shapes
+    kept = kept_weights(controller.parameters, controller.network)
+    return {layer: count / math.prod(dense[f"{layer}.weight"]) for layer, count in kept.items()}
 
 
 def retraining_settings(

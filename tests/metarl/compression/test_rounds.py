@@ -16,6 +16,7 @@ from metarl.core.errors import Refusal
 from metarl.envs.registry import get_family
 from metarl.policies.compression.masks import MASK, sparsity, weight_names
 from metarl.policies.controller import Controller
+from metarl.policies.export.c import COptions, write_c
 from metarl.policies.loading import load_controller
 from metarl.rl.episodes import Episodes
 from metarl.rl.evaluation import family_of
@@ -236,3 +237,57 @@ def test_the_settings_are_recorded_in_the_folder(dense, short_family, tmp_path: 
     prune_in_rounds(dense, short_family, settings, 1, tmp_path / "run")
     config = json.loads((tmp_path / "run" / "pruning.json").read_text())
     assert asdict(settings).items() <= config.items()
+
+
+@pytest.mark.parametrize("allocation", ["global", "uniform"])
+def test_units_leave_a_dense_narrower_network(dense, short_family, allocation: str) -> None:
+    settings = replace(QUICK, structure="units", allocation=allocation, sparsity=0.6)
+    smaller = prune_in_rounds(dense, short_family, settings, 1)
+    sizes = smaller.network.hidden_sizes
+    assert sum(sizes) == 80
+    assert (sizes == (40, 40)) == (allocation == "uniform")
+    assert not [name for name in smaller.parameters if name.endswith(MASK)]
+    assert smaller.parameters["layer2.weight"].shape == (sizes[1], sizes[0])
+    metarl.adapt(smaller, {"goal_x": 0.1, "goal_y": 0.2}, threads=1)
+
+
+def test_units_that_feed_nothing_go_first_and_the_policy_stays(dense, short_family) -> None:
+    parameters = dict(dense.parameters)
+    for name in ("layer2.weight", "layer3.weight"):
+        parameters[name] = parameters[name].clone()
+        parameters[name][:, ::2] = 0
+    idle = replace(dense, parameters=parameters)
+    settings = replace(QUICK, structure="units", criterion="magnitude", sparsity=0.5, rounds=1, iterations=0)
+    smaller = prune_in_rounds(idle, short_family, settings, 1)
+    observations = torch.rand(20, 2, generator=torch.Generator().manual_seed(0)) - 0.5
+    torch.testing.assert_close(*(each.network(each.parameters, observations)[0] for each in (idle, smaller)))
+
+
+def test_refitting_keeps_the_policy_better_than_removing_units_alone(dense, short_family) -> None:
+    observations = torch.rand(200, 2, generator=torch.Generator().manual_seed(0)) - 0.5
+    settings = replace(QUICK, structure="units", allocation="uniform", tasks=10, sparsity=0.6, rounds=1, iterations=0)
+    changes = {}
+    for criterion in ("anp", "magnitude"):
+        smaller = prune_in_rounds(dense, short_family, replace(settings, criterion=criterion), 1)
+        means = [each.network(each.parameters, observations)[0] for each in (dense, smaller)]
+        changes[criterion] = float((means[0] - means[1]).square().mean())
+    assert changes["anp"] < changes["magnitude"]
+
+
+def test_units_of_attention_and_of_pruned_layers_are_refused(dense, short_family) -> None:
+    units = replace(QUICK, structure="units", rounds=1, iterations=0)
+    with pytest.raises(Refusal, match="weighs the channels of hidden units"):
+        prune_in_rounds(load_controller("navigation-2d/p-meta"), short_family, units, 1)
+    pruned = prune_once(dense, short_family, replace(QUICK, criterion="magnitude"), 0.5, 1)
+    with pytest.raises(Refusal, match="units are removed of a dense one"):
+        prune_in_rounds(pruned, short_family, units, 1)
+    with pytest.raises(Refusal, match="leaves no hidden unit in layer"):
+        prune_in_rounds(dense, short_family, replace(units, allocation="uniform", sparsity=0.999), 1)
+
+
+def test_a_pruned_controller_is_exported_to_c_without_its_adaptation(dense, short_family, tmp_path: Path) -> None:
+    pruned = prune_once(dense, short_family, replace(QUICK, criterion="magnitude"), 0.5, 1)
+    with pytest.raises(Refusal, match="--policy-only"):
+        write_c(pruned, tmp_path / "whole")
+    assert not (tmp_path / "whole").exists()
+    write_c(pruned, tmp_path / "policy", COptions(policy_only=True))

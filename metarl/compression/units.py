@@ -1,0 +1,89 @@
+"""Remove whole hidden units of a policy: what comes out is a dense network with narrower layers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from metarl.compression.pruning import PruneSettings, judged, with_bias
+from metarl.compression.removal import smallest, updated_weight
+from metarl.core.errors import Refusal
+from metarl.envs.family import TaskFamily
+from metarl.policies.compression.masks import weight_names
+from metarl.policies.controller import Controller
+from metarl.policies.networks.mlp import GaussianMLP
+from metarl.policies.networks.network import Parameters
+
+
+def remove_units(
+    controller: Controller, family: TaskFamily, settings: PruneSettings, widths: tuple[int, ...], threads: int
+) -> Controller:
+    """Remove hidden units until as many are left as all ``widths`` together, or these with a uniform allocation.
+
+    A unit's score is the sum of the scores of the weights that it feeds. The layer that it feeds is refitted as for
+    single weights.
+
+    Args:
+        controller: The controller, dense.
+        family: The task family, as the controller sees it.
+        settings: What the units are judged by.
+        widths: Hidden sizes of a uniform allocation.
+        threads: Threads of the simulator and of the adaptation.
+
+    Returns:
+        The narrower controller. Refusal if a layer would lose all its units.
+    """
+    network, names = controller.network, weight_names(controller.network)
+    scores, moments = judged(controller, family, settings, threads)
+    sums = [scores[name].sum(dim=0, keepdim=True) for name in names[1:]]
+    kept = [each[0] for each in kept_units(sums, widths, settings)]
+    for number, units in enumerate(kept, start=1):
+        if not units.any():
+            raise Refusal(
+                f"a sparsity of {settings.sparsity:g} leaves no hidden unit in layer{number}: "
+                "ask for less, or for a uniform allocation"
+            )
+    refitted = dict(controller.parameters)
+    for name, units in zip(names[1:], kept, strict=True):
+        if name in moments:
+            weight, bias = _refitted(refitted, name, units, moments[name], settings)
+            refitted |= {name: weight, name.replace(".weight", ".bias"): bias}
+    smaller = replace(network, hidden_sizes=tuple(int(units.sum()) for units in kept))
+    return replace(controller, network=smaller, parameters=_narrowed(refitted, network, kept))
+
+
+def kept_units(scores: list[Tensor], widths: tuple[int, ...], settings: PruneSettings) -> list[Tensor]:
+    """Return which hidden units [1, unit] of each layer stay, given their scores [1, unit]."""
+    if settings.allocation == "uniform":
+        return [smallest([each], each.numel() - width)[0] for each, width in zip(scores, widths, strict=True)]
+    return smallest(scores, sum(each.numel() for each in scores) - sum(widths))
+
+
+def widths_after(hidden_sizes: tuple[int, ...], share: float) -> tuple[int, ...]:
+    """Return the hidden sizes with that share of the units removed in each layer."""
+    return tuple(round((1 - share) * size) for size in hidden_sizes)
+
+
+def _refitted(
+    parameters: Parameters, name: str, units: Tensor, moments: Tensor, settings: PruneSettings
+) -> tuple[Tensor, Tensor]:
+    """Return a layer's weight and bias, changed to make up for inputs that it loses."""
+    weight = with_bias(parameters, name)
+    stays = units.expand(len(weight), -1)
+    updated = updated_weight(weight, stays, moments, settings.removal, torch.ones_like(stays))
+    return updated[:, :-1].float(), updated[:, -1].float()
+
+
+def _narrowed(parameters: Parameters, network: GaussianMLP, kept: list[Tensor]) -> Parameters:
+    """Return the parameters without the rows and columns of removed units; those of a layer's context, too."""
+    narrowed = dict(parameters)
+    everything = (torch.ones(size, dtype=torch.bool) for size in (network.observation_size, network.action_size))
+    sides = [next(everything), *kept, next(everything)]
+    for layer, inputs, outputs in zip(network.layers, sides, sides[1:], strict=False):
+        narrowed[f"{layer.name}.weight"] = parameters[f"{layer.name}.weight"][outputs][:, inputs].contiguous()
+        for name in (f"{layer.name}.bias", layer.context_weight_name):
+            if name in parameters:
+                narrowed[name] = parameters[name][outputs].contiguous()
+    return narrowed
