@@ -23,6 +23,13 @@ from metarl.policies.methods import METHODS
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {path.relative_to(ROOT).as_posix(): path.read_text() for path in (ROOT / "README.md", *ROOT.glob("docs/*.md"))}
 README = PAGES["README.md"]
+TWO_WORDS = (
+    ["train", "images"],
+    ["table", "images"],
+    ["table", "tradeoff"],
+    ["compress", "prune"],
+    ["compress", "judge"],
+)
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -61,11 +68,7 @@ def test_options_exist() -> None:
     for page, words in command_lines():
         if "--resume" in words or words[1] not in COMMANDS:
             continue
-        command = tuple(
-            words[1:3]
-            if words[1:3] in (["train", "images"], ["table", "images"], ["table", "tradeoff"])
-            else words[1:2]
-        )
+        command = tuple(words[1:3] if words[1:3] in TWO_WORDS else words[1:2])
         described = helps.setdefault(command, "") or succeeds(*command, "--help")
         helps[command] = described
         for word in words:

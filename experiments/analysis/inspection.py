@@ -16,6 +16,7 @@ from metarl.cost.operations import Cost
 from metarl.experiments.analysis.adaptable import Adaptable, KeptShares, TakenStep, adapted_layers, attended, model_cost
 from metarl.experiments.analysis.costing import cost_record, device_sentence, giga, megabytes
 from metarl.policies.attention import PREFIX
+from metarl.policies.compression.masks import is_mask, pruned_count
 from metarl.policies.methods import STEP_SIZES, get_method
 
 Taken = tuple[TakenStep, ...]
@@ -85,9 +86,10 @@ def inspected(
     parameters = adaptable.parameters
     taken, notes = judged(adaptable, take, why_not)
     modules = sum(tensor.numel() for name, tensor in parameters.items() if name.startswith(PREFIX))
+    own = sum(tensor.numel() for name, tensor in parameters.items() if not is_mask(name))
     steps = parameters[STEP_SIZES].numel() if STEP_SIZES in parameters else 0
     return Report(
-        parameters=sum(tensor.numel() for tensor in parameters.values()) - modules - steps,
+        parameters=own - pruned_count(parameters) - modules - steps,
         attention_parameters=modules,
         layers=tuple(layer_reports(adaptable, taken, known=not notes)),
         cost=model_cost(adaptable, work, taken) if STEP_SIZES in parameters else None,

@@ -7,6 +7,8 @@ returns, so that the meta-gradient and the Fisher products are zero there, too.
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from metarl.core.errors import Refusal
@@ -64,6 +66,17 @@ def sparsity(parameters: Parameters, network: Network) -> float:
     """Return the share of all weights that is pruned."""
     total = sum(parameters[name].numel() for name in weight_names(network))
     return 1 - sum(kept_weights(parameters, network).values()) / total
+
+
+def pruned_count(parameters: Parameters) -> int:
+    """Return how many numbers are pruned."""
+    return sum(int((mask == 0).sum()) for mask in masks_of(parameters).values())
+
+
+def saved_bytes(parameters: Parameters) -> int:
+    """Return the bytes that pruning saves: 4 for each pruned number, less a bit for each number of a masked weight."""
+    bits = sum(math.ceil(mask.numel() / 8) for mask in masks_of(parameters).values())
+    return 4 * pruned_count(parameters) - bits
 
 
 def check_masks(parameters: Parameters) -> None:

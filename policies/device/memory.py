@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from metarl.policies.attention import PREFIX
+from metarl.policies.compression.masks import saved_bytes
 from metarl.policies.device.adaptation import step_program
 from metarl.policies.device.network import DeviceLayer, device_layers
 from metarl.policies.device.planner import plan
@@ -28,7 +29,7 @@ class DeviceMemory:
             if it keeps fewer.
         recordings: The recorded episodes: observations, actions and rewards in float32.
         packed_recordings: The same with observations of 8 bits and rewards in float32; actions are drawn again.
-        weights: The policy's parameters.
+        weights: The policy's parameters; of pruned weights, the numbers kept and a bit for each.
         attention: The parameters of its attention modules.
         streaming: The working memory of a step with nothing stored; 0 with attention, which needs its episodes.
     """
@@ -67,7 +68,7 @@ def device_memory(
         working=max(planned_bytes(layers, work, estimator) for layers in steps),
         recordings=WORD * time_steps * (network.observation_size + network.action_size + 1),
         packed_recordings=time_steps * (network.observation_size + WORD),
-        weights=sum(layer.parameter_bytes for layer in network.layers),
+        weights=sum(layer.parameter_bytes for layer in network.layers) - saved_bytes(parameters),
         attention=WORD * attention,
         streaming=max((plan(stream_program(each, work.episode, estimator)).bytes for each in streamed), default=0),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from metarl.core.errors import Refusal
 from metarl.policies.device.adaptation import Baseline
@@ -32,7 +32,7 @@ def stream_program(layers: Sequence[DeviceLayer], horizon: int, estimator: Estim
     """Return the program of an inner step with nothing stored.
 
     Its phases are "begin", which runs once, "stream", the rest once. The stages of "stream" are run at the begin of an
-    episode, at a time step's action, at its reward, and at the end of the episode.
+    episode, at a time step's action, at its reward, and at the end of the episode. Pruned weights have sums, too.
 
     Args:
         layers: The network's layers from the input to the output, of which the step updates at least one.
@@ -40,7 +40,8 @@ def stream_program(layers: Sequence[DeviceLayer], horizon: int, estimator: Estim
         estimator: How the advantages are computed from the rewards.
     """
     buffers = Buffers()
-    return Program(tuple(Streaming(layers, stream_workload(horizon), estimator, buffers).phases()), buffers)
+    dense = [replace(layer, kept=None) for layer in layers]
+    return Program(tuple(Streaming(dense, stream_workload(horizon), estimator, buffers).phases()), buffers)
 
 
 def stream_workload(horizon: int, rows: int = 1) -> Workload:

@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,6 +15,7 @@ from metarl.compression.pruning import PruneSettings, chosen_masks, prune_once, 
 from metarl.compression.rounds import prune_in_rounds, retraining_settings
 from metarl.core.errors import Refusal
 from metarl.envs.registry import get_family
+from metarl.experiments import cli
 from metarl.policies.compression.masks import MASK, sparsity, weight_names
 from metarl.policies.controller import Controller
 from metarl.policies.export.c import COptions, write_c
@@ -291,3 +293,25 @@ def test_a_pruned_controller_is_exported_to_c_without_its_adaptation(dense, shor
         write_c(pruned, tmp_path / "whole")
     assert not (tmp_path / "whole").exists()
     write_c(pruned, tmp_path / "policy", COptions(policy_only=True))
+
+
+@pytest.mark.parametrize("command", ["inspect", "cost", "card"])
+def test_commands_tell_about_a_pruned_controller(dense, short_family, tmp_path: Path, command: str, capsys) -> None:
+    prune_once(dense, short_family, replace(QUICK, criterion="magnitude"), 0.8, 1).save(tmp_path / "p.safetensors")
+    assert cli.main([command, str(tmp_path / "p.safetensors")]) == 0
+    assert "navigation-2d" in capsys.readouterr().out
+
+
+def test_a_pruned_controller_adapts_from_a_stream_as_from_a_recording(dense, short_family) -> None:
+    pruned = prune_once(dense, short_family, replace(QUICK, criterion="magnitude"), 0.8, 1)
+    random = np.random.default_rng(0)
+    episodes = [
+        {
+            name: random.normal(size=shape)
+            for name, shape in (("observations", (9, 2)), ("actions", (9, 2)), ("rewards", 9))
+        }
+        for _ in range(3)
+    ]
+    recorded, streamed = (pruned.adapt(episodes, streaming=streaming) for streaming in (False, True))
+    for name, tensor in recorded.parameters.items():
+        torch.testing.assert_close(streamed.parameters[name], tensor, rtol=1e-4, atol=1e-5)

@@ -7,7 +7,15 @@ from small_problems import NETWORK as SMALL
 from small_problems import small_batch, small_objective, small_parameters
 
 from metarl.inner_loop import as_leaves, inner_step
-from metarl.policies.compression.masks import MASK, kept_weights, masked, sparsity, weight_names
+from metarl.policies.compression.masks import (
+    MASK,
+    kept_weights,
+    masked,
+    pruned_count,
+    saved_bytes,
+    sparsity,
+    weight_names,
+)
 from metarl.policies.device.meter import Meter
 from metarl.policies.device.step import device_step
 from metarl.policies.methods import get_method, trained_names
@@ -37,6 +45,15 @@ def test_pruned_weights_are_positive_zeros() -> None:
     kept = kept_weights(parameters, SMALL)
     assert sum(kept.values()) == sum(int((parameters[name] != 0).sum()) for name in weight_names(SMALL))
     assert sparsity(parameters, SMALL) == pytest.approx(1 - sum(kept.values()) / (12 + 20 + 10))
+
+
+def test_saved_bytes_by_hand() -> None:
+    """Of ten numbers seven are pruned: 28 bytes less, and two bytes of bits more."""
+    weight = torch.tensor([[1.0, 0, 0, 0, 0], [0, 0, 0, 2, 3]])
+    parameters = {"layer1.weight": weight, "layer1.weight.mask": (weight != 0).float()}
+    assert pruned_count(parameters) == 7
+    assert saved_bytes(parameters) == 4 * 7 - 2
+    assert saved_bytes({"layer1.weight": weight}) == 0
 
 
 def test_dense_parameters_are_the_same_ones() -> None:
