@@ -18,7 +18,8 @@ from metarl.envs.family import TaskFamily
 from metarl.policies.attention import PREFIX
 from metarl.policies.compression.masks import MASK, masks_of, sparsity, weight_names
 from metarl.policies.controller import Controller
-from metarl.policies.methods import CHANNEL_STEP_SIZES
+from metarl.policies.files.checks import check_adaptable
+from metarl.policies.methods import CHANNEL_STEP_SIZES, get_method
 from metarl.policies.networks.mlp import GaussianMLP
 from metarl.policies.networks.network import Parameters
 
@@ -58,6 +59,10 @@ def check_prunable(controller: Controller, settings: PruneSettings) -> None:
     """Raise Refusal if the controller cannot be pruned to that sparsity."""
     if controller.metadata.adapted_to is not None:
         raise Refusal("the controller is adapted to a task: prune the meta-trained one that it came from")
+    method = get_method(controller.metadata.method)
+    if not method.adapts:
+        raise Refusal(f"{method.name} does not adapt, and this pruning is about keeping adaptation")
+    check_adaptable(controller.parameters, controller.network, method, on_device=False)
     already = sparsity(controller.parameters, controller.network)
     if settings.sparsity <= already:
         raise Refusal(f"the sparsity must be above the controller's own, {already:.3g}, got {settings.sparsity:g}")

@@ -20,6 +20,7 @@ from metarl.policies.compression.masks import MASK, sparsity, weight_names
 from metarl.policies.controller import Controller
 from metarl.policies.export.c import COptions, write_c
 from metarl.policies.loading import load_controller
+from metarl.policies.methods import STEP_SIZES
 from metarl.rl.episodes import Episodes
 from metarl.rl.evaluation import family_of
 from metarl.rl.sampling import Sampler
@@ -183,6 +184,12 @@ def test_what_cannot_be_pruned_is_refused(dense, short_family) -> None:
     adapted = metarl.adapt(dense, {"goal_x": 0.1, "goal_y": 0.2}, threads=1)
     with pytest.raises(Refusal, match="is adapted to a task"):
         prune_in_rounds(adapted, short_family, once, 1)
+    lacking = {name: tensor for name, tensor in dense.parameters.items() if name != STEP_SIZES}
+    with pytest.raises(Refusal, match="needs its 'step_sizes'"):
+        prune_in_rounds(replace(dense, parameters=lacking), short_family, once, 1)
+    fixed = replace(dense, metadata=replace(dense.metadata, method="no-adaptation"))
+    with pytest.raises(Refusal, match="no-adaptation does not adapt"):
+        prune_in_rounds(fixed, short_family, once, 1)
     with pytest.raises(Refusal, match="leaves no weight in layer"):
         prune_in_rounds(dense, short_family, replace(once, sparsity=0.99999), 1)
     with pytest.raises(ValueError, match="did you mean 'sparsity'"):
