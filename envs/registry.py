@@ -15,6 +15,7 @@ from gymnasium.spaces import Box
 from metarl.core.errors import Refusal
 from metarl.core.user_code import imported, user_code
 from metarl.envs.family import TaskFamily, TaskField
+from metarl.envs.from_gymnasium import metaworld
 from metarl.envs.from_gymnasium.registered import PREFIX, registered
 from metarl.envs.mujoco import ant, half_cheetah, hopper, humanoid, poles, swimmer, walker2d
 from metarl.envs.navigation import ARENA, MAX_SPEED, NavigationSimulator, sample_goals
@@ -59,7 +60,7 @@ FAMILIES: dict[str, Callable[[], TaskFamily]] = {
 
 
 def get_family(name: str) -> TaskFamily:
-    """Return the family of that name, ``gym:ID,FIELD=LOW:HIGH``, or a family of your own as ``module:attribute``.
+    """Return the family of that name, ``gym:ID,FIELD=LOW:HIGH``, ``metaworld:NAME``, or your own ``module:attribute``.
 
     The attribute is a TaskFamily or a function without arguments that makes one. Raise ValueError if there is no such
     family, and UserCodeError if the module or the function fails.
@@ -68,6 +69,8 @@ def get_family(name: str) -> TaskFamily:
         return FAMILIES[name]()
     if name.startswith(PREFIX):
         return registered(name)
+    if name.startswith(metaworld.PREFIX):
+        return metaworld.metaworld_family(name)
     module, _, attribute = name.partition(":")
     if not attribute or not all(part.isidentifier() for part in module.split(".")):
         raise Refusal(

@@ -1,0 +1,87 @@
+"""Meta-World's families against Meta-World itself."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from metarl.core.errors import Refusal
+from metarl.envs.from_gymnasium import metaworld as families
+from metarl.envs.registry import get_family
+
+
+@pytest.fixture
+def peer():
+    pytest.importorskip("scipy", reason="Meta-World is not installed")
+    pytest.importorskip("metaworld", reason="Meta-World is not installed")
+    return families.load()
+
+
+def own_episode(peer, task, actions):
+    """Return observations, rewards and success of an episode that Meta-World's environment runs by itself."""
+    env = peer.env_dict.ALL_V3_ENVIRONMENTS[task.env_name]()
+    env.set_task(task)
+    first, _ = env.reset()
+    steps = [env.step(action) for action in actions]
+    return [first, *(step[0] for step in steps)], [step[1] for step in steps], [step[4]["success"] for step in steps]
+
+
+@pytest.mark.parametrize(("name", "split"), [("reach-v3", "train"), ("reach-v3-test", "test")])
+def test_an_episode_is_meta_worlds_own(peer, name, split):
+    family = get_family(f"metaworld:{name}")
+    assert family.horizon == 500 and [field.name for field in family.fields] == ["goal"]
+    tasks = getattr(peer.ML1("reach-v3", seed=families.SEED), f"{split}_tasks")
+    assert len(tasks) == len(family.fields[0].choices)
+    actions = np.random.default_rng(0).uniform(-1, 1, (20, 4)).astype(np.float32)
+    simulator = family.make_simulator(1)
+    starts = simulator.reset(np.array([[3.0], [41.0]]), np.zeros((2, 1), np.int64))
+    steps = [simulator.step(np.tile(action, (2, 1, 1))) for action in actions]
+    simulator.close()
+    for index, goal in enumerate((3, 41)):
+        observations, rewards, successes = own_episode(peer, tasks[goal], actions)
+        np.testing.assert_array_equal([starts[index, 0], *(s.observations[index, 0] for s in steps)], observations)
+        np.testing.assert_array_equal([step.rewards[index, 0] for step in steps], rewards)
+        reached = np.maximum.accumulate(np.array(successes, np.bool_))
+        np.testing.assert_array_equal([step.successes[index, 0] for step in steps], reached)
+
+
+def test_one_environment_serves_tasks_of_several(peer):
+    names = ("push-v3", "reach-v3")
+    tasks = tuple(tuple(peer.ML1(name, seed=1).train_tasks[:2]) for name in names)
+    env = families.Goals(tasks)
+    for environment, goal in ((1, 0), (0, 1), (1, 1), (1, 0)):
+        observation, _ = env.reset(options={"task": {"environment": environment, "goal": goal}})
+        action = np.full(4, 0.5, np.float32)
+        observations, rewards, _ = own_episode(peer, tasks[environment][goal], [action])
+        np.testing.assert_array_equal(observation, observations[0])
+        assert env.step(action)[1] == rewards[0]
+    env.close()
+
+
+def test_the_goal_is_hidden(peer):
+    starts = get_family("metaworld:reach-v3").make_simulator(1).reset(np.array([[0.0]]), np.zeros((1, 1), np.int64))
+    np.testing.assert_array_equal(starts[0, 0, -3:], 0)
+
+
+@pytest.mark.slow
+def test_ml10_has_ten_environments_to_train_on_and_five_others_to_test_on(peer):
+    train, test = (families.tasks_of("ml10", test) for test in (False, True))
+    assert [len(goals) for goals in train] == [50] * 10
+    assert [len(goals) for goals in test] == [50] * 5
+    assert not {goals[0].env_name for goals in train} & {goals[0].env_name for goals in test}
+    family, other = get_family("metaworld:ml10"), get_family("metaworld:ml10-test")
+    assert [field.name for field in family.fields] == ["environment", "goal"]
+    assert [len(field.choices) for field in other.fields] == [5, 50]
+    assert family.observation_space.shape == other.observation_space.shape
+
+
+def test_an_unknown_name_is_refused(peer):
+    with pytest.raises(Refusal, match="unknown task family 'metaworld:fly-v3': after metaworld: comes ml10 or one of"):
+        get_family("metaworld:fly-v3")
+
+
+def test_without_the_package_one_sentence_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "metaworld", None)
+    families.load.cache_clear()
+    with pytest.raises(Refusal, match=r"pip install 'metarl\[metaworld\]'"):
+        get_family("metaworld:reach-v3")
