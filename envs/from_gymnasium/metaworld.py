@@ -127,6 +127,6 @@ class Goals(gymnasium.Env[Any, Any]):
             self.close()
             make = load().env_dict.ALL_V3_ENVIRONMENTS[task.env_name]
             self.name, self.env = task.env_name, make(render_mode=self.render_mode)
-        env: Any = self.env
-        env.set_task(task)
-        return env
+        chosen: Any = self.env
+        chosen.set_task(task)
+        return self.env
