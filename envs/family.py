@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, Discrete
 from numpy.typing import ArrayLike, NDArray
 
 from metarl.core.errors import Refusal
@@ -99,6 +99,8 @@ class Simulator(Protocol):
     def step(self, actions: Array) -> Transition:
         """Apply ``actions`` [task, episode, action], clipped to the action space, for one control step.
 
+        Of a Discrete action space an action is one number, that of its choice.
+
         Observations and rewards of an episode that has terminated have no meaning. A NumericalFault names an episode
         whose physics has diverged.
         """
@@ -130,14 +132,15 @@ class TaskFamily:
     number of steps after which the environment ends an episode by itself, None if it does not; ``episode_bytes`` the
     memory that each episode's environment takes, 0 if it is not worth counting.
 
-    Raise ValueError if there is no field or two of one name, a space is no Box with one axis, the action bounds are
-    not finite, or the horizon is below 1.
+    Observations are a Box with one axis. Actions are one, too, or Discrete from 0 on: a simulator then gets the number
+    of the choice as an action [1]. Raise ValueError if there is no field or two of one name, a space is another one,
+    the action bounds are not finite, or the horizon is below 1.
     """
 
     name: str
     fields: tuple[TaskField, ...]
     observation_space: Box
-    action_space: Box
+    action_space: Box | Discrete
     horizon: int
     make_simulator: Callable[[int], Simulator]
     make_env: Callable[..., gymnasium.Env[Any, Any]]
@@ -151,7 +154,7 @@ class TaskFamily:
             raise Refusal(f"the name of a task family must be text without spaces around it, got {self.name!r}")
         where = f"the task family {self.name}"
         fields = checked_fields(where, self.fields)
-        checked_spaces(where, self.observation_space, self.action_space)
+        check_spaces(where, self.observation_space, self.action_space)
         object.__setattr__(self, "fields", fields)
         object.__setattr__(self, "horizon", checked_horizon(where, self.horizon))
         for part in ("make_simulator", "make_env", "sample_tasks"):
@@ -161,6 +164,23 @@ class TaskFamily:
         if isinstance(sample_tasks, TaskSampler):  # this family is a changed copy of another
             sample_tasks = sample_tasks.function
         object.__setattr__(self, "sample_tasks", TaskSampler(self.name, fields, sample_tasks, self.valid))
+
+    @property
+    def choices(self) -> int | None:
+        """The number of actions to choose from; None if actions are vectors."""
+        return int(self.action_space.n) if isinstance(self.action_space, Discrete) else None
+
+    @property
+    def action_shape(self) -> tuple[int, ...]:
+        """The shape of an action as the single environment takes it: [action], or [] for a choice."""
+        return self.action_space.shape or ()
+
+    @property
+    def action_bounds(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """The lowest and the highest action [action]."""
+        if isinstance(self.action_space, Discrete):
+            return np.zeros(1), np.full(1, float(self.action_space.n - 1))
+        return self.action_space.low, self.action_space.high
 
     def warn_of_time_limit(self) -> None:
         """Warn if the environment ends episodes before the horizon."""
@@ -285,19 +305,24 @@ def checked_fields(where: str, fields: Iterable[TaskField]) -> tuple[TaskField, 
     return checked
 
 
-def checked_spaces(
-    where: str, observation_space: gymnasium.Space[Any], action_space: gymnasium.Space[Any]
-) -> tuple[Box, Box]:
-    """Return both spaces; raise ValueError unless they are Boxes with one axis and the actions have finite bounds."""
-    for kind, space in (("observation", observation_space), ("action", action_space)):
+def check_spaces(where: str, observation_space: gymnasium.Space[Any], action_space: gymnasium.Space[Any]) -> None:
+    """Raise ValueError unless the spaces are Boxes with one axis and actions have finite bounds, or are Discrete."""
+    discrete = isinstance(action_space, Discrete)
+    for kind, space in (("observation", observation_space), *(() if discrete else (("action", action_space),))):
         if not isinstance(space, Box) or len(space.shape) != 1 or space.shape[0] < 1:
-            raise Refusal(f"the {kind} space of {where} must be a Box with one axis, got {space}")
-    assert isinstance(observation_space, Box) and isinstance(action_space, Box)
+            or_discrete = " or Discrete" if kind == "action" else ""
+            raise Refusal(f"the {kind} space of {where} must be a Box with one axis{or_discrete}, got {space}")
+    if isinstance(action_space, Discrete):
+        if action_space.n < 2 or action_space.start != 0:
+            raise Refusal(
+                f"a Discrete action space of {where} must have two actions or more, from 0 on, got {action_space}"
+            )
+        return
+    assert isinstance(action_space, Box)
     if not (np.isfinite(action_space.low).all() and np.isfinite(action_space.high).all()):
         raise Refusal(f"the action space of {where} must have finite bounds, got {action_space}")
     if not (action_space.low < action_space.high).all():
         raise Refusal(f"the lower bounds of the actions of {where} must be below the upper ones, got {action_space}")
-    return observation_space, action_space
 
 
 def checked_horizon(where: str, horizon: int) -> int:

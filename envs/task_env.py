@@ -13,7 +13,7 @@ from metarl.core.errors import Refusal
 from metarl.envs.family import Array, DrawnSimulator, TaskFamily
 
 
-class TaskEnv(gymnasium.Env[NDArray[Any], NDArray[Any]]):
+class TaskEnv(gymnasium.Env[NDArray[Any], Any]):
     """An episode of one task; the same seed and task give the same episode as in the batched simulator.
 
     ``reset(options={"task": ...})`` sets the task, by its named values or as an array [field]; without it the episode
@@ -48,9 +48,9 @@ class TaskEnv(gymnasium.Env[NDArray[Any], NDArray[Any]]):
         observations = self.simulator.reset(self.task[np.newaxis], np.array([[episode_seed]]))
         return observations[0, 0].copy(), self._info()
 
-    def step(self, action: NDArray[np.float32]) -> tuple[Array, float, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> tuple[Array, float, bool, bool, dict[str, Any]]:
         """Step the episode; Gymnasium's TimeLimit ends it at the horizon."""
-        transition = self.simulator.step(np.asarray(action, np.float64)[np.newaxis, np.newaxis])
+        transition = self.simulator.step(np.asarray(action, np.float64).reshape(1, 1, -1))
         observation = transition.observations[0, 0].copy()
         return observation, float(transition.rewards[0, 0]), bool(transition.terminated[0, 0]), False, self._info()
 

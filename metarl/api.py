@@ -123,7 +123,7 @@ def evaluate(
         horizon: Time steps of an episode; as in the training if left out.
         episodes: Episodes of an inner step and of each evaluation; as in the training if left out.
         inner_steps: Inner steps; as in the training if left out. Steps beyond them repeat the last.
-        deterministic: Whether to evaluate the mean actions, without exploration noise.
+        deterministic: Whether to evaluate the mean or most likely actions, without exploration noise.
         family: The tasks' family or its name; needed if the controller was trained on a family of your own.
         threads: Threads of the simulator and of the adaptation; all cores if left out.
         on_tasks: Is told how many tasks are done.

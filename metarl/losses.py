@@ -1,17 +1,9 @@
-"""Losses and divergences of diagonal Gaussian policies and of classifiers, as pure functions."""
+"""Losses of policies and of classifiers, as pure functions."""
 
 from __future__ import annotations
 
-import math
-
 from torch import Tensor
 from torch.nn import functional
-
-
-def log_probability(mean: Tensor, log_std: Tensor, actions: Tensor) -> Tensor:
-    """Return log pi(a | s) [sample] of actions [sample, action], given means [sample, action] and log stds [action]."""
-    standardized = (actions - mean) * (-log_std).exp()
-    return -(0.5 * standardized**2 + log_std + 0.5 * math.log(2 * math.pi)).sum(dim=-1)
 
 
 def policy_gradient_loss(log_probabilities: Tensor, advantages: Tensor, valid: Tensor) -> Tensor:
@@ -35,25 +27,6 @@ def surrogate_loss(log_probabilities: Tensor, old: Tensor, advantages: Tensor, v
         The loss, a tensor without axes.
     """
     return -((log_probabilities - old).exp() * advantages * valid).sum() / valid.sum()
-
-
-def kl_divergence(mean: Tensor, log_std: Tensor, new_mean: Tensor, new_log_std: Tensor, valid: Tensor) -> Tensor:
-    """Return the mean KL(old || new) of two Gaussian policies over the valid samples.
-
-    Args:
-        mean: [sample, action], of the old policy.
-        log_std: [action], of the old policy.
-        new_mean: [sample, action].
-        new_log_std: [action].
-        valid: [sample], bool: the steps that count.
-
-    Returns:
-        The divergence in nats, a tensor without axes.
-    """
-    ratio = (2 * (log_std - new_log_std)).exp()
-    shift = (mean - new_mean) ** 2 * (-2 * new_log_std).exp()
-    divergence = 0.5 * (ratio + shift - 1).sum(dim=-1) + (new_log_std - log_std).sum()
-    return (divergence * valid).sum() / valid.sum()
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

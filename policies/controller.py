@@ -24,7 +24,7 @@ from metarl.policies.files.controller_file import write_controller
 from metarl.policies.files.metadata import ControllerMetadata
 from metarl.policies.gate import gate_factor
 from metarl.policies.methods import STEP_SIZES, Method, get_method
-from metarl.policies.networks.mlp import GaussianMLP
+from metarl.policies.networks.mlp import GaussianMLP, PolicyNetwork
 from metarl.policies.networks.network import Parameters
 from metarl.policies.normalization import normalize
 
@@ -38,7 +38,7 @@ class Controller:
     """
 
     parameters: Parameters
-    network: GaussianMLP
+    network: PolicyNetwork
     metadata: ControllerMetadata
 
     def __post_init__(self) -> None:
@@ -46,6 +46,11 @@ class Controller:
             bounds = len(getattr(self.metadata, f"{space}_low"))
             if bounds != size:
                 raise Refusal(f"the {space} bounds have {bounds} numbers, but the network has {size}")
+        choices = self.network.choices
+        if choices is not None and (self.metadata.action_low, self.metadata.action_high) != ((0,), (choices - 1,)):
+            raise Refusal(f"the action bounds of {choices} choices must be 0 and {choices - 1}")
+        if choices is not None and self.metadata.action_scale != 1:
+            raise Refusal(f"the action scale of choices must be 1, got {self.metadata.action_scale:g}")
         check_parameters(self.parameters, self.network, self.metadata.inner_steps)
 
     def __repr__(self) -> str:
@@ -61,7 +66,7 @@ class Controller:
             "method": self.metadata.method,
             "family": self.metadata.family,
             "observations": str(self.network.observation_size),
-            "actions": str(self.network.action_size),
+            "actions": actions_text(self.network),
             "adapted": "no" if task is None else f"to {values or 'an unnamed task'}",
         }
 
@@ -72,18 +77,19 @@ class Controller:
         episode_start: NDArray[np.bool_] | None = None,
         deterministic: bool = True,
         generator: np.random.Generator | None = None,
-    ) -> tuple[NDArray[np.float32], tuple[NDArray[Any], ...] | None]:
+    ) -> tuple[NDArray[Any], tuple[NDArray[Any], ...] | None]:
         """Return the action for an observation, ready for the environment, called as in Stable-Baselines3.
 
         Args:
             observation: one observation [observation] or a batch [n, observation].
             state: returned unchanged, because the policy has no memory.
             episode_start: ignored, for the same reason.
-            deterministic: whether to return the mean action; otherwise it is drawn from the Gaussian policy.
+            deterministic: whether to return the mean or the most likely action; otherwise it is drawn.
             generator: draws the action; a freshly seeded one if left out.
 
         Returns:
-            The action [action] or [n, action], scaled and clipped to the action bounds, and ``state``.
+            The action [action] or [n, action], scaled and clipped to the action bounds, and ``state``. Of a policy that
+            chooses, the number of its choice [] or [n], a whole number from 0 on.
 
         Raises:
             ValueError: the observation has a wrong shape or holds a number that is not finite.
@@ -100,26 +106,30 @@ class Controller:
         inputs = self._observation(observation)
         with torch.no_grad():
             seen = normalize(self.parameters, inputs.reshape(-1, self.network.observation_size))
-            mean = self.network(self.parameters, seen)[0]
-            std = self.network.log_std(self.parameters).exp().numpy()
-        action: NDArray[np.float32] = mean.numpy().reshape(*inputs.shape[:-1], self.network.action_size)
-        if not deterministic:
-            generator = generator or np.random.default_rng()
-            action = np.add(action, std * generator.standard_normal(action.shape, dtype=np.float32), dtype=np.float32)
-        return action
+            outputs = self.network(self.parameters, seen)[0]
+            distribution = self.network.distribution(self.parameters, outputs)
+            if deterministic:
+                action = distribution.most_likely()
+            else:
+                action = distribution.sampled(generator or np.random.default_rng(), tuple(outputs.shape))
+        array: NDArray[np.float32] = action.numpy().reshape(*inputs.shape[:-1], self.network.action_size)
+        return array
 
     def seen(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return an observation [observation] as the policy sees it: normalized, if the controller has statistics."""
         array: NDArray[np.float32] = normalize(self.parameters, torch.from_numpy(observation)[None])[0].numpy()
         return array
 
-    def executed(self, action: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Scale the policy's own action [..., action] and clip it to the bounds: the environment's action."""
+    def executed(self, action: NDArray[np.float32]) -> NDArray[Any]:
+        """Scale the policy's own action [..., action] and clip it to the bounds: the environment's action.
+
+        That of a policy that chooses is a whole number [...].
+        """
         action = action * np.float32(self.metadata.action_scale)
         if not np.isfinite(action).all():
             raise Refusal("the policy's action overflows: the observation is too large")
         low, high = (np.array(bound, np.float32) for bound in (self.metadata.action_low, self.metadata.action_high))
-        return np.clip(action, low, high)
+        return self.network.distribution_type.for_environment(np.clip(action, low, high))
 
     def adapt(
         self,
@@ -148,7 +158,7 @@ class Controller:
         method = self._method_of(step)
         if chunk is not None and chunk < 1:
             raise Refusal(f"a chunk has at least 1 observation, got {chunk}")
-        checked = checked_episodes(episodes, self.network.observation_size, self.network.action_size)
+        checked = checked_episodes(episodes, self.network)
         checked = [each | {"observations": normalize(self.parameters, each["observations"])} for each in checked]
         if streaming:
             stream = self.stream(step, max(len(each["rewards"]) for each in checked), meter)
@@ -246,21 +256,47 @@ def estimator_of(metadata: ControllerMetadata) -> Estimator:
     return Estimator(metadata.discount, metadata.gae_lambda, metadata.baseline)
 
 
+def actions_text(network: PolicyNetwork) -> str:
+    """Return how many numbers an action has, or how many choices there are."""
+    return str(network.action_size) if network.choices is None else f"{network.choices} choices"
+
+
+def require_vectors(controller: Controller, what: str) -> GaussianMLP:
+    """Return the controller's network; raise Refusal that says that ``what`` is not for actions to choose from."""
+    if not isinstance(controller.network, GaussianMLP):
+        raise Refusal(
+            f"{what} is for actions that are vectors, and this controller has {actions_text(controller.network)}"
+        )
+    return controller.network
+
+
 def check_spaces(
-    controller: Controller, observation_shape: tuple[int, ...], action_shape: tuple[int, ...], what: str
+    controller: Controller,
+    observation_shape: tuple[int, ...],
+    action_shape: tuple[int, ...],
+    what: str,
+    choices: int | None = None,
 ) -> None:
-    """Raise ValueError unless the controller's observations and actions have the shapes that ``what`` has.
+    """Raise ValueError unless the controller's observations and actions are those that ``what`` has.
 
     Args:
         controller: the controller to be used.
         observation_shape: the shape of an observation of the environment.
         action_shape: the shape of an action of the environment.
         what: the environment's name in the sentence.
+        choices: the number of its actions if they are choices, None if they are vectors.
     """
-    made_for = ((controller.network.observation_size,), (controller.network.action_size,))
-    if made_for != (tuple(observation_shape), tuple(action_shape)):
+    network = controller.network
+    own_shape = () if network.choices else (network.action_size,)
+    own = (network.observation_size,), own_shape, network.choices
+    other = tuple(observation_shape), tuple(action_shape), choices
+    if own != other:
         raise Refusal(
-            f"the controller was made for other spaces: {controller.metadata.family} has observations "
-            f"{list(made_for[0])} and actions {list(made_for[1])}, "
-            f"but {what} has observations {list(observation_shape)} and actions {list(action_shape)}"
+            f"the controller was made for other spaces: {controller.metadata.family} has {_spaces_text(*own)}, "
+            f"but {what} has {_spaces_text(*other)}"
         )
+
+
+def _spaces_text(observation_shape: tuple[int, ...], action_shape: tuple[int, ...], choices: int | None) -> str:
+    actions = f"actions {list(action_shape)}" if choices is None else f"{choices} actions to choose from"
+    return f"observations {list(observation_shape)} and {actions}"

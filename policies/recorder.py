@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -41,8 +43,11 @@ class Recorder:
         running = plural(self.stream.steps if self.stream else len(self._actions), "step")
         return f"<Recorder: {plural(len(self), 'episode')}, {running} of a running one>"
 
-    def act(self, observation: ArrayLike) -> NDArray[np.float32]:
-        """Return the action [action] for an observation [observation], scaled and clipped, for the environment."""
+    def act(self, observation: ArrayLike) -> NDArray[Any]:
+        """Return the action for an observation [observation], for the environment.
+
+        It is scaled and clipped [action], or the number of a choice [].
+        """
         self._require_reward()
         action = self.controller.policy_action(observation, deterministic=False, generator=self.generator)
         if action.ndim != 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from metarl.policies.attention import PAPERS_MODULES, Modules
@@ -12,13 +13,13 @@ from metarl.policies.controller import Controller
 from metarl.policies.device.network import Samples
 from metarl.policies.files.metadata import ControllerMetadata
 from metarl.policies.methods import STEP_SIZES, get_method, initial_meta_parameters
-from metarl.policies.networks.mlp import GaussianMLP
+from metarl.policies.networks.mlp import PolicyNetwork
 from metarl.policies.networks.network import Parameters
 from metarl.rl.batch import Batch
 
 
 def device_parameters(
-    network: GaussianMLP,
+    network: PolicyNetwork,
     method: str,
     seed: int = 0,
     frozen: Sequence[int] = (),
@@ -38,13 +39,19 @@ def device_parameters(
     return parameters
 
 
-def random_samples(network: GaussianMLP, lengths: Sequence[int], seed: int = 0) -> list[Samples]:
+def random_samples(network: PolicyNetwork, lengths: Sequence[int], seed: int = 0) -> list[Samples]:
     random = torch.Generator().manual_seed(seed)
     shapes = (network.observation_size,), (network.action_size,), ()
-    return [Samples(*(torch.randn(length, *shape, generator=random).numpy() for shape in shapes)) for length in lengths]
+    samples = [
+        Samples(*(torch.randn(length, *shape, generator=random).numpy() for shape in shapes)) for length in lengths
+    ]
+    if network.choices is None:
+        return samples
+    generator = np.random.default_rng(seed)
+    return [each._replace(actions=network.random_actions(generator, len(each.actions))) for each in samples]
 
 
-def training_batch(episodes: Sequence[Samples]) -> Batch:
+def training_batch(episodes: Sequence[Samples], action: float = -5.0) -> Batch:
     """The episodes one after the other, filled up to the longest with numbers that must not matter."""
     lengths = torch.tensor([len(episode.advantages) for episode in episodes])
     valid = torch.arange(int(lengths.max())) < lengths.unsqueeze(1)
@@ -53,14 +60,16 @@ def training_batch(episodes: Sequence[Samples]) -> Batch:
         tensors = [torch.from_numpy(getattr(episode, part)) for episode in episodes]
         return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=padding).flatten(0, 1)
 
-    return Batch(
-        padded("observations", 7.0), padded("actions", -5.0), padded("advantages", 0.0), valid.flatten(), len(episodes)
-    )
+    parts = padded("observations", 7.0), padded("actions", action), padded("advantages", 0.0)
+    return Batch(*parts, valid.flatten(), len(episodes))
 
 
 def device_controller(
-    network: GaussianMLP, method: str, parameters: Parameters, family: str = "toy", horizon: int = 200
+    network: PolicyNetwork, method: str, parameters: Parameters, family: str = "toy", horizon: int = 200
 ) -> Controller:
+    low, high = (-1.0,) * network.action_size, (1.0,) * network.action_size
+    if network.choices is not None:
+        low, high = (0.0,), (network.choices - 1.0,)
     metadata = ControllerMetadata(
         method=method,
         family=family,
@@ -68,9 +77,9 @@ def device_controller(
         horizon=horizon,
         observation_low=(-math.inf,) * network.observation_size,
         observation_high=(math.inf,) * network.observation_size,
-        action_low=(-1.0,) * network.action_size,
-        action_high=(1.0,) * network.action_size,
-        action_scale=0.5,
+        action_low=low,
+        action_high=high,
+        action_scale=0.5 if network.choices is None else 1.0,
         inner_steps=len(parameters[STEP_SIZES]),
         episodes_per_step=5,
         discount=0.9,

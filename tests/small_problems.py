@@ -6,18 +6,21 @@ import torch
 from contexts import suited
 
 from metarl.policies.methods import get_method, initial_meta_parameters, trained_names
-from metarl.policies.networks.mlp import GaussianMLP
+from metarl.policies.networks.mlp import CategoricalMLP, GaussianMLP, PolicyNetwork
 from metarl.policies.networks.network import Parameters
 from metarl.rl.batch import Batch
 from metarl.rl.objective import MetaObjective, TaskData
 
 NETWORK = GaussianMLP(observation_size=3, hidden_sizes=(4, 5), action_size=2, initial_std=0.7)
+CHOOSING = CategoricalMLP(observation_size=3, hidden_sizes=(4, 5), choices=4)
 
 
-def small_parameters(method: str = "maml", inner_steps: int = 1, seed: int = 0) -> Parameters:
+def small_parameters(
+    method: str = "maml", inner_steps: int = 1, seed: int = 0, network: PolicyNetwork = NETWORK
+) -> Parameters:
     """Meta-parameters with nothing left at zero and a large step size, so that second-order terms matter."""
     random = torch.Generator().manual_seed(seed)
-    network = suited(NETWORK, method)
+    network = suited(network, method)
     parameters = network.initial_parameters(random) | initial_meta_parameters(
         get_method(method), network.layers, inner_steps, 0.5, random
     )
@@ -27,26 +30,36 @@ def small_parameters(method: str = "maml", inner_steps: int = 1, seed: int = 0) 
     }
 
 
-def small_batch(seed: int, samples: int = 12) -> Batch:
+def small_batch(seed: int, samples: int = 12, network: PolicyNetwork = NETWORK) -> Batch:
     random = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, generator=random, dtype=torch.float64)
 
     valid = torch.arange(samples) != 4
-    return Batch(normal(samples, 3), normal(samples, 2), normal(samples) * valid, valid, episodes=3)
+    observations, actions = normal(samples, 3), normal(samples, 2)
+    if network.choices is not None:
+        actions = torch.randint(network.choices, (samples, 1), generator=random).double()
+    return Batch(observations, actions, normal(samples) * valid, valid, episodes=3)
 
 
 def small_objective(
-    method: str = "maml", inner_steps: int = 1, tasks: int = 3, first_order: bool = False
+    method: str = "maml",
+    inner_steps: int = 1,
+    tasks: int = 3,
+    first_order: bool = False,
+    network: PolicyNetwork = NETWORK,
 ) -> MetaObjective:
     return MetaObjective(
-        network=suited(NETWORK, method),
+        network=suited(network, method),
         method=get_method(method),
-        trained=trained_names(get_method(method), small_parameters(method, inner_steps)),
+        trained=trained_names(get_method(method), small_parameters(method, inner_steps, network=network)),
         first_order=first_order,
         tasks=[
-            TaskData(tuple(small_batch(10 * task + step) for step in range(inner_steps)), small_batch(10 * task + 9))
+            TaskData(
+                tuple(small_batch(10 * task + step, network=network) for step in range(inner_steps)),
+                small_batch(10 * task + 9, network=network),
+            )
             for task in range(tasks)
         ],
         executor=ThreadPoolExecutor(2),

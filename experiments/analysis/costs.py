@@ -75,7 +75,7 @@ def take_steps(
 def kept_shares(controller: Controller, step: int, episodes: Sequence[Episode]) -> dict[str, KeptShares]:
     """Return the mean over the episodes, for each layer that inner step ``step`` updates by attention."""
     metadata, network = controller.metadata, controller.network
-    checked = checked_episodes(episodes, network.observation_size, network.action_size)
+    checked = checked_episodes(episodes, network)
     samples = advantages_per_episode(checked, estimator_of(metadata))
     layers = device_layers(network, controller.parameters, get_method(metadata.method), step)
     scores = [episode_scores(layers, controller.parameters, each) for each in samples]
@@ -115,14 +115,14 @@ def environment_episodes(controller: Controller, family: TaskFamily, seed: int, 
 
 
 def random_episodes(controller: Controller, seed: int) -> Record:
-    """Return what records normally distributed numbers of the right shape, for want of an environment."""
+    """Return what records random numbers of the right shape, for want of an environment."""
     random = generator(seed, Purpose.ADAPTATION)
     horizon, network = controller.metadata.horizon, controller.network
 
     def episode() -> Episode:
         return {
             "observations": random.standard_normal((horizon, network.observation_size), np.float32),
-            "actions": random.standard_normal((horizon, network.action_size), np.float32),
+            "actions": network.random_actions(random, horizon),
             "rewards": random.standard_normal(horizon, np.float32),
         }
 

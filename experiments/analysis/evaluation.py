@@ -16,7 +16,9 @@ from metarl.rl.evaluation import Evaluation
 
 def returns_table(evaluation: Evaluation, family: TaskFamily, deterministic: bool = False) -> Table:
     """Return mean returns, and success rates if they are known, by inner steps, titled by what was evaluated."""
-    title = f"{family.name}, {plural(len(evaluation.tasks), 'unseen task')}{', mean actions' * deterministic}"
+    shown = "mean" if family.choices is None else "most likely"
+    taken = f", {shown} actions" if deterministic else ""
+    title = f"{family.name}, {plural(len(evaluation.tasks), 'unseen task')}{taken}"
     returns, successes = (dict(enumerate(of)) for of in (evaluation.intervals(), evaluation.success_intervals()))
     return interval_table(title, {"mean return": (returns, number), "success rate": (successes, percent)})
 
@@ -31,7 +33,7 @@ def returns_record(
         controller: The controller, with the settings of the evaluation.
         family: The tasks' family.
         seed: Seed of the tasks and episodes.
-        deterministic: Whether the mean actions were evaluated.
+        deterministic: Whether the mean or most likely actions were evaluated.
 
     Returns:
         What was evaluated, means with intervals by inner step, and for each task its values and its mean returns.

@@ -22,15 +22,15 @@ def families_sheet() -> Sheet:
     rows = []
     for name, make in FAMILIES.items():
         family = make()
-        action_space = family.action_space
+        low, high = family.action_bounds
         rows.append(
             [
                 f"`{name}`",
                 (inspect.getdoc(make) or "").partition("\n")[0].removesuffix("."),
                 "; ".join(field_range(field) for field in family.fields),
                 str(family.observation_space.shape[0]),
-                str(action_space.shape[0]),
-                f"{action_space.high.max():g}",
+                str(len(low)),
+                f"{high.max():g}",
                 str(family.horizon),
             ]
         )

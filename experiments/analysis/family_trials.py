@@ -61,8 +61,9 @@ def random_script(family: TaskFamily, tasks: int, episodes: int, steps: int) -> 
         steps: The time steps of an episode.
     """
     random = np.random.default_rng(0)
-    low, high = family.action_space.low, family.action_space.high
-    uniform = random.uniform(low, high, (steps, tasks, episodes, len(low)))
+    low, high = family.action_bounds
+    shape = steps, tasks, episodes, len(low)
+    uniform = random.integers(family.choices, size=shape) if family.choices else random.uniform(low, high, shape)
     return Script(
         family.sample_tasks(tasks, random),
         random.integers(2**31, size=(tasks, episodes)),
@@ -102,7 +103,8 @@ class SingleEnvironment:
         """Step the episode; one that has ended stays as it is."""
         reward = 0.0
         if not self.ended:
-            action = actions[0, 0].astype(self.family.action_space.dtype)
+            space = self.family.action_space
+            action = actions[0, 0].astype(space.dtype).reshape(space.shape)
             observation, number, terminated, truncated, _ = self.env.step(action)
             self.last, reward = self._shaped(observation), float(number)
             self.ended = terminated or truncated

@@ -20,10 +20,11 @@ from metarl.experiments.analysis.inspection import (
     report_record,
     shown,
 )
-from metarl.policies.controller import Controller
+from metarl.policies.controller import Controller, actions_text
 from metarl.policies.device.step import CHUNK
 from metarl.policies.files.controller_file import to_json
 from metarl.policies.files.metadata import FieldRecord
+from metarl.policies.networks.mlp import GaussianMLP
 
 
 def inspected_policy(controller: Controller, family: TaskFamily | None, seed: int) -> Report:
@@ -50,8 +51,6 @@ def policy_facts(name: str, controller: Controller, report: Report) -> Table:
     metadata = controller.metadata
     steps = f"{plural(metadata.inner_steps, 'step')}, each on {plural(metadata.episodes_per_step, 'episode')}"
     adapted_to = " ".join(f"{field}={value:g}" for field, value in (metadata.adapted_to or {}).items())
-    actions = space(metadata.action_low, metadata.action_high)
-    scale = "" if metadata.action_scale == 1 else f", the policy's own times {metadata.action_scale:g}"
     facts = {
         "controller": name,
         "method": method_fact(metadata.method),
@@ -59,8 +58,7 @@ def policy_facts(name: str, controller: Controller, report: Report) -> Table:
         "tasks": ", ".join(map(field_text, metadata.task_fields)),
         "adapted to": shown(adapted_to),
         "observations": space(metadata.observation_low, metadata.observation_high),
-        "actions": f"{actions}{scale}",
-        "action std": " ".join(f"{std:.3g}" for std in action_std(controller)),
+        **action_facts(controller),
         "horizon": plural(metadata.horizon, "time step"),
         "adaptation": f"{steps}, discount {metadata.discount:g}, lambda {metadata.gae_lambda:g}"
         + (", baseline of time" if metadata.baseline == "time" else ""),
@@ -87,11 +85,26 @@ def layer_table(report: Report, attends: bool) -> Table:
 def policy_record(controller: Controller, report: Report) -> dict[str, Any]:
     """Return what ``--json`` writes."""
     record = report_record(to_json(controller.metadata, controller.network), report, costs.workload(controller))
-    return record | {"action_std": action_std(controller)}
+    stds = action_std(controller)
+    return record if stds is None else record | {"action_std": stds}
 
 
-def action_std(controller: Controller) -> list[float]:
-    """Return the standard deviations of the policy's Gaussian."""
+def action_facts(controller: Controller) -> dict[str, str]:
+    """Return what the actions are: choices, or numbers with their bounds and standard deviations."""
+    metadata, stds = controller.metadata, action_std(controller)
+    if stds is None:
+        return {"actions": actions_text(controller.network)}
+    scale = "" if metadata.action_scale == 1 else f", the policy's own times {metadata.action_scale:g}"
+    return {
+        "actions": f"{space(metadata.action_low, metadata.action_high)}{scale}",
+        "action std": " ".join(f"{std:.3g}" for std in stds),
+    }
+
+
+def action_std(controller: Controller) -> list[float] | None:
+    """Return the standard deviations of the policy's Gaussian; None for a policy that chooses."""
+    if not isinstance(controller.network, GaussianMLP):
+        return None
     stds: list[float] = controller.network.log_std(controller.parameters).exp().tolist()
     return stds
 

@@ -58,7 +58,7 @@ def play(
         task: the value of each field by name.
         seed: of the episode.
         horizon: most steps.
-        noise: draws the exploration noise; without it the mean actions are taken.
+        noise: draws the exploration noise; without it the most likely actions are taken.
 
     Yields:
         Each step, as soon as it is done.

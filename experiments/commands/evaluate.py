@@ -55,7 +55,7 @@ class PolicyOptions:
     plot: Maybe[Path] = None
     """Draw the returns over the targets of --grid to this PNG file, which must be new."""
     deterministic: bool = False
-    """Evaluate the mean actions, without exploration noise; the inner steps explore all the same."""
+    """Evaluate the mean or most likely actions, without exploration noise; the inner steps explore all the same."""
     family: Family = None
     """Task family; needed where the policy was trained on one of your own (module:attribute)."""
 

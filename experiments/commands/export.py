@@ -18,7 +18,7 @@ from metarl.experiments.console.families import family_for
 from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import check_new_file, parse, refuse, require_at_least
 from metarl.policies.classifier import Classifier
-from metarl.policies.controller import Controller
+from metarl.policies.controller import Controller, require_vectors
 from metarl.policies.export.c import COptions, check_new_folder, check_that_streaming_pays, generated, write_c
 from metarl.policies.export.emulation import Emulation, check_tools, emulate
 from metarl.policies.export.robot_data import RobotData, read_ranges, robot_data, with_room
@@ -96,6 +96,7 @@ def main(arguments: Sequence[str]) -> None:
         Terminal().print(f"ONNX: {command.out}", soft_wrap=True)
         return
     controller = require_controller(loaded, str(command.controller))
+    require_vectors(controller, "the export to C")
     if command.run:
         check_tools(command.run)
     check_new_folder(command.out)

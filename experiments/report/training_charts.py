@@ -42,15 +42,17 @@ def returns_of(group: Group) -> list[Series]:
 
 
 def optimization_charts(groups: Sequence[Group]) -> list[Chart]:
-    """Chart what the outer step did, and the standard deviation of the actions."""
+    """Chart what the outer step did, and how widely the actions spread."""
     limits = [kl_limit(run.settings) for group in groups for run in group.runs]
     limit = limits[0] if all(limit == limits[0] for limit in limits) else None
-    kl, trials, std = (over_groups(groups, column) for column in ("kl", "line_search_trials", "action_std"))
+    columns = "kl", "line_search_trials", "action_std", "action_entropy"
+    kl, trials, std, entropy = (over_groups(groups, column) for column in columns)
     return [
         *curve_chart("KL divergence of the outer step", "KL", kl, include=[0], limit=limit),
         *curve_chart("Trials of the line search", "trials", trials, include=[0], whole=True),
         *skipped_chart(groups),
         *curve_chart("Standard deviation of the actions", "mean over actions", std),
+        *curve_chart("Entropy of the actions", "nats", entropy),
     ]
 
 

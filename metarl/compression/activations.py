@@ -14,7 +14,8 @@ from metarl.core.randomness import Purpose, generator
 from metarl.core.threads import single_threaded_torch
 from metarl.envs.family import TaskFamily
 from metarl.policies.controller import Controller
-from metarl.policies.networks.mlp import GaussianMLP
+from metarl.policies.networks.distributions import Gaussian
+from metarl.policies.networks.mlp import PolicyNetwork
 from metarl.policies.networks.network import LayerTrace, Operation, Parameters
 from metarl.rl.adaptation import adapt_to_tasks
 from metarl.rl.evaluation import adaptation_settings
@@ -63,7 +64,7 @@ def sample_tasks(
     return samples
 
 
-def layer_moments(network: GaussianMLP, samples: list[Sample], statistics: Statistics) -> dict[str, Tensor]:
+def layer_moments(network: PolicyNetwork, samples: list[Sample], statistics: Statistics) -> dict[str, Tensor]:
     """Return the second moments of each layer's inputs, by the layer's name, as ``second_moments`` does.
 
     ``weighted`` weighs the inputs of each output channel by how strongly it moves the policy: the squared derivatives
@@ -76,7 +77,9 @@ def layer_moments(network: GaussianMLP, samples: list[Sample], statistics: Stati
         for layer, traced in trace.items():
             inputs[layer].append(traced.input.detach())
         if statistics == "weighted":
-            variances = (2 * network.log_std(parameters)).exp()
+            distribution = network.distribution(parameters, outputs)
+            assert isinstance(distribution, Gaussian)
+            variances = (2 * distribution.log_std).exp()
             for layer, squared in _squared_derivatives(trace, outputs, variances).items():
                 sensitivities[layer].append(squared)
     return {
@@ -85,7 +88,9 @@ def layer_moments(network: GaussianMLP, samples: list[Sample], statistics: Stati
     }
 
 
-def _traced(network: GaussianMLP, parameters: Parameters, observations: Tensor) -> tuple[dict[str, LayerTrace], Tensor]:
+def _traced(
+    network: PolicyNetwork, parameters: Parameters, observations: Tensor
+) -> tuple[dict[str, LayerTrace], Tensor]:
     """Run the network so that its outputs can be differentiated by those of each layer."""
 
     def run(layer: str, operation: Operation, inputs: Tensor) -> LayerTrace:

@@ -129,7 +129,7 @@ def _adaptation_bytes(controller: Controller, seed: int) -> int | None:
     episodes: list[Episode] = [
         {
             "observations": random.standard_normal((horizon, controller.network.observation_size), np.float32),
-            "actions": random.standard_normal((horizon, controller.network.action_size), np.float32),
+            "actions": controller.network.random_actions(random, horizon),
             "rewards": random.standard_normal(horizon, np.float32),
         }
         for _ in range(metadata.episodes_per_step)

@@ -20,7 +20,7 @@ from metarl.policies.compression.masks import MASK, masks_of, sparsity, weight_n
 from metarl.policies.controller import Controller
 from metarl.policies.files.checks import check_adaptable
 from metarl.policies.methods import CHANNEL_STEP_SIZES, get_method
-from metarl.policies.networks.mlp import GaussianMLP
+from metarl.policies.networks.mlp import PolicyNetwork
 from metarl.policies.networks.network import Parameters
 
 
@@ -63,6 +63,8 @@ def check_prunable(controller: Controller, settings: PruneSettings) -> None:
     if not method.adapts:
         raise Refusal(f"{method.name} does not adapt, and this pruning is about keeping adaptation")
     check_adaptable(controller.parameters, controller.network, method, on_device=False)
+    if settings.criterion == "weighted" and controller.network.choices is not None:
+        raise Refusal("the criterion weighted is for actions that are vectors, not ones to choose: take anp")
     already = sparsity(controller.parameters, controller.network)
     if settings.sparsity <= already:
         raise Refusal(f"the sparsity must be above the controller's own, {already:.3g}, got {settings.sparsity:g}")
@@ -163,7 +165,7 @@ def shares(controller: Controller, settings: PruneSettings) -> list[float]:
     return [*(begin + step * number for number in range(1, settings.rounds)), settings.sparsity]
 
 
-def _plain_scores(parameters: Parameters, network: GaussianMLP, settings: PruneSettings) -> list[Tensor]:
+def _plain_scores(parameters: Parameters, network: PolicyNetwork, settings: PruneSettings) -> list[Tensor]:
     """Return the scores that need no episodes."""
     random = torch.Generator().manual_seed(settings.seed)
     scores = []
@@ -186,7 +188,7 @@ def _kept(parameters: Parameters, name: str) -> Tensor:
     return torch.ones(parameters[name].shape, dtype=torch.bool) if mask is None else mask != 0
 
 
-def _warn_of_few(samples: int, network: GaussianMLP) -> None:
+def _warn_of_few(samples: int, network: PolicyNetwork) -> None:
     widest = max(layer.inputs for layer in network.layers)
     if samples <= widest:
         warnings.warn(

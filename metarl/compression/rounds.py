@@ -19,6 +19,7 @@ from metarl.policies.compression.masks import kept_weights, weight_names
 from metarl.policies.controller import Controller
 from metarl.policies.gate import GATE
 from metarl.policies.loading import load_controller
+from metarl.policies.networks.mlp import GaussianMLP
 from metarl.policies.normalization import MEAN
 from metarl.rl.settings import TrainSettings, preset
 from metarl.rl.training import PolicyTraining
@@ -109,7 +110,6 @@ def retraining_settings(
     kind: dict[str, Any] = {
         "method": metadata.method,
         "hidden_sizes": controller.network.hidden_sizes,
-        "initial_std": controller.network.initial_std,
         "inner_steps": metadata.inner_steps,
         "episodes_per_task": metadata.episodes_per_step,
         "horizon": metadata.horizon,
@@ -122,6 +122,8 @@ def retraining_settings(
         "attention_rank": attention_rank(parameters) or 0,
         "attention_bound": float(parameters[ATTENTION_BOUND]) if ATTENTION_BOUND in parameters else 0.0,
     }
+    if isinstance(controller.network, GaussianMLP):
+        kind["initial_std"] = controller.network.initial_std
     if controller.network.context_size:
         kind["context_size"] = controller.network.context_size
     return preset(family.name, **kind, iterations=max(1, settings.iterations), seed=settings.seed, threads=threads)

@@ -13,7 +13,7 @@ from metarl.core.errors import Refusal
 from metarl.envs.family import TaskFamily
 from metarl.policies.compression.masks import weight_names
 from metarl.policies.controller import Controller
-from metarl.policies.networks.mlp import GaussianMLP
+from metarl.policies.networks.mlp import PolicyNetwork
 from metarl.policies.networks.network import Parameters
 
 
@@ -76,10 +76,10 @@ def _refitted(
     return updated[:, :-1].float(), updated[:, -1].float()
 
 
-def _narrowed(parameters: Parameters, network: GaussianMLP, kept: list[Tensor]) -> Parameters:
+def _narrowed(parameters: Parameters, network: PolicyNetwork, kept: list[Tensor]) -> Parameters:
     """Return the parameters without the rows and columns of removed units; those of a layer's context, too."""
     narrowed = dict(parameters)
-    everything = (torch.ones(size, dtype=torch.bool) for size in (network.observation_size, network.action_size))
+    everything = (torch.ones(size, dtype=torch.bool) for size in (network.sizes[0], network.sizes[-1]))
     sides = [next(everything), *kept, next(everything)]
     for layer, inputs, outputs in zip(network.layers, sides, sides[1:], strict=False):
         narrowed[f"{layer.name}.weight"] = parameters[f"{layer.name}.weight"][outputs][:, inputs].contiguous()

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from metarl.core.numerics import require_finite
-from metarl.losses import log_probability, policy_gradient_loss
+from metarl.losses import policy_gradient_loss
 from metarl.policies.advantages import BaselineFeatures, estimate_advantages
 from metarl.policies.attention import Samples
-from metarl.policies.networks.mlp import GaussianMLP
+from metarl.policies.networks.mlp import PolicyNetwork
 from metarl.policies.networks.network import Parameters
 from metarl.policies.normalization import normalize
 from metarl.rl.episodes import Episodes
@@ -40,9 +40,9 @@ class Batch(NamedTuple):
         """The samples of attention: the episodes, whose valid time steps are averaged like spatial positions."""
         return Samples(self.episodes, self.valid)
 
-    def loss(self, network: GaussianMLP, parameters: Parameters, outputs: Tensor) -> Tensor:
+    def loss(self, network: PolicyNetwork, parameters: Parameters, outputs: Tensor) -> Tensor:
         """Return the loss of the vanilla policy gradient."""
-        log_probabilities = log_probability(outputs, network.log_std(parameters), self.actions)
+        log_probabilities = network.distribution(parameters, outputs).log_probability(self.actions)
         return policy_gradient_loss(log_probabilities, self.advantages, self.valid)
 
 

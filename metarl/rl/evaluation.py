@@ -98,8 +98,8 @@ def evaluate_tasks(
         seed: Seed of the episodes.
         threads: Threads of the simulator and of the adaptation.
         on_tasks: Is told how many tasks are done.
-        deterministic: Whether returns are those of further episodes with the mean actions. The episodes that the inner
-            steps take have exploration noise all the same.
+        deterministic: Whether returns are those of further episodes with the most likely actions. The episodes that the
+            inner steps take have exploration noise all the same.
 
     Returns:
         The returns before and after each inner step.
@@ -225,6 +225,5 @@ def family_of(controller: Controller, family: TaskFamily) -> TaskFamily:
     if family.observation_space.shape != (controller.network.observation_size,):  # not what this returned before
         family = as_method_sees(family, controller.metadata.horizon, controller.metadata.method)
     family = with_horizon(family, controller.metadata.horizon)
-    observation_shape, action_shape = family.observation_space.shape, family.action_space.shape
-    check_spaces(controller, observation_shape, action_shape, family.name)
+    check_spaces(controller, family.observation_space.shape, family.action_shape, family.name, family.choices)
     return family

@@ -13,6 +13,7 @@ from metarl.core.intervals import Interval, interval_over_tasks
 from metarl.kept_channels import KeptChannels, kept_channels
 from metarl.policies.gate import GATE
 from metarl.policies.methods import STEP_SIZES, get_method
+from metarl.policies.networks.mlp import PolicyNetwork
 from metarl.policies.networks.network import Parameters
 from metarl.policies.normalization import observe
 from metarl.rl.adaptation import Adaptation, AdaptationSettings, adapt_to_tasks
@@ -39,7 +40,7 @@ class IterationReport:
 
     returns: tuple[Interval, ...]  # after 0, 1, ... K inner steps, with the parameters before the outer step
     step: OuterStep
-    action_std: float  # mean over the actions, before adaptation
+    spread: dict[str, float]  # how widely actions spread before adaptation, by the name of the log
     step_sizes: dict[str, list[float]]  # by layer, one per inner step
     kept: KeptChannels
     attention: dict[str, float]  # how its scores are spread and what its step did, by the names of the log
@@ -92,7 +93,7 @@ def meta_iteration(
     report = IterationReport(
         returns=tuple(interval_over_tasks(task_returns(episodes)) for episodes in adaptation.episodes),
         step=step,
-        action_std=float(sampler.network.log_std(parameters).exp().mean()),
+        spread=spread_before(sampler.network, parameters, adaptation),
         step_sizes=dict(zip(sampler.network.layer_names, parameters[STEP_SIZES].mT.tolist(), strict=True)),
         kept=kept_channels(inner.method, sampler.network.layer_names, adaptation.scores),
         attention=attention_row(adaptation.scores, step.attention),
@@ -100,6 +101,12 @@ def meta_iteration(
         steps=sum(episodes.steps() for episodes in adaptation.episodes),
     )
     return observe_episodes(step.parameters, adaptation), step.moments, report
+
+
+def spread_before(network: PolicyNetwork, parameters: Parameters, adaptation: Adaptation) -> dict[str, float]:
+    """Return how widely the actions spread before adaptation, by the name of the log."""
+    observations = (batch.observations[batch.valid] for batch in adaptation.batches[0])
+    return {network.spread_name: network.spread(parameters, observations)}
 
 
 def observe_episodes(parameters: Parameters, adaptation: Adaptation) -> Parameters:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from metarl.kept_channels import kept_columns, kept_row
 from metarl.policies.methods import get_method
+from metarl.policies.networks.mlp import PolicyNetwork
 from metarl.rl.attention_log import attention_columns
 from metarl.rl.iteration import IterationReport
 from metarl.rl.settings import TrainSettings
@@ -13,9 +14,10 @@ from metarl.runs.state import Row, TrainingState
 PHASES = ("sampling", "advantages", "inner loop", "meta-gradient", "conjugate gradient", "line search")
 
 
-def progress_columns(settings: TrainSettings, layer_names: tuple[str, ...]) -> list[str]:
+def progress_columns(settings: TrainSettings, network: PolicyNetwork) -> list[str]:
     """Return the columns of ``progress.csv``."""
     returns = [f"return_{number}{suffix}" for number in range(settings.inner_steps + 1) for suffix in ("", "_ci95")]
+    layer_names = network.layer_names
     step_sizes = [f"step_size_{layer}_{number + 1}" for layer in layer_names for number in range(settings.inner_steps)]
     search = ["kl", "loss_before", "loss_after", "line_search_trials", "step_accepted", "skipped"]
     method = get_method(settings.method)
@@ -23,7 +25,7 @@ def progress_columns(settings: TrainSettings, layer_names: tuple[str, ...]) -> l
     attention = attention_columns(method, layer_names, settings.inner_steps)
     numbers = range(1, settings.inner_steps + 1) if settings.gated else ()
     gate = [f"gate_{part}_{number}" for number in numbers for part in "ab"]
-    return ["iteration", *returns, *search, "action_std", "env_steps", *step_sizes, *kept, *attention, *gate]
+    return ["iteration", *returns, *search, network.spread_name, "env_steps", *step_sizes, *kept, *attention, *gate]
 
 
 def progress_row(state: TrainingState, report: IterationReport | None) -> Row:
@@ -45,7 +47,7 @@ def progress_row(state: TrainingState, report: IterationReport | None) -> Row:
     return row | {
         "kl": step.kl,
         "step_accepted": int(step.accepted),
-        "action_std": report.action_std,
+        **report.spread,
         "env_steps": report.steps,
     }
 

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from metarl.inner_loop import as_leaves, inner_step
-from metarl.losses import kl_divergence, log_probability, surrogate_loss
+from metarl.losses import surrogate_loss
 from metarl.policies.methods import STEP_SIZES, Method
-from metarl.policies.networks.mlp import GaussianMLP
+from metarl.policies.networks.distributions import Distribution
+from metarl.policies.networks.mlp import PolicyNetwork
 from metarl.policies.networks.network import Parameters
 from metarl.rl.batch import Batch
 from metarl.rl.trpo import Measured, Product
@@ -30,13 +31,6 @@ class TaskData(NamedTuple):
 
     support: tuple[Batch, ...]
     query: Batch
-
-
-class Distribution(NamedTuple):
-    """An adapted policy's Gaussian on the query batch."""
-
-    mean: Tensor  # [sample, action]
-    log_std: Tensor  # [action]
 
 
 class MetaGradient(NamedTuple):
@@ -59,7 +53,7 @@ class MetaObjective:
     the same however short the steps are: alpha is zero where a unit of it lowers the surrogate by less.
     """
 
-    network: GaussianMLP
+    network: PolicyNetwork
     method: Method
     trained: tuple[str, ...]
     first_order: bool
@@ -84,8 +78,8 @@ class MetaObjective:
             adapted = inner_step(self.network, adapted, self.method, step, batch, second_order).parameters
             adapted = adapted if differentiable else as_leaves(adapted)
         with torch.set_grad_enabled(differentiable):
-            mean, _ = self.network(adapted, task.query.observations)
-            return Distribution(mean, self.network.log_std(adapted))
+            outputs, _ = self.network(adapted, task.query.observations)
+            return self.network.distribution(adapted, outputs)
 
     def gradient(self, parameters: Parameters, others: tuple[str, ...] = ()) -> MetaGradient:
         """Return the meta-gradient of the loss with respect to ``trained``, and to ``others``."""
@@ -93,13 +87,13 @@ class MetaObjective:
         def term(task: TaskData) -> tuple[Tensor, Tensor, Distribution]:
             leaves = as_leaves(parameters, self.trained + others)
             new = self.query_distribution(leaves, task, differentiable=True)
-            log_probabilities = log_probability(*new, task.query.actions)
+            log_probabilities = new.log_probability(task.query.actions)
             loss = surrogate_loss(
                 log_probabilities, log_probabilities.detach(), task.query.advantages, task.query.valid
             )
             inputs = [leaves[name] for name in self.trained + others]
             gradients = torch.autograd.grad(loss, inputs, materialize_grads=True)
-            return flatten(gradients), loss.detach(), Distribution(new.mean.detach(), new.log_std.detach())
+            return flatten(gradients), loss.detach(), new.detached()
 
         gradients, losses, adapted = zip(*self.executor.map(term, self.tasks), strict=True)
         mean = torch.stack(gradients).mean(dim=0)
@@ -136,8 +130,8 @@ class MetaObjective:
         """Return v -> (F + damping) v, with the Fisher matrix F of a fraction of the tasks in Gauss-Newton form.
 
         F = mean over tasks of J^T M J, where J is the Jacobian, through the adaptation, of the distribution's
-        parameters on the query batch, and M their Fisher information: 1 / std^2 per mean, 2 per log std. The KL
-        divergence's own gradient is zero at the point, so F is its exact Hessian there.
+        parameters on the query batch, and M their Fisher information (``Distribution.metric``). The KL divergence's own
+        gradient is zero at the point, so F is its exact Hessian there.
         """
         tasks = self.tasks[: max(1, round(fraction * len(self.tasks)))]
         terms = list(self.executor.map(lambda task: self._fisher_term(parameters, task), tasks))
@@ -154,16 +148,16 @@ class MetaObjective:
         """
         leaves = as_leaves(parameters, self.trained)
         trained = self._trained_of(leaves)
-        outputs = self.query_distribution(leaves, task, differentiable=True)
+        distribution = self.query_distribution(leaves, task, differentiable=True)
+        outputs = tuple(distribution)
         cotangents = [torch.zeros_like(output, requires_grad=True) for output in outputs]
         pulled = torch.autograd.grad(outputs, trained, cotangents, create_graph=True, materialize_grads=True)
-        weights = task.query.valid.to(outputs.mean.dtype) / task.query.valid.sum()
-        precision = (-2 * outputs.log_std.detach()).exp() * weights.unsqueeze(-1)
+        metric = distribution.metric(task.query.valid.to(outputs[0].dtype) / task.query.valid.sum())
 
         def product(vector: Tensor) -> Tensor:
             tangents = split(vector, trained)
-            mean, log_std = torch.autograd.grad(pulled, cotangents, tangents, retain_graph=True, materialize_grads=True)
-            weighted = [precision * mean, 2 * log_std]
+            pushed = torch.autograd.grad(pulled, cotangents, tangents, retain_graph=True, materialize_grads=True)
+            weighted = metric(pushed)
             return flatten(torch.autograd.grad(outputs, trained, weighted, retain_graph=True, materialize_grads=True))
 
         return product
@@ -179,12 +173,12 @@ class MetaObjective:
             query = task.query
             after = self.query_distribution(parameters, task, differentiable=False)
             loss = surrogate_loss(
-                log_probability(*after, query.actions),
-                log_probability(*before, query.actions),
+                after.log_probability(query.actions),
+                before.log_probability(query.actions),
                 query.advantages,
                 query.valid,
             )
-            return torch.stack([loss, kl_divergence(*before, *after, query.valid)])
+            return torch.stack([loss, before.kl_divergence(after, query.valid)])
 
         loss, kl = self._mean_over(term, list(zip(self.tasks, old, strict=True))).tolist()
         return Measured(loss + self.penalty_at(parameters), kl)

@@ -12,11 +12,10 @@ from torch import Tensor
 
 from metarl.core.clock import Clock
 from metarl.core.numerics import require_finite
-from metarl.losses import kl_divergence
 from metarl.policies.attention import PREFIX
 from metarl.policies.methods import CHANNEL_STEP_SIZES, Method, get_method, trained_names
 from metarl.policies.networks.layers import Layer
-from metarl.policies.networks.mlp import GaussianMLP
+from metarl.policies.networks.mlp import PolicyNetwork
 from metarl.policies.networks.network import Parameters
 from metarl.reptile import moved_towards
 from metarl.rl.adaptation import Adaptation
@@ -56,7 +55,7 @@ def outer_step(
     moments: Parameters,
     adaptation: Adaptation,
     settings: TrainSettings,
-    network: GaussianMLP,
+    network: PolicyNetwork,
     executor: Executor,
     clock: Clock,
 ) -> OuterStep:
@@ -80,7 +79,7 @@ def outer_step(
 
 
 def towards_adapted(
-    parameters: Parameters, moments: Parameters, adaptation: Adaptation, settings: TrainSettings, network: GaussianMLP
+    parameters: Parameters, moments: Parameters, adaptation: Adaptation, settings: TrainSettings, network: PolicyNetwork
 ) -> OuterStep:
     """Move towards the mean of the adapted parameters (Reptile).
 
@@ -102,10 +101,10 @@ def towards_adapted(
 
 
 @torch.no_grad()
-def divergence(network: GaussianMLP, old: Parameters, new: Parameters, batch: Batch) -> float:
+def divergence(network: PolicyNetwork, old: Parameters, new: Parameters, batch: Batch) -> float:
     """Return the mean KL(old || new) of a policy with other parameters, on a batch's observations."""
-    before, after = ((network(each, batch.inputs)[0], network.log_std(each)) for each in (old, new))
-    return float(kl_divergence(*before, *after, batch.valid))
+    before, after = (network.distribution(each, network(each, batch.inputs)[0]) for each in (old, new))
+    return float(before.kl_divergence(after, batch.valid))
 
 
 def along_meta_gradient(
@@ -113,7 +112,7 @@ def along_meta_gradient(
     moments: Parameters,
     adaptation: Adaptation,
     settings: TrainSettings,
-    network: GaussianMLP,
+    network: PolicyNetwork,
     executor: Executor,
     clock: Clock,
 ) -> OuterStep:

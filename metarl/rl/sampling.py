@@ -18,7 +18,7 @@ from metarl.core.memory import available_bytes
 from metarl.core.numerics import require_finite
 from metarl.core.user_code import users_errors
 from metarl.envs.family import Array, Simulator, TaskFamily
-from metarl.policies.networks.mlp import GaussianMLP
+from metarl.policies.networks.mlp import PolicyNetwork
 from metarl.policies.networks.network import Parameters
 from metarl.policies.normalization import normalize
 from metarl.rl.episodes import Episodes
@@ -37,7 +37,7 @@ class Sampler:
     and its noise alone, so the number of groups and threads does not change the result.
     """
 
-    def __init__(self, family: TaskFamily, network: GaussianMLP, action_scale: float, threads: int) -> None:
+    def __init__(self, family: TaskFamily, network: PolicyNetwork, action_scale: float, threads: int) -> None:
         self.family, self.network, self.action_scale = family, network, action_scale
         self.free_bytes = available_bytes()  # before environments are made
         family.warn_of_time_limit()
@@ -81,7 +81,7 @@ class Sampler:
             tasks: [task, field].
             episodes: Episodes of each task.
             generator: What the episodes' seeds and the noise of the actions are drawn from.
-            deterministic: Whether to take the mean actions.
+            deterministic: Whether to take the most likely actions.
 
         Returns:
             The episodes.
@@ -91,8 +91,8 @@ class Sampler:
         """
         count, horizon = len(tasks), self.family.horizon
         seeds = generator.integers(2**31, size=(count, episodes))
-        shape = (horizon, count, episodes, self.network.action_size)
-        noise = np.zeros(shape, np.float32) if deterministic else generator.standard_normal(shape, dtype=np.float32)
+        shape = (horizon, count, episodes, self.network.sizes[-1])
+        noise = np.zeros(shape, np.float32) if deterministic else self.network.distribution_type.noise(generator, shape)
         batch = Episodes(
             observations=torch.zeros(count, episodes, horizon, self.network.observation_size),
             actions=torch.zeros(count, episodes, horizon, self.network.action_size),
@@ -185,7 +185,7 @@ def require_finite_episodes(batch: Episodes) -> None:
 def _roll_out(
     family: TaskFamily,
     simulator: Simulator,
-    network: GaussianMLP,
+    network: PolicyNetwork,
     parameters: Parameters,
     action_scale: float,
     tasks: Array,
@@ -196,9 +196,8 @@ def _roll_out(
 ) -> None:
     """Write the episodes of some tasks to ``out``, up to the end of the last one or until ``stop`` is set.
 
-    ``noise`` is [time, task, episode, action].
+    ``noise`` is [time, task, episode, network output].
     """
-    std = network.log_std(parameters).exp().unsqueeze(1)
     alive = torch.ones(seeds.shape, dtype=torch.bool)
     observations = simulator.reset(tasks, seeds)
     check_observations(family, observations, seeds.shape)
@@ -206,8 +205,8 @@ def _roll_out(
         if stop.is_set() or not bool(alive.any()):
             return
         inputs = torch.from_numpy(observations).to(noise.dtype)
-        mean, _ = network(parameters, normalize(parameters, inputs))
-        actions = mean.addcmul_(std, noise[time])
+        outputs, _ = network(parameters, normalize(parameters, inputs))
+        actions = network.distribution(parameters, outputs).drawn(noise[time])
         transition = simulator.step((actions * action_scale).numpy().astype(np.float64))
         check_transition(family, transition, seeds.shape)
         out.observations[:, :, time] = inputs

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from gymnasium.spaces import Box
+from numpy.typing import NDArray
 from torch.distributions import Normal
 
 from metarl.adam import initial_moments
+from metarl.core.errors import Refusal
 from metarl.core.randomness import Purpose, generator
 from metarl.envs.family import TaskFamily
 from metarl.policies.attention import ATTENTION_BOUND, attention_rank
@@ -28,7 +29,7 @@ from metarl.policies.methods import (
     meta_parameter_shapes,
     without_context,
 )
-from metarl.policies.networks.mlp import GaussianMLP
+from metarl.policies.networks.mlp import CategoricalMLP, GaussianMLP, PolicyNetwork
 from metarl.policies.networks.sizes import check_size
 from metarl.policies.normalization import initial_normalization
 from metarl.rl.outer import outer_names
@@ -38,12 +39,25 @@ from metarl.runs.state import TrainingState, check_start, with_parameters
 LEAST_WITHIN = 0.01  # share of a policy's first actions that must lie within the bounds
 
 
-def build_network(family: TaskFamily, settings: TrainSettings) -> GaussianMLP:
-    """Return the policy network for a family's spaces; raise Refusal if it is too large."""
-    (observation_size,), (action_size,) = family.observation_space.shape, family.action_space.shape
-    network = GaussianMLP(
-        observation_size, settings.hidden_sizes, action_size, settings.initial_std, context_size(settings)
-    )
+def build_network(family: TaskFamily, settings: TrainSettings) -> PolicyNetwork:
+    """Return the policy network for a family's spaces; raise Refusal if it is too large.
+
+    Actions to choose from have neither a scale nor a standard deviation: Refusal says so of settings that have one.
+    """
+    (observation_size,) = family.observation_space.shape
+    context = context_size(settings)
+    network: PolicyNetwork
+    if family.choices is None:
+        (action_size,) = family.action_shape
+        network = GaussianMLP(observation_size, settings.hidden_sizes, action_size, settings.initial_std, context)
+    else:
+        for name in ("action_scale", "initial_std"):
+            if getattr(settings, name) != 1:
+                raise Refusal(
+                    f"{name} is for actions that are vectors, and {family.name} has {family.choices} actions to choose "
+                    "from: leave it out"
+                )
+        network = CategoricalMLP(observation_size, settings.hidden_sizes, family.choices, context)
     method = get_method(settings.method)
     check_size(network, meta_parameter_shapes(method, network.layers, settings.inner_steps, settings.attention_modules))
     return network
@@ -54,7 +68,7 @@ def context_size(settings: TrainSettings) -> int:
     return settings.context_size if get_method(settings.method).takes_context else 0
 
 
-def initial_state(network: GaussianMLP, settings: TrainSettings) -> TrainingState:
+def initial_state(network: PolicyNetwork, settings: TrainSettings) -> TrainingState:
     """Return the state before the first iteration."""
     seed = int(generator(settings.seed, Purpose.PARAMETERS).integers(2**31))
     random = torch.Generator().manual_seed(seed)
@@ -83,7 +97,7 @@ def start_from(init: Controller, state: TrainingState, family: TaskFamily, setti
     Returns:
         The state. Refusal names what of the controller is not as the family and the settings ask for.
     """
-    check_spaces(init, family.observation_space.shape, family.action_space.shape, family.name)
+    check_spaces(init, family.observation_space.shape, family.action_shape, family.name, family.choices)
     given = {
         "hidden sizes": (init.network.hidden_sizes, settings.hidden_sizes),
         "action scale": (init.metadata.action_scale, settings.action_scale),
@@ -102,7 +116,7 @@ def start_from(init: Controller, state: TrainingState, family: TaskFamily, setti
     return replace(state, parameters=state.parameters | masks, best_parameters=state.best_parameters | masks)
 
 
-def start_from_sb3(path: Path, state: TrainingState, network: GaussianMLP, settings: TrainSettings) -> TrainingState:
+def start_from_sb3(path: Path, state: TrainingState, network: PolicyNetwork, settings: TrainSettings) -> TrainingState:
     """Return the state before the first iteration with the policy of a file that PPO of Stable-Baselines3 saved.
 
     Args:
@@ -114,6 +128,8 @@ def start_from_sb3(path: Path, state: TrainingState, network: GaussianMLP, setti
     Returns:
         The state. Refusal says what of the policy is not as the family and the settings ask for.
     """
+    if network.choices is not None:
+        raise Refusal("a policy of Stable-Baselines3 starts a training on actions that are vectors, not ones to choose")
     policy, last = read_sb3(path), network.layer_names[-1]
     given: dict[str, tuple[object, object]] = {"hidden sizes": (policy.hidden_sizes, settings.hidden_sizes)}
     if policy.hidden_sizes == network.hidden_sizes:
@@ -131,9 +147,9 @@ def start_from_sb3(path: Path, state: TrainingState, network: GaussianMLP, setti
 def describe(family: TaskFamily) -> dict[str, Any]:
     """Return what a family's tasks and episodes are, in the types of JSON; infinite bounds are strings."""
 
-    def bounds(box: Box) -> list[list[float | str]]:
-        sides = (side.flatten().tolist() for side in (box.low, box.high))
-        return [[bound if math.isfinite(bound) else str(bound) for bound in side] for side in sides]
+    def bounds(*sides: NDArray[Any]) -> list[list[float | str]]:
+        numbers = (side.flatten().tolist() for side in sides)
+        return [[bound if math.isfinite(bound) else str(bound) for bound in side] for side in numbers]
 
     fields = {
         f"field {field.name}": {"range": [field.low, field.high], "choices": list(field.choices)}
@@ -142,19 +158,22 @@ def describe(family: TaskFamily) -> dict[str, Any]:
     return {
         "horizon": family.horizon,
         **fields,
-        "observation bounds": bounds(family.observation_space),
-        "action bounds": bounds(family.action_space),
+        "observation bounds": bounds(family.observation_space.low, family.observation_space.high),
+        "action bounds": bounds(*family.action_bounds),
+        **({} if family.choices is None else {"choices": family.choices}),
     }
 
 
 def warn_of_clipping(family: TaskFamily, settings: TrainSettings) -> None:
     """Warn if the action space clips nearly all actions of an untrained policy: then none is better than another.
 
-    Before training, an action is Gaussian around nearly zero with the standard deviation initial_std * action_scale.
+    Before training, an action is Gaussian around nearly zero with the standard deviation initial_std * action_scale,
+    if it is a vector; others are not clipped.
     """
+    if family.choices is not None:
+        return
     deviation = settings.initial_std * settings.action_scale
-    space = family.action_space
-    low, high = (torch.from_numpy(side.astype(np.float64)) for side in (space.low, space.high))
+    low, high = (torch.from_numpy(side.astype(np.float64)) for side in family.action_bounds)
     actions = Normal(0.0, deviation)
     within = actions.cdf(high) - actions.cdf(low)
     worst = int(within.argmin())

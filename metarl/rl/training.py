@@ -50,7 +50,7 @@ class PolicyTraining:
             self.begun = start_from(init, self.begun, self.family, settings)
         self.trained_on = describe(self.family)
         self.columns = {
-            PROGRESS: progress_columns(settings, self.network.layer_names),
+            PROGRESS: progress_columns(settings, self.network),
             TIMINGS: timings_columns(),
         }
 
@@ -110,6 +110,7 @@ class PolicyTraining:
     def controller(self, state: TrainingState) -> Controller:
         """Return the controller of the best iteration so far, with a record of its training."""
         family, settings = self.family, self.settings
+        action_low, action_high = family.action_bounds
         record = {
             "seed": settings.seed,
             "iterations": state.iteration,
@@ -125,8 +126,8 @@ class PolicyTraining:
             horizon=family.horizon,
             observation_low=tuple(family.observation_space.low.tolist()),
             observation_high=tuple(family.observation_space.high.tolist()),
-            action_low=tuple(family.action_space.low.tolist()),
-            action_high=tuple(family.action_space.high.tolist()),
+            action_low=tuple(action_low.tolist()),
+            action_high=tuple(action_high.tolist()),
             action_scale=settings.action_scale,
             inner_steps=settings.inner_steps,
             episodes_per_step=settings.episodes_per_task,

@@ -18,13 +18,15 @@ from metarl.policies.device.meter import Meter
 from metarl.policies.device.network import Samples
 from metarl.policies.device.runner import Runner
 from metarl.policies.device.workload import Estimator, Workload
+from metarl.policies.networks.mlp import PolicyNetwork
 
 
 class Episode(TypedDict):
     """One episode of any length: what the policy observed, did and earned at every time step.
 
-    ``actions`` are the policy's own, before the action scale and the clipping to the action bounds, as
-    ``metarl.policies.recorder.Recorder`` keeps them: what the robot executed does not tell how likely it was.
+    ``actions`` are the policy's own, numbers of choices or vectors before the action scale and the clipping to the
+    action bounds, as ``metarl.policies.recorder.Recorder`` keeps them: what the robot executed does not tell how likely
+    it was.
     """
 
     observations: ArrayLike  # [time, observation]
@@ -32,14 +34,19 @@ class Episode(TypedDict):
     rewards: ArrayLike  # [time]
 
 
-def checked_episodes(episodes: Sequence[Episode], observation_size: int, action_size: int) -> list[dict[str, Tensor]]:
+def checked_episodes(episodes: Sequence[Episode], network: PolicyNetwork) -> list[dict[str, Tensor]]:
     """Return the episodes as float32 tensors; raise Refusal if one lacks a part or has a wrong shape or number."""
     if not isinstance(episodes, Sequence) or isinstance(episodes, str | bytes):
         raise Refusal(f"the episodes must be a list with one entry per episode, got {_kind(episodes)}")
     if not episodes:
         raise Refusal("there is no episode to adapt to: record at least one")
-    widths = {"observations": observation_size, "actions": action_size, "rewards": None}
-    return [_checked(f"episode {number}", episode, widths) for number, episode in enumerate(episodes, start=1)]
+    widths = {"observations": network.observation_size, "actions": network.action_size, "rewards": None}
+    checked = []
+    for number, episode in enumerate(episodes, start=1):
+        checked.append(_checked(f"episode {number}", episode, widths))
+        if network.choices is not None:
+            _check_choices(f"episode {number}", checked[-1]["actions"], network.choices)
+    return checked
 
 
 def columns(episodes: Sequence[Mapping[str, Tensor]]) -> dict[str, list[FloatArray]]:
@@ -99,6 +106,15 @@ def _checked(name: str, episode: Any, widths: Mapping[str, int | None]) -> dict[
     if not lengths["rewards"]:
         raise Refusal(f"{name} is empty: it must have at least one time step")
     return {part: torch.from_numpy(array) for part, array in arrays.items()}
+
+
+def _check_choices(name: str, actions: Tensor, choices: int) -> None:
+    """Raise Refusal unless the actions are numbers of choices."""
+    wrong = (actions < 0) | (actions >= choices) | (actions != actions.round())
+    if wrong.any():
+        raise Refusal(
+            f"{name}: the actions must be whole numbers from 0 to {choices - 1}, got {float(actions[wrong][0]):g}"
+        )
 
 
 def _array(name: str, value: Any, width: int | None) -> FloatArray:

@@ -126,6 +126,19 @@ def output_gradient(run: Run, standardized: FloatArray, inverse_std: FloatArray,
     in_place.scale_rows(standardized, run.advantages(stored))
 
 
+def choice_gradient(run: Run, logits: FloatArray, stored: FloatArray | None) -> None:
+    """Compute g(y_L) of minus the sum over time of log pi * advantage, in the memory of the logits [row, choice].
+
+    That is (softmax - one-hot) * advantage.
+    """
+    choices = run.block("actions")[:, 0]
+    for row, choice, advantage in zip(logits, choices, run.advantages(stored), strict=True):
+        np.exp(np.subtract(row, row.max(), out=row), out=row)
+        np.divide(row, np.add.reduce(row), out=row)
+        row[int(choice)] -= 1
+        np.multiply(row, advantage, out=row)
+
+
 def input_gradient(run: Run, layer: DeviceLayer, gradient: FloatArray, passed: FloatArray) -> None:
     """Compute g(x_{l-1}) [row, input] from g(y_l) [row, output]."""
     np.matmul(gradient, layer.weight, out=passed)
@@ -385,6 +398,7 @@ KERNELS: dict[str, Callable[..., None]] = {
         standardize,
         add_log_std_gradient,
         output_gradient,
+        choice_gradient,
         input_gradient,
         input_gradient_in_place,
         block,

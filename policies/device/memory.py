@@ -14,7 +14,7 @@ from metarl.policies.device.runner import Kept
 from metarl.policies.device.stream_program import stream_program
 from metarl.policies.device.workload import Estimator, Workload
 from metarl.policies.methods import STEP_SIZES, Method
-from metarl.policies.networks.mlp import GaussianMLP
+from metarl.policies.networks.mlp import PolicyNetwork
 from metarl.policies.networks.network import Parameters
 
 WORD = 4  # bytes
@@ -43,7 +43,7 @@ class DeviceMemory:
 
 
 def device_memory(
-    network: GaussianMLP,
+    network: PolicyNetwork,
     parameters: Parameters,
     method: Method,
     work: Workload,

@@ -63,8 +63,13 @@ class Pass:
         """Whether attention has to see episodes that are longer than a block before their gradients are computed."""
         return bool(self.scored) and self.work.chunk < self.work.episode
 
+    @property
+    def log_std(self) -> str:
+        """The log standard deviation of the actions; empty for a policy that chooses, whose outputs are logits."""
+        return next((name for name in self.layers[-1].stated.extra_names if name.endswith(".log_std")), "")
+
     def start(self) -> Operations:
-        """Compute the standard deviations, and clear the accumulators."""
+        """Compute the standard deviations, if actions have any, and clear the accumulators."""
         yield from self.deviations()
         for index in self.learning:
             if not self.work.alone:
@@ -73,8 +78,9 @@ class Pass:
                 yield Operation("fill", (self._places(index), -1))
 
     def deviations(self) -> Operations:
-        """Compute the standard deviations."""
-        yield Operation("inverse_deviations", ("log_std", self._inverse_std()))
+        """Compute the standard deviations, if actions have any."""
+        if self.log_std:
+            yield Operation("inverse_deviations", ("log_std", self._inverse_std()))
 
     def clear_summaries(self) -> Operations:
         """Clear the sums over time that attention looks at."""
@@ -163,11 +169,17 @@ class Pass:
             yield Operation("keep", (*operands, *self.window.inputs[layer.name]))
 
     def _likelihood_gradient(self, mean: str, log_std: bool = True) -> Operations:
-        """Compute the gradient at the mean action, and add that of the log standard deviation."""
-        advantages, name = self.advantages, f"{self.layers[-1].name}.log_std"
+        """Compute the gradient at the network's output, and add that of the log standard deviation.
+
+        The output is the mean action, or the logits of choices.
+        """
+        advantages = self.advantages
+        if not self.log_std:
+            yield Operation("choice_gradient", (mean, advantages))
+            return
         yield Operation("standardize", (mean, self._inverse_std()))
-        if log_std and name in self.window.vectors:
-            yield Operation("add_log_std_gradient", (mean, advantages, self._vector(name), self.row()))
+        if log_std and self.log_std in self.window.vectors:
+            yield Operation("add_log_std_gradient", (mean, advantages, self._vector(self.log_std), self.row()))
         yield Operation("output_gradient", (mean, self._inverse_std(), advantages))
 
     def _accumulate(self, index: int, inputs: str, gradient: str) -> Operations:

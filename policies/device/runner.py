@@ -133,4 +133,6 @@ def constants(layers: Sequence[DeviceLayer], parameters: Parameters) -> dict[str
         )
         for name in (f"{PREFIX}{layer.name}.{side}" for layer in layers for side in layer.clips)
     }
-    return {layer.name: layer for layer in layers} | modules | {"log_std": arrays[f"{layers[-1].name}.log_std"]}
+    log_std = f"{layers[-1].name}.log_std"
+    deviations = {"log_std": arrays[log_std]} if log_std in arrays else {}
+    return {layer.name: layer for layer in layers} | modules | deviations

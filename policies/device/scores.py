@@ -17,7 +17,7 @@ from metarl.policies.device.passes import Pass
 from metarl.policies.device.program import Buffers, Phase, Program, Stage
 from metarl.policies.device.runner import Runner, constants
 from metarl.policies.device.workload import Estimator, Workload, whole_window
-from metarl.policies.networks.mlp import GaussianMLP
+from metarl.policies.networks.mlp import PolicyNetwork
 from metarl.policies.networks.network import Parameters
 
 # What ``attention_scores`` allocates by itself, per channel: a dozen words for sorting and clipping.
@@ -45,7 +45,7 @@ def episode_scores(
 
 
 def kept_channels(
-    network: GaussianMLP,
+    network: PolicyNetwork,
     parameters: Parameters,
     layers: Sequence[DeviceLayer],
     episodes: Sequence[Episode],
@@ -63,7 +63,7 @@ def kept_channels(
     choosing = [layer.name for layer in layers if layer.chooses_inputs]
     if not choosing:
         return {}
-    checked = checked_episodes(episodes, network.observation_size, network.action_size)
+    checked = checked_episodes(episodes, network)
     samples = advantages_per_episode(checked, estimator)
     scores = [episode_scores(layers, parameters, each) for each in samples]
     return {name: int(np.any([each[name, "forward"] != 0 for each in scores], axis=0).sum()) for name in choosing}

@@ -20,7 +20,7 @@ from metarl.policies.device.program import Program
 from metarl.policies.device.runner import Kept, Runner, constants
 from metarl.policies.device.workload import Estimator, Window, Workload
 from metarl.policies.methods import Method
-from metarl.policies.networks.mlp import GaussianMLP
+from metarl.policies.networks.mlp import PolicyNetwork
 from metarl.policies.networks.network import Parameters
 
 CHUNK = 20  # time steps in work at a time: the default of ``Controller.adapt``
@@ -29,7 +29,7 @@ Storage = Mapping[str, Sequence[FloatArray]]  # by column: observations, actions
 
 
 def device_step(
-    network: GaussianMLP,
+    network: PolicyNetwork,
     parameters: Parameters,
     method: Method,
     step: int,
@@ -58,7 +58,7 @@ def device_step(
 
 
 def recorded_step(
-    network: GaussianMLP,
+    network: PolicyNetwork,
     parameters: Parameters,
     method: Method,
     step: int,

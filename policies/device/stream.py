@@ -18,7 +18,7 @@ from metarl.policies.device.runner import Runner, constants
 from metarl.policies.device.stream_program import check_streaming, stream_program
 from metarl.policies.device.workload import Estimator
 from metarl.policies.methods import Method
-from metarl.policies.networks.mlp import GaussianMLP
+from metarl.policies.networks.mlp import PolicyNetwork
 from metarl.policies.networks.network import Parameters
 
 COLUMNS = ("observations", "actions", "rewards", "advantages")
@@ -32,7 +32,7 @@ class Stream:
 
     def __init__(
         self,
-        network: GaussianMLP,
+        network: PolicyNetwork,
         parameters: Parameters,
         method: Method,
         step: int,

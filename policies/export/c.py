@@ -11,7 +11,7 @@ import torch
 
 from metarl.core.errors import Refusal
 from metarl.policies.compression.masks import masks_of
-from metarl.policies.controller import Controller, estimator_of
+from metarl.policies.controller import Controller, estimator_of, require_vectors
 from metarl.policies.device.episodes import Episode
 from metarl.policies.device.in_place import FloatArray
 from metarl.policies.device.network import DeviceLayer, device_layers
@@ -74,8 +74,10 @@ def generated(controller: Controller, options: COptions) -> Generated:
     """Return a controller with all that its files in C are made of.
 
     Raises:
-        Refusal: If the controller cannot be adapted on a device, the prefix is no identifier, or it does not fit.
+        Refusal: If the controller cannot be adapted on a device, its actions are choices, the prefix is no identifier,
+            or it does not fit.
     """
+    require_vectors(controller, "the export to C")
     prefix = check_prefix(options.prefix or default_prefix(controller))
     metadata = controller.metadata
     if masks_of(controller.parameters) and not options.policy_only:

@@ -150,7 +150,7 @@ def emulate(
     """
     check_tools(target)
     controller = made.controller
-    tensors = checked_episodes(episodes, controller.network.observation_size, controller.network.action_size)
+    tensors = checked_episodes(episodes, controller.network)
     recorded = [
         Episode(
             observations=each["observations"].numpy(), actions=each["actions"].numpy(), rewards=each["rewards"].numpy()

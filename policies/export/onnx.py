@@ -34,8 +34,9 @@ def write_onnx(controller: Controller | Classifier, path: str | Path, batch: int
     """Write a policy or an image network as an ONNX file; what adapts it is left out.
 
     A policy has the input ``observation`` [batch, observation] and the output ``action`` [batch, action], as
-    ``Controller.predict``; normalized observations are not clipped (``normalization.fold``). An image network has the
-    input ``images`` [batch, 3, side, side] in [-1, 1] and the output ``logits`` [batch, way].
+    ``Controller.predict``, or [batch], whole numbers, if it chooses; normalized observations are not clipped
+    (``normalization.fold``). An image network has the input ``images`` [batch, 3, side, side] in [-1, 1] and the output
+    ``logits`` [batch, way].
 
     Args:
         controller: The policy or image network, meta-trained or adapted.
@@ -60,6 +61,9 @@ def policy_model(controller: Controller, batch: int) -> onnx.ModelProto:
     parameters = fold(controller.parameters, network.layers[0])
     graph = Graph(network, parameters)
     mean = graph.run("observation")
+    if network.choices is not None:
+        choice = graph.node("ArgMax", [mean], axis=1, keepdims=0)
+        return graph.model([batch, network.observation_size], [batch], choice, "action", TensorProto.INT64)
     scaled = graph.node("Mul", [mean, graph.constant("action_scale", np.float32(metadata.action_scale))])
     for operator, name in (("Max", "action_low"), ("Min", "action_high")):
         bound = graph.constant(name, np.array(getattr(metadata, name), np.float32))
@@ -115,14 +119,24 @@ class Graph:
         self.constants[name] = np.asarray(value)
         return name
 
-    def model(self, takes: list[int], gives: list[int], value: str, output: str) -> onnx.ModelProto:
-        """Return the model with inputs and outputs of these shapes, of which ``output`` names the ``value``."""
+    def model(
+        self, takes: list[int], gives: list[int], value: str, output: str, element: int = TensorProto.FLOAT
+    ) -> onnx.ModelProto:
+        """Return the model with an input and an output.
+
+        Args:
+            takes: The shape of the input.
+            gives: The shape of the output.
+            value: What is the output.
+            output: The output's name.
+            element: The type of its elements.
+        """
         self.nodes.append(helper.make_node("Identity", [value], [output]))
         graph = helper.make_graph(
             self.nodes,
             "network",
             [helper.make_tensor_value_info(self.source, TensorProto.FLOAT, takes)],
-            [helper.make_tensor_value_info(output, TensorProto.FLOAT, gives)],
+            [helper.make_tensor_value_info(output, element, gives)],
             [numpy_helper.from_array(array, name) for name, array in self.constants.items()],
         )
         model = helper.make_model(

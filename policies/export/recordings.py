@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from metarl.policies.controller import Controller
+from metarl.policies.controller import Controller, require_vectors
 from metarl.policies.device.episodes import Episode
 from metarl.policies.device.in_place import FloatArray
 from metarl.policies.export.noise import noise_of
@@ -29,7 +29,8 @@ def as_recorded(made: Generated, episodes: Sequence[Episode], seed: int) -> list
         episodes: The episodes as they are shown to the robot; of packed recordings, without their actions.
         seed: The seed of the robot's noise.
     """
-    controller, std = made.controller, made.controller.network.log_std(made.controller.parameters).exp().numpy()
+    controller = made.controller
+    std = require_vectors(controller, "the export to C").log_std(controller.parameters).exp().numpy()
     recorded, row = [], 0
     for episode in episodes:
         seen, actions = (

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from metarl.core.errors import Refusal
-from metarl.policies.controller import Controller
+from metarl.policies.controller import Controller, require_vectors
 from metarl.policies.networks.network import Parameters
 from metarl.policies.normalization import fold
 
@@ -44,8 +44,9 @@ def to_sb3(controller: Controller, env: gymnasium.Env[Any, Any] | None = None, *
         **options: PPO's own, e.g. ``n_steps`` and ``learning_rate``.
 
     Returns:
-        The PPO. Refusal says if Stable-Baselines3 is missing.
+        The PPO. Refusal says if Stable-Baselines3 is missing, or if the policy's actions are choices.
     """
+    require_vectors(controller, "to_sb3")
     try:
         from stable_baselines3 import PPO
     except ModuleNotFoundError as missing:

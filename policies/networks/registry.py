@@ -6,11 +6,16 @@ from typing import Any
 
 from metarl.core.errors import Refusal
 from metarl.policies.networks.conv4 import Conv4
-from metarl.policies.networks.mlp import GaussianMLP
+from metarl.policies.networks.mlp import CategoricalMLP, GaussianMLP
 from metarl.policies.networks.network import Network
 from metarl.policies.networks.resnet12 import ResNet12
 
-NETWORKS: dict[str, type[Any]] = {"gaussian-mlp": GaussianMLP, "conv4": Conv4, "resnet12": ResNet12}
+NETWORKS: dict[str, type[Any]] = {
+    "gaussian-mlp": GaussianMLP,
+    "categorical-mlp": CategoricalMLP,
+    "conv4": Conv4,
+    "resnet12": ResNet12,
+}
 
 
 def kind_of(network: Network) -> str:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Discrete, MultiBinary
 from point_family import point_family
 
 from metarl.envs.family import TaskField
@@ -62,6 +62,12 @@ GOAL, SPEED = TaskField("goal", -1, 1), TaskField("speed", 0, 1)
         ({"observation_space": Box(-1, 1, (0,))}, "the observation space .* must be a Box with one axis"),
         ({"action_space": Box(-np.inf, 1, (1,))}, "the action space of the task family point must have finite bounds"),
         ({"action_space": Box(1, 1, (1,))}, "the lower bounds of the actions .* must be below the upper ones"),
+        (
+            {"action_space": MultiBinary(2)},
+            "action space .* must be a Box with one axis or Discrete, got MultiBinary",
+        ),
+        ({"action_space": Discrete(1)}, "a Discrete action space .* must have two actions or more, from 0 on, got"),
+        ({"action_space": Discrete(3, start=1)}, r"two actions or more, from 0 on, got Discrete\(3, start=1\)"),
         ({"make_env": None}, "make_env of the task family point must be a function, got None"),
         ({"sample_tasks": 3}, "sample_tasks of the task family point must be a function, got 3"),
     ],

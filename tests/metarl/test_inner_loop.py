@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from small_problems import NETWORK, small_batch, small_parameters
+from small_problems import CHOOSING, NETWORK, small_batch, small_parameters
 from torch import Tensor
-from torch.distributions import Independent, Normal
+from torch.distributions import Categorical, Independent, Normal
 from torch.func import functional_call, grad
 from torch.nn import functional
 
@@ -62,6 +62,27 @@ def test_inner_step_equals_torch_func(method: str) -> None:
         torch.testing.assert_close(adapted[name].detach(), expected)
         assert layer_of(name) not in updated_layers or not torch.equal(adapted[name], tensor), name
     assert torch.equal(adapted[STEP_SIZES], parameters[STEP_SIZES])
+
+
+@pytest.mark.parametrize("method", WITHOUT_ATTENTION)
+def test_the_inner_step_of_a_policy_that_chooses_equals_torch_func(method: str) -> None:
+    parameters, batch = small_parameters(method, network=CHOOSING), small_batch(0, network=CHOOSING)
+    updated_layers = get_method(method).updated_layers(CHOOSING.layers)
+    policy = policy_parameters(parameters, CHOOSING.layer_names)
+
+    def loss(policy: Parameters) -> torch.Tensor:
+        hidden = batch.observations
+        for name in ("layer1", "layer2"):
+            hidden = functional.relu(functional.linear(hidden, policy[f"{name}.weight"], policy[f"{name}.bias"]))
+        logits = functional.linear(hidden, policy["layer3.weight"], policy["layer3.bias"])
+        terms = Categorical(logits=logits, validate_args=False).log_prob(batch.actions[:, 0]) * batch.advantages
+        return -terms[batch.valid].mean()
+
+    gradients = grad(loss)(policy)
+    adapted = inner_step(CHOOSING, as_leaves(parameters), get_method(method), 0, batch, second_order=False).parameters
+    for name, tensor in policy.items():
+        expected = tensor - 0.5 * gradients[name] if layer_of(name) in updated_layers else tensor
+        torch.testing.assert_close(adapted[name].detach(), expected)
 
 
 def test_a_network_of_one_layer_has_no_body() -> None:

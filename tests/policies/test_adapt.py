@@ -39,7 +39,7 @@ EPISODES = [episode(9, 0), episode(4, 1), episode(12, 2)]
 
 
 def test_adapt_is_the_device_step_on_the_advantages(controller) -> None:
-    samples = advantages_per_episode(checked_episodes(EPISODES, 3, 2), Estimator(0.9, 0.8))
+    samples = advantages_per_episode(checked_episodes(EPISODES, NETWORK), Estimator(0.9, 0.8))
     advantages = np.concatenate([each.advantages for each in samples])
     np.testing.assert_allclose([advantages.mean(), advantages.std()], [0, 1], atol=1e-5)
     for step in (0, 1):
@@ -53,7 +53,7 @@ def test_adapt_is_the_device_step_on_the_advantages(controller) -> None:
 def test_advantages_by_hand() -> None:
     """Three episodes of one step each, which the baseline cannot tell apart: it is their mean."""
     episodes = [{"observations": [[0.0]], "actions": [[0.0]], "rewards": [reward]} for reward in (1.0, 3.0, 5.0)]
-    samples = advantages_per_episode(checked_episodes(episodes, 1, 1), Estimator(0.5, 1.0))
+    samples = advantages_per_episode(checked_episodes(episodes, GaussianMLP(1, (), 1)), Estimator(0.5, 1.0))
     expected = np.array([-2, 0, 2]) / math.sqrt(8 / 3)
     np.testing.assert_allclose([each.advantages for each in samples], expected[:, np.newaxis], atol=1e-4)
 
@@ -150,7 +150,7 @@ def test_ablations_are_adapted_or_refused_never_wrongly(method: str) -> None:
         with pytest.raises(ValueError, match=f"cannot be adapted on a device: {method} is for comparison only"):
             controller.adapt(EPISODES)
         return
-    samples = advantages_per_episode(checked_episodes(EPISODES, 3, 2), Estimator(0.9, 0.8))
+    samples = advantages_per_episode(checked_episodes(EPISODES, NETWORK), Estimator(0.9, 0.8))
     expected = inner_step(
         NETWORK, as_leaves(controller.parameters), ablation, 0, training_batch(samples), second_order=False
     ).parameters

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from small_problems import small_objective, small_parameters
+from small_problems import CHOOSING, NETWORK, small_objective, small_parameters
 from torch.autograd.functional import hessian
 
 from metarl.core.clock import Clock
-from metarl.losses import kl_divergence
 from metarl.policies.methods import STEP_SIZES
+from metarl.policies.networks.mlp import PolicyNetwork
 from metarl.policies.networks.network import Parameters
 from metarl.rl.objective import MetaObjective, flatten, split
 from metarl.rl.outer import trust_region_step
@@ -31,10 +31,13 @@ def numeric_gradient(objective: MetaObjective, parameters: Parameters, epsilon: 
     return torch.tensor(slopes, dtype=torch.float64)
 
 
+@pytest.mark.parametrize("network", [NETWORK, CHOOSING], ids=["vectors", "choices"])
 @pytest.mark.parametrize(("method", "inner_steps"), CASES)
-def test_second_order_meta_gradient_equals_finite_differences(method: str, inner_steps: int) -> None:
-    parameters = small_parameters(method, inner_steps)
-    objective = small_objective(method, inner_steps)
+def test_second_order_meta_gradient_equals_finite_differences(
+    method: str, inner_steps: int, network: PolicyNetwork
+) -> None:
+    parameters = small_parameters(method, inner_steps, network=network)
+    objective = small_objective(method, inner_steps, network=network)
     gradient = objective.gradient(parameters).trained
     torch.testing.assert_close(gradient, numeric_gradient(objective, parameters), atol=1e-7, rtol=1e-5)
 
@@ -74,9 +77,13 @@ def adapted_parameters(objective: MetaObjective, parameters: Parameters, support
     return {name: tensor.detach() for name, tensor in parameters.items()}
 
 
+@pytest.mark.parametrize("network", [NETWORK, CHOOSING], ids=["vectors", "choices"])
 @pytest.mark.parametrize(("method", "inner_steps"), CASES)
-def test_fisher_product_equals_the_exact_hessian_of_the_kl(method: str, inner_steps: int) -> None:
-    parameters, objective = small_parameters(method, inner_steps), small_objective(method, inner_steps)
+def test_fisher_product_equals_the_exact_hessian_of_the_kl(
+    method: str, inner_steps: int, network: PolicyNetwork
+) -> None:
+    parameters = small_parameters(method, inner_steps, network=network)
+    objective = small_objective(method, inner_steps, network=network)
     old = objective.gradient(parameters).adapted
     start = flatten([parameters[name] for name in objective.trained])
 
@@ -84,7 +91,7 @@ def test_fisher_product_equals_the_exact_hessian_of_the_kl(method: str, inner_st
         parts = split(vector, [parameters[name] for name in objective.trained])
         moved = parameters | dict(zip(objective.trained, parts, strict=True))
         terms = [
-            kl_divergence(*before, *objective.query_distribution(moved, task, differentiable=True), task.query.valid)
+            before.kl_divergence(objective.query_distribution(moved, task, differentiable=True), task.query.valid)
             for task, before in zip(objective.tasks, old, strict=True)
         ]
         return torch.stack(terms).mean()

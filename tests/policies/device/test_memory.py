@@ -17,21 +17,25 @@ from metarl.policies.device.scores import SCORING_BYTES
 from metarl.policies.device.step import device_step
 from metarl.policies.methods import METHODS, get_method
 from metarl.policies.networks.layers import Layer
-from metarl.policies.networks.mlp import GaussianMLP
+from metarl.policies.networks.mlp import CategoricalMLP, GaussianMLP, PolicyNetwork
 from metarl.policies.networks.network import Parameters
 
-NETWORKS = {"half-cheetah": GaussianMLP(20, (100, 100), 6), "navigation-2d": GaussianMLP(2, (100, 100), 2)}
+NETWORKS: dict[str, PolicyNetwork] = {
+    "half-cheetah": GaussianMLP(20, (100, 100), 6),
+    "navigation-2d": GaussianMLP(2, (100, 100), 2),
+    "cart-pole": CategoricalMLP(4, (100, 100), 2),
+}
 HORIZON = 200
 
 
-def measured(network: GaussianMLP, parameters: Parameters, method: str, episodes: list[Samples], chunk: int | None):
+def measured(network: PolicyNetwork, parameters: Parameters, method: str, episodes: list[Samples], chunk: int | None):
     meter = Meter()
     device_step(network, parameters, get_method(method), 0, episodes, chunk, meter)
     assert meter.alive == 0
     return meter.peak
 
 
-def attended_plan(network: GaussianMLP, parameters: Parameters, names: list[str], episodes: list[Samples]) -> Plan:
+def attended_plan(network: PolicyNetwork, parameters: Parameters, names: list[str], episodes: list[Samples]) -> Plan:
     """The plan of a p-Meta step; every layer's share of kept channels is the largest over the episodes.
 
     Gradients are added up for the channels that any of the episodes keeps.

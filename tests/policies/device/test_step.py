@@ -17,16 +17,15 @@ from metarl.policies.attention import ATTENTION_BOUND, Modules
 from metarl.policies.device.network import Samples
 from metarl.policies.device.step import device_step
 from metarl.policies.methods import METHODS, STEP_SIZES, get_method
-from metarl.policies.networks.mlp import GaussianMLP
+from metarl.policies.networks.mlp import CategoricalMLP, GaussianMLP, PolicyNetwork
 from metarl.policies.networks.network import Parameters
 
 NETWORK = GaussianMLP(observation_size=5, hidden_sizes=(9, 7), action_size=3)
 
 
-def training_step(network: GaussianMLP, parameters: Parameters, method: str, step: int, episodes: list[Samples]):
-    adapted = inner_step(
-        network, as_leaves(parameters), get_method(method), step, training_batch(episodes), second_order=False
-    ).parameters
+def training_step(network: PolicyNetwork, parameters: Parameters, method: str, step: int, episodes: list[Samples]):
+    batch = training_batch(episodes) if network.choices is None else training_batch(episodes, action=0)
+    adapted = inner_step(network, as_leaves(parameters), get_method(method), step, batch, second_order=False).parameters
     return {name: tensor.detach() for name, tensor in adapted.items()}
 
 
@@ -50,6 +49,34 @@ def test_a_linear_policy_by_hand() -> None:
     assert adapted["layer1.weight"].tolist() == [[pytest.approx(2 - 0.1 * (6 - 4) / 2)]]
     assert adapted["layer1.bias"].tolist() == [pytest.approx(1 - 0.1 * (6 + 4) / 2)]
     assert adapted["layer1.log_std"].tolist() == [pytest.approx(math.log(0.5) - 0.1 * 3 / 2)]
+
+
+def test_a_choice_by_hand() -> None:
+    """Logits [o, 0] with o = log 3 and 0: softmax [3/4, 1/4] and [1/2, 1/2], g(logits) = (softmax - one-hot) A."""
+    parameters = {
+        "layer1.weight": torch.tensor([[1.0], [0.0]]),
+        "layer1.bias": torch.tensor([0.0, 0.0]),
+        STEP_SIZES: torch.tensor([[0.1]]),
+    }
+    episode = Samples(*(np.array(part, np.float32) for part in ([[math.log(3)], [0.0]], [[1.0], [0.0]], [2.0, -1.0])))
+    # g(logits) = 2 [3/4, -3/4] and -[-1/2, 1/2]; averaged over two time steps
+    adapted = device_step(CategoricalMLP(1, (), 2), parameters, get_method("maml"), 0, [episode])
+    slope = math.log(3) * 1.5 / 2
+    np.testing.assert_allclose(adapted["layer1.weight"], [[1 - 0.1 * slope], [0.1 * slope]], rtol=1e-6)
+    np.testing.assert_allclose(adapted["layer1.bias"], [-0.1 * (1.5 + 0.5) / 2, 0.1 * (1.5 + 0.5) / 2], rtol=1e-6)
+
+
+@pytest.mark.parametrize("chunk", [None, 6])
+@pytest.mark.parametrize("method", METHODS)
+def test_choices_equal_the_training(method: str, chunk: int | None) -> None:
+    network = suited(CategoricalMLP(5, (9, 7), 4), method)
+    parameters = ours = expected = device_parameters(network, method, inner_steps=2)
+    for step in range(2):
+        episodes = random_samples(network, (14, 3, 20), seed=step)
+        ours = device_step(network, ours, get_method(method), step, episodes, chunk)
+        expected = training_step(network, expected, method, step, episodes)
+        assert not torch.equal(expected["layer3.bias"], parameters["layer3.bias"]) or method in ("cavia", "boil")
+    assert_same(ours, expected)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -20,7 +20,7 @@ from metarl.policies.device.stream_program import stream_program
 from metarl.policies.device.workload import Estimator
 from metarl.policies.gate import GATE, GATE_STATISTICS
 from metarl.policies.methods import METHODS, get_method
-from metarl.policies.networks.mlp import GaussianMLP
+from metarl.policies.networks.mlp import CategoricalMLP, GaussianMLP, PolicyNetwork
 from metarl.policies.normalization import COUNT, MEAN, STD
 from metarl.policies.recorder import Recorder
 
@@ -28,18 +28,18 @@ STREAMING = [method for method in METHODS if method != "p-meta"]
 NETWORK = GaussianMLP(3, (6, 5), 2)
 
 
-def toy_controller(method: str, network: GaussianMLP = NETWORK, seed: int = 0, **metadata: object) -> Controller:
+def toy_controller(method: str, network: PolicyNetwork = NETWORK, seed: int = 0, **metadata: object) -> Controller:
     network = suited(network, method)
     controller = device_controller(network, method, device_parameters(network, method, seed))
     return replace(controller, metadata=replace(controller.metadata, **metadata))
 
 
-def random_episodes(network: GaussianMLP, lengths: list[int], seed: int = 0) -> list[Episode]:
+def random_episodes(network: PolicyNetwork, lengths: list[int], seed: int = 0) -> list[Episode]:
     random = np.random.default_rng(seed)
     return [
         Episode(
             observations=random.standard_normal((length, network.observation_size), np.float32),
-            actions=random.standard_normal((length, network.action_size), np.float32),
+            actions=network.random_actions(random, length),
             rewards=random.standard_normal(length, np.float32),
         )
         for length in lengths
@@ -72,6 +72,16 @@ def test_it_is_the_stored_step(method, baseline, hidden, sizes, lengths, discoun
         lengths = [*lengths, 40]  # of few time steps more features leave nothing: advantages that are rounding errors
     episodes = random_episodes(network, lengths, seed)
     assert_same(controller.adapt(episodes, streaming=True), controller.adapt(episodes), controller)
+
+
+@pytest.mark.parametrize("method", STREAMING)
+def test_a_policy_that_chooses_streams_too(method: str) -> None:
+    network = CategoricalMLP(3, (6, 5), 4)
+    controller = toy_controller(method, network)
+    episodes = random_episodes(network, [12, 7, 40])
+    adapted = controller.adapt(episodes)
+    assert_same(controller.adapt(episodes, streaming=True), adapted, controller)
+    assert any(not torch.equal(adapted.parameters[name], each) for name, each in controller.parameters.items())
 
 
 def test_returns_that_tell_nothing_change_nothing() -> None:

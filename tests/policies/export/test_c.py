@@ -88,9 +88,7 @@ def is_on_an_edge(controller: Controller, episodes: Sequence[Episode]) -> bool:
     clips = {side: clip for layer in layers for side, clip in layer.clips.items() if clip > 0}
     if not clips:
         return False
-    samples = advantages_per_episode(
-        checked_episodes(episodes, network.observation_size, network.action_size), estimator_of(metadata)
-    )
+    samples = advantages_per_episode(checked_episodes(episodes, network), estimator_of(metadata))
     unclipped = [replace(layer, clips=dict.fromkeys(layer.clips, 0.0)) for layer in layers]
     for each in samples:
         for (_, side), scores in episode_scores(unclipped, controller.parameters, each).items():

@@ -13,7 +13,7 @@ from small_classifiers import small_classifier
 from metarl.core.errors import Refusal
 from metarl.policies.loading import load_controller
 from metarl.policies.networks.conv4 import Conv4
-from metarl.policies.networks.mlp import GaussianMLP
+from metarl.policies.networks.mlp import CategoricalMLP, GaussianMLP
 from metarl.policies.networks.resnet12 import ResNet12
 from metarl.policies.normalization import COUNT, MEAN, STD
 
@@ -38,6 +38,18 @@ def test_acts_as_predict_does(tmp_path: Path, hidden, seed, batch) -> None:
     path = tmp_path / f"{len(list(tmp_path.iterdir()))}.onnx"
     write_onnx(controller, path, batch)
     np.testing.assert_allclose(actions(path, observations), controller.predict(observations)[0], atol=1e-6)
+
+
+def test_a_choice_is_the_largest_logit(tmp_path: Path) -> None:
+    from metarl.policies.export.onnx import write_onnx
+
+    network = CategoricalMLP(4, (7,), 3)
+    controller = device_controller(network, "maml", device_parameters(network, "maml", seed=2))
+    observations = 3 * np.random.default_rng(0).standard_normal((40, 4), np.float32)
+    write_onnx(controller, tmp_path / "policy.onnx", 40)
+    chosen = actions(tmp_path / "policy.onnx", observations)
+    assert chosen.dtype == np.int64 and len(set(chosen.tolist())) > 1
+    assert np.array_equal(chosen, controller.predict(observations)[0])
 
 
 def test_normalizes_observations(tmp_path: Path) -> None:

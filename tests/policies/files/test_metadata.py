@@ -165,7 +165,7 @@ def test_values_of_wrong_types(change, sentence):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"kind": "transformer"}, "network kind must be 'gaussian-mlp' or 'conv4' or .*, got 'transformer'"),
+        ({"kind": "transformer"}, "network kind must be 'gaussian-mlp' or 'categorical-mlp' or .*, got 'transformer'"),
         ({"action_size": 0}, "action_size must be at least 1"),
         ({"hidden_sizes": 3}, "hidden_sizes must be a list"),
         ({"hidden_sizes": [3.0]}, r"hidden_sizes\[0\] must be a whole number"),

@@ -16,7 +16,7 @@ from metarl.cost.operations import cost, forward_macs
 from metarl.policies.device.images.blocks import blocks_of
 from metarl.policies.files.checks import check_parameters
 from metarl.policies.networks.conv4 import Conv4
-from metarl.policies.networks.mlp import GaussianMLP
+from metarl.policies.networks.mlp import CategoricalMLP, GaussianMLP
 from metarl.policies.networks.network import Network
 from metarl.policies.networks.registry import NETWORKS, backbones, kind_of
 from metarl.policies.networks.resnet12 import ResNet12
@@ -27,6 +27,9 @@ WIDTHS = st.sampled_from([8, 16, 24])
 NORMS = st.sampled_from(["group", "batch"])
 STRATEGIES: dict[str, st.SearchStrategy[Network]] = {
     "gaussian-mlp": st.builds(GaussianMLP, SIZES, st.lists(SIZES, max_size=3).map(tuple), SIZES, st.just(0.5)),
+    "categorical-mlp": st.builds(
+        CategoricalMLP, SIZES, st.lists(SIZES, max_size=3).map(tuple), st.integers(2, 6), st.just(0)
+    ),
     "conv4": st.builds(Conv4, SIDES, SIZES, WIDTHS, NORMS, st.sampled_from(["max", "average"])),
     "resnet12": st.builds(ResNet12, SIDES, SIZES, st.tuples(*[WIDTHS] * 4), NORMS),
 }
@@ -46,7 +49,8 @@ def initial(network: Network) -> dict[str, Tensor]:
 def test_the_table() -> None:
     assert STRATEGIES.keys() == NETWORKS.keys(), "a new network needs a strategy here"
     assert backbones() == ("conv4", "resnet12")
-    assert [kind_of(network) for network in (GaussianMLP(2, (3,), 1), Conv4(), ResNet12())] == list(NETWORKS)
+    networks = GaussianMLP(2, (3,), 1), CategoricalMLP(2, (3,), 2), Conv4(), ResNet12()
+    assert [kind_of(network) for network in networks] == list(NETWORKS)
     with pytest.raises(ValueError, match="must be a row of NETWORKS to have a kind, and ToyBackbone is none"):
         kind_of(ToyBackbone())
 
