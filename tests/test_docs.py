@@ -113,13 +113,6 @@ def test_the_environment_of_the_page_on_ones_own_is_right(tmp_path: Path, monkey
     assert "mine:slope can be trained on.\n" in succeeds("check", "mine:slope")
 
 
-def test_discrete_actions_by_scores_are_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "mine.py").write_text(example("docs/own-environments.md", "class Scores"))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delitem(sys.modules, "mine", raising=False)
-    assert "mine:cartpole can be trained on.\n" in succeeds("check", "mine:cartpole")
-
-
 def test_the_python_example_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = "iterations=1, meta_batch_size=2, episodes_per_task=2, horizon=5"
     monkeypatch.chdir(tmp_path)

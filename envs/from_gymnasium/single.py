@@ -39,7 +39,7 @@ class TaskEpisode(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Step the episode; Gymnasium's TimeLimit ends it at the horizon."""
-        step = self.source.advance(self.env, self.source.actions.restore(np.asarray(action)))
+        step = self.source.advance(self.env, self.source.actions.restore(np.asarray(action).reshape(-1)))
         info = {**step.info, "task": dict(self.task)}
         return self._flat(step.observation), step.reward, step.terminated, step.truncated, info
 

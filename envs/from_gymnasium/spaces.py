@@ -90,24 +90,40 @@ def _flattened(space: gymnasium.Space[Any], observation: Any) -> Array:
 
 @dataclass(frozen=True)
 class Actions:
-    """The action space of an environment and the Box of one axis that the policy acts in."""
+    """The action space of an environment and the one that the policy acts in: a flat Box, or Discrete from 0 on."""
 
-    space: Box
-    flat: Box
+    space: Box | Discrete
+    flat: Box | Discrete
+
+    def drawn(self, random: np.random.Generator) -> Any:
+        """Return a uniform action of the environment's space."""
+        if isinstance(self.flat, Discrete):
+            return self.restore(random.integers(self.flat.n, size=1).astype(np.float64))
+        return self.restore(random.uniform(self.flat.low, self.flat.high))
 
     def restore(self, actions: Array) -> NDArray[Any]:
-        """Return actions [..., action], clipped to their bounds, in the shape and type of the environment's space."""
+        """Return actions [..., action], clipped to their bounds, in the shape and type of the environment's space.
+
+        The number of a choice that is NaN becomes the first one, so that the policy is blamed and not the environment.
+        """
+        if isinstance(self.space, Discrete) or isinstance(self.flat, Discrete):
+            assert isinstance(self.space, Discrete) and isinstance(self.flat, Discrete)
+            choices = np.nan_to_num(actions[..., 0]).clip(0, self.flat.n - 1)
+            restored: NDArray[Any] = self.space.start + choices.astype(self.space.dtype)
+            return restored
         clipped = np.clip(actions, self.flat.low, self.flat.high)
         return clipped.astype(self.space.dtype).reshape(*actions.shape[:-1], *self.space.shape)
 
 
 def actions(name: str, space: gymnasium.Space[Any]) -> Actions:
-    """Return how a flat action becomes one of ``space``; raise Refusal unless it is a Box."""
-    if isinstance(space, Discrete | MultiDiscrete | MultiBinary):
+    """Return how a flat action becomes one of ``space``; raise Refusal unless it is a Box or Discrete."""
+    if isinstance(space, MultiDiscrete | MultiBinary):
         raise Refusal(
-            f"the action space of {name} must be a Box, for metarl's policies are Gaussian, got {space}: wrap the "
-            "environment so that the highest of some scores acts (docs/own-environments.md)"
+            f"the action space of {name} must be a Box or Discrete, got {space}: number its combinations in a wrapper "
+            "that takes Discrete"
         )
+    if isinstance(space, Discrete):
+        return Actions(space, Discrete(int(space.n)))
     if not isinstance(space, Box):
-        raise Refusal(f"the action space of {name} must be a Box, got {space}")
+        raise Refusal(f"the action space of {name} must be a Box or Discrete, got {space}")
     return Actions(space, Box(space.low.ravel(), space.high.ravel(), dtype=space.dtype.type))

@@ -69,7 +69,7 @@ def compare(
         begun = [source.begin(env, task, seed, {})[0] for env, task in zip(environments, tasks, strict=True)]
         differ = not _equal(*(source.flatten(observation) for observation in begun))
         for _ in range(horizon):
-            action = source.actions.restore(random.uniform(source.actions.flat.low, source.actions.flat.high))
+            action = source.actions.drawn(random)
             start = time.perf_counter()
             first, second = (source.advance(env, action) for env in environments)
             taken = (time.perf_counter() - start) / 2

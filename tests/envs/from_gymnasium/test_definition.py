@@ -14,6 +14,12 @@ from metarl.envs.family import TaskField
 from metarl.envs.from_gymnasium import task_family
 
 
+class Switches(Point):
+    """Takes several choices at once."""
+
+    action_space = gymnasium.spaces.MultiDiscrete([2, 3])
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
@@ -27,8 +33,8 @@ from metarl.envs.from_gymnasium import task_family
         ({"reset_seconds": 1, "processes": False}, "needs worker processes"),
         ({"observe": ("position",)}, "point has no keys to observe: its observation space is Box"),
         (
-            {"make_env": lambda **kwargs: gymnasium.make("CartPole-v1", **kwargs)},
-            r"the action space of point must be a Box, .*, got Discrete\(2\): wrap the environment",
+            {"make_env": lambda **kwargs: Switches(**kwargs)},
+            r"the action space of point must be a Box or Discrete, got MultiDiscrete\(\[2 3\]\): number its combina",
         ),
     ],
 )
