@@ -260,8 +260,10 @@ def add_masked_gradient(
     scores: FloatArray | None,
     total: FloatArray,
     row: FloatArray,
+    first: int,
+    count: int,
 ) -> None:
-    """Add g(w) of those weights of a layer that are not pruned.
+    """Add g(w) of those weights of a layer that are not pruned, of ``count`` inputs from ``first`` on.
 
     Args:
         run: The time steps in work.
@@ -271,18 +273,20 @@ def add_masked_gradient(
         scores: The scores [output] of the output channels; None weighs nothing.
         total: The accumulators [kept weight], input by input.
         row: Working memory for one number per output.
+        first: The first of these inputs.
+        count: The number of these inputs.
     """
     summed = row[: gradient.shape[1]]
-    for channel, outputs, place in _kept_by_input(layer):
+    for channel, outputs, place in _kept_by_input(layer, first, count):
         whole = _weighed(np.matmul(inputs[:, channel], gradient, out=summed), scores)
         total[place] += whole[outputs]
 
 
-def _kept_by_input(layer: DeviceLayer) -> Iterator[tuple[int, NDArray[np.bool_], slice]]:
-    """Yield every input that has a weight left, the outputs [output] of such weights, and their accumulators' place."""
+def _kept_by_input(layer: DeviceLayer, first: int, count: int) -> Iterator[tuple[int, NDArray[np.bool_], slice]]:
+    """Yield every input with a weight left, of ``count`` from ``first`` on: its outputs, and their accumulators."""
     assert layer.kept is not None
     end = 0
-    for channel, outputs in enumerate(layer.kept.T):
+    for channel, outputs in enumerate(layer.kept.T[first : first + count], first):
         start, end = end, end + int(np.count_nonzero(outputs))
         if end > start:
             yield channel, outputs, slice(start, end)
@@ -372,10 +376,21 @@ def update_weight(
         adapted[:, channel].add_(change[places[channel]])
 
 
-def update_masked_weight(run: Run, layer: DeviceLayer, total: FloatArray, step_size: float) -> None:
-    """Turn accumulators [kept weight] into the change of those weights of a layer that are not pruned."""
+def update_masked_weight(
+    run: Run, layer: DeviceLayer, total: FloatArray, step_size: float, first: int, count: int
+) -> None:
+    """Turn accumulators [kept weight] into the change of a layer's weights that are not pruned.
+
+    Args:
+        run: The number of time steps.
+        layer: The layer, which says which weights these are.
+        total: The accumulators, which become the change.
+        step_size: alpha.
+        first: The first input that has accumulators.
+        count: The number of such inputs.
+    """
     adapted, change = run.adapted[f"{layer.name}.weight"], _scaled(run, total, step_size)
-    for channel, outputs, place in _kept_by_input(layer):
+    for channel, outputs, place in _kept_by_input(layer, first, count):
         adapted[outputs, channel] += change[place]
 
 

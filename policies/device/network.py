@@ -57,6 +57,18 @@ class DeviceLayer:
         return self.updated and "forward" in self.clips
 
     @property
+    def compact(self) -> bool:
+        """Whether its kept weights alone change, input by input; attention chooses whole inputs instead."""
+        return self.kept is not None and not self.chooses_inputs
+
+    def changing(self, first: int = 0, count: int | None = None) -> int:
+        """Return how many weights of ``count`` inputs from ``first`` on change in a step; None: of all behind it."""
+        inputs = range(self.stated.inputs)[first : None if count is None else first + count]
+        if self.kept is None or not self.compact:
+            return len(inputs) * self.stated.outputs
+        return int(np.count_nonzero(self.kept[:, inputs.start : inputs.stop]))
+
+    @property
     def changed(self) -> dict[str, Shape]:
         """The shapes of the parameters whose change a device keeps: all, or the vectors that a context changes."""
         shapes = self.stated.parameter_shapes

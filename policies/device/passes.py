@@ -137,7 +137,7 @@ class Pass:
     def _clear(self, index: int) -> Operations:
         """Clear the accumulators of a layer."""
         yield from (Operation("fill", (self._vector(name), 0)) for name in self._vectors(index))
-        if self.layers[index].name in self.window.inputs:
+        if self._has_weights(index):
             yield Operation("fill", (self._weight(index), 0))
 
     def update_layer(self, index: int) -> Operations:
@@ -149,13 +149,14 @@ class Pass:
                 yield Operation("update_context", (layer.name, *changed, layer.step_size))
             else:
                 yield Operation("update", (name, self._vector(name), layer.step_size))
-        if layer.name in self.window.inputs:
-            if self._is_masked(index):
-                yield Operation("update_masked_weight", (layer.name, self._weight(index), layer.step_size))
-                return
-            places = self._places(index) if self._has_places(index) else None
-            operands = f"{layer.name}.weight", self._weight(index), places, layer.step_size
-            yield Operation("update_weight", (*operands, self.window.inputs[layer.name][0]))
+        if not self._has_weights(index):
+            return
+        first, count = self.window.inputs[layer.name]
+        if layer.compact:
+            yield Operation("update_masked_weight", (layer.name, self._weight(index), layer.step_size, first, count))
+            return
+        places = self._places(index) if self._has_places(index) else None
+        yield Operation("update_weight", (f"{layer.name}.weight", self._weight(index), places, layer.step_size, first))
 
     def _keep(self, index: int, inputs: str) -> Operations:
         """Keep the input channels that attention scores above zero; without attention they stay where they are."""
@@ -191,15 +192,15 @@ class Pass:
                 yield from self._score_now(index, "backward", gradient)
         if (bias := f"{layer.name}.bias") in self.window.vectors:
             yield Operation("add_bias_gradient", (gradient, scores, self._vector(bias), self.row()))
-        if layer.name not in self.window.inputs:
+        if not self._has_weights(index):
             return
         first, count = self.window.inputs[layer.name]
         if layer.chooses_inputs:
             places = self._places(index) if self._has_places(index) else None
             operands = self._kept(index), gradient, self._scores(index, "forward"), scores, places
             yield Operation("add_kept_gradient", (*operands, self._weight(index), self.row(), first, count))
-        elif self._is_masked(index):
-            masked = layer.name, inputs, gradient, scores, self._weight(index), self.row()
+        elif layer.compact:
+            masked = layer.name, inputs, gradient, scores, self._weight(index), self.row(), first, count
             yield Operation("add_masked_gradient", masked)
         else:
             yield Operation("add_weight_gradient", (inputs, gradient, scores, self._weight(index), self.row(), first))
@@ -242,20 +243,17 @@ class Pass:
         """Return whether the inputs that attention drops take no memory among the accumulators of a layer's weights."""
         return self.window.whole and self.layers[index].chooses_inputs
 
-    def _is_masked(self, index: int) -> bool:
-        """Return whether only those weights of a layer that are not pruned have accumulators.
-
-        Attention chooses among whole inputs, and a window cuts the accumulators by inputs, so that both take all.
-        """
+    def _has_weights(self, index: int) -> bool:
+        """Return whether weights of a layer are among the window's gradients: of its inputs, one has a weight left."""
         layer = self.layers[index]
-        return layer.kept is not None and self.window.whole and not layer.chooses_inputs
+        return layer.name in self.window.inputs and layer.changing(*self.window.inputs[layer.name]) > 0
 
     def _weight(self, index: int) -> str:
         """Return the accumulators of a layer's weights [input, output], [place, output] or [kept weight]."""
         layer = self.layers[index]
         shape: tuple[int, ...] = (self._room(index)[1], layer.stated.outputs)
-        if layer.kept is not None and self._is_masked(index):
-            shape = (int(layer.kept.sum()),)
+        if layer.compact:
+            shape = (layer.changing(*self.window.inputs[layer.name]),)
         memory = self.memory.get(f"{layer.name}.weight")
         name = f"{self.name}{layer.name}.weight.sum"
         return self.buffers.add(Buffer(name, shape, overwrites=memory, grows=self._grows(index)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from metarl.core.errors import Refusal
 from metarl.policies.device.adaptation import Baseline
@@ -32,7 +32,7 @@ def stream_program(layers: Sequence[DeviceLayer], horizon: int, estimator: Estim
     """Return the program of an inner step with nothing stored.
 
     Its phases are "begin", which runs once, "stream", the rest once. The stages of "stream" are run at the begin of an
-    episode, at a time step's action, at its reward, and at the end of the episode. Pruned weights have sums, too.
+    episode, at a time step's action, at its reward, and at the end of the episode.
 
     Args:
         layers: The network's layers from the input to the output, of which the step updates at least one.
@@ -40,8 +40,7 @@ def stream_program(layers: Sequence[DeviceLayer], horizon: int, estimator: Estim
         estimator: How the advantages are computed from the rewards.
     """
     buffers = Buffers()
-    dense = [replace(layer, kept=None) for layer in layers]
-    return Program(tuple(Streaming(dense, stream_workload(horizon), estimator, buffers).phases()), buffers)
+    return Program(tuple(Streaming(layers, stream_workload(horizon), estimator, buffers).phases()), buffers)
 
 
 def stream_workload(horizon: int, rows: int = 1) -> Workload:
@@ -119,10 +118,9 @@ class Streaming:
         """Return each parameter's eligibility, and the memory that it shares with the sums behind it."""
         traces = []
         for layer in self.layers:
-            for name, shape in adapted_shapes(layer).items() if layer.updated else ():
-                numbers = math.prod(shape)
-                memory = self.buffers.add(Buffer(f"{self.name}{name}.traces", (1 + self._columns, numbers)))
-                shape = (layer.stated.inputs, layer.stated.outputs) if len(shape) == 2 else shape
+            for name, shape in eligible_shapes(layer).items() if layer.updated else ():
+                traces_shape = 1 + self._columns, math.prod(shape)
+                memory = self.buffers.add(Buffer(f"{self.name}{name}.traces", traces_shape))
                 traces.append((self.buffers.add(Buffer(f"{self.name}{name}.sum", shape, overwrites=memory)), memory))
         return traces
 
@@ -163,8 +161,12 @@ class Streaming:
         return Phase(f"{self.name}{name}", (self._stage(name, operations),))
 
 
-def adapted_shapes(layer: DeviceLayer) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of the parameters of a layer that have eligibilities: its own, or its context alone."""
+def eligible_shapes(layer: DeviceLayer) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the eligibilities of a layer: those of its context alone, or of all that changes."""
     if layer.stated.context:
         return {layer.stated.context_name: (layer.stated.context,)}
-    return dict(layer.changed)
+    shapes = dict(layer.changed)
+    shapes[f"{layer.name}.weight"] = (
+        (layer.changing(),) if layer.compact else (layer.stated.inputs, layer.stated.outputs)
+    )
+    return {name: shape for name, shape in shapes.items() if math.prod(shape) > 0}

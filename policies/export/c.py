@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 
 from metarl.core.errors import Refusal
-from metarl.policies.compression.masks import masks_of
 from metarl.policies.controller import Controller, estimator_of, require_vectors
 from metarl.policies.device.episodes import Episode
 from metarl.policies.device.in_place import FloatArray
@@ -34,6 +33,7 @@ PARTS = [
     "memory",
     "passes",
     "policy",
+    "pruned",
     "saving",
     "streaming",
 ]
@@ -80,8 +80,6 @@ def generated(controller: Controller, options: COptions) -> Generated:
     require_vectors(controller, "the export to C")
     prefix = check_prefix(options.prefix or default_prefix(controller))
     metadata = controller.metadata
-    if masks_of(controller.parameters) and not options.policy_only:
-        raise Refusal("a pruned controller does not adapt in C yet: export its policy alone with --policy-only")
     steps = [] if options.policy_only else _steps(controller)
     if options.streaming:
         check_streaming(get_method(metadata.method))

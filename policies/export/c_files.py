@@ -23,12 +23,12 @@ from metarl.policies.device.runner import constants
 from metarl.policies.device.stream_program import FEATURES
 from metarl.policies.device.workload import Estimator
 from metarl.policies.export.c_program import Printer
-from metarl.policies.export.c_text import double, filled, identifier, number, rows, safe, table
+from metarl.policies.export.c_pruned import kept_tables, kept_values
+from metarl.policies.export.c_text import TYPES, double, filled, identifier, number, rows, safe, table
 from metarl.policies.export.robot_program import ACT, LENGTHS, ROW, RobotProgram, Sizes
 from metarl.policies.gate import GATE, GATE_STATISTICS
 
 STATE_BYTES = 56  # of a robot beside its arena, with pointers of 4 bytes
-TYPES = {"float32": "float", "float64": "double", "int16": "int16_t", "uint8": "uint8_t", "uint32": "uint32_t"}
 
 
 @dataclass(frozen=True)
@@ -111,17 +111,19 @@ class Generated:
         changes = {}
         for layer in self.layers:
             for name, shape in layer.changed.items():
-                change = np.zeros(shape, np.float32)
+                change = np.zeros(shape[::-1], np.float32)
+                kept = np.ones(change.shape, np.bool_)
+                if layer.kept is not None and name == f"{layer.name}.weight":
+                    kept = layer.kept.T
+                changed = np.ones_like(kept) if self._has_whole_inputs(layer) else kept
                 if name in self.stored:
-                    stored = np.frombuffer(storage, np.float32, change.size, self.stored[name])
-                    change[...] = stored.reshape(shape[::-1]).T
+                    change[changed] = np.frombuffer(storage, np.float32, int(changed.sum()), self.stored[name])
                 elif name in self.program.places:
                     places = buffer(self.program.places[name])
-                    kept = places >= 0
-                    change[:, kept] = buffer(self.program.changes[name])[places[kept]].T
+                    change[places >= 0] = buffer(self.program.changes[name])[places[places >= 0]]
                 elif name in self.program.changes:
-                    change[...] = buffer(self.program.changes[name]).T
-                changes[name] = change
+                    change[changed] = buffer(self.program.changes[name]).reshape(-1)
+                changes[name] = np.where(kept, change, np.float32(0)).T
         return changes
 
     def header(self) -> str:
@@ -190,12 +192,14 @@ class Generated:
     def tables(self) -> tuple[str, str]:
         """Return the header and the definitions of the constant tables."""
         p, arrays = self.prefix, self._arrays()
-        declarations = "\n".join(f"extern const float {p}_{name}[{array.size}];" for name, array in arrays.items())
+        declarations = "\n".join(
+            f"extern const {TYPES[array.dtype.name]} {p}_{name}[{array.size}];" for name, array in arrays.items()
+        )
         definitions = "\n".join(table(f"{p}_{name}", array) for name, array in arrays.items())
         header = filled("tables.h", PREFIX=p.upper(), declarations=declarations)
         return header, filled("tables.c", prefix=p, definitions=definitions)
 
-    def _arrays(self) -> dict[str, NDArray[np.float32]]:
+    def _arrays(self) -> dict[str, NDArray[Any]]:
         metadata, parameters = self.controller.metadata, self.controller.parameters
         arrays = {identifier(name): array for name, array in self._parameters().items()}
         arrays |= {
@@ -214,9 +218,12 @@ class Generated:
             arrays |= {identifier(f"{name}.{part}"): getattr(module, part) for part in Module._fields[:-1]}
         return arrays
 
-    def _parameters(self) -> dict[str, NDArray[np.float32]]:
-        """Return the parameters that stand in tables: vectors with what a context adds, and its matrix if it adapts."""
-        arrays = {}
+    def _parameters(self) -> dict[str, NDArray[Any]]:
+        """Return the parameters that stand in tables: vectors with what a context adds, and its matrix if it adapts.
+
+        Of a pruned weight they are the kept numbers, and the tables that say which these are.
+        """
+        arrays: dict[str, NDArray[Any]] = {}
         for layer in self.layers:
             modulated = layer.stated.modulated(self.controller.parameters)
             for name in layer.stated.parameter_shapes:
@@ -225,6 +232,8 @@ class Generated:
                 ):
                     continue
                 arrays[name] = modulated.get(name, self.controller.parameters[name]).detach().numpy()
+            weight = f"{layer.name}.weight"
+            arrays |= {weight: kept_values(layer, arrays[weight]), **kept_tables(layer)}
         return arrays
 
     def _offset(self, buffer: Buffer) -> int:
@@ -237,11 +246,25 @@ class Generated:
 
     def _layer(self, printer: Printer, layer: DeviceLayer) -> str:
         weight, bias = f"{layer.name}.weight", f"{layer.name}.bias"
+        products = f"metarl_{'dense' if layer.kept is None else 'pruned'}"
+        backward = f"{products}_backward" if layer.name in self._passing_back() else "0"
         tables = f"{self.prefix}_{identifier(weight)}, {self.prefix}_{identifier(bias)}"
         changes = ", ".join(self._change(printer, name) for name in (weight, bias))
         places = self.program.places.get(weight)
         last = printer.offset(places) if places else "METARL_NONE"
-        return f"{{{tables}, {layer.stated.inputs}, {layer.stated.outputs}, {changes}, {last}}}"
+        kept = ", ".join(f"{self.prefix}_{identifier(name)}" for name in kept_tables(layer)) or "0, 0"
+        sizes = f"{layer.stated.inputs}, {layer.stated.outputs}"
+        whole = int(self._has_whole_inputs(layer))
+        return f"{{{products}_forward, {backward}, {tables}, {sizes}, {changes}, {last}, {kept}, {whole}}}"
+
+    def _passing_back(self) -> set[str]:
+        """Return the names of the layers through which a gradient passes back."""
+        operations = (each for stage in self.program.plan.program.stages() for each in stage.operations)
+        return {str(each.operands[0]) for each in operations if each.kernel.startswith("input_gradient")}
+
+    def _has_whole_inputs(self, layer: DeviceLayer) -> bool:
+        """Return whether the change of a layer has numbers for pruned weights, too: attention chooses whole inputs."""
+        return f"{layer.name}.weight" in self.program.places or (bool(self.stored) and layer.chooses_inputs)
 
     def _change(self, printer: Printer, parameter: str) -> str:
         if self.stored:
@@ -311,5 +334,5 @@ def stored_offsets(layers: Sequence[DeviceLayer]) -> dict[str, int]:
     for layer in layers:
         for name, shape in layer.changed.items() if layer.updated else ():
             offsets[name] = end
-            end += 4 * math.prod(shape)
+            end += 4 * (layer.changing() if name == f"{layer.name}.weight" else math.prod(shape))
     return offsets | {"": end}

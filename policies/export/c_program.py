@@ -40,6 +40,7 @@ CALLS = {
     "add_weight_gradient": (
         "metarl_add_weight_gradient(base, {0}, {1}, {2}, {3}, {0:width}, {1:width}, {5}, {3:rows})"
     ),
+    "add_masked_gradient": "metarl_add_masked_gradient(base, {0}, {1}, {2}, {3}, {4}, {6}, {7})",
     "add_kept_gradient": "metarl_add_kept_gradient(base, {0}, {1}, {2}, {3}, {4}, {5}, {1:width}, {7}, {8})",
     "leave": "metarl_leave(base, {0}, {1}, {1:size}, {3:double})",
     "hold": "TRY metarl_hold(base, {0}, {1}, {1:size})",
@@ -56,6 +57,7 @@ CALLS = {
     "update_context": "TRY metarl_update_context(base, {1}, {1:size}, {0:context}, {2}, {2:size}, {3})",
     "update": "TRY metarl_update(base, {1}, {1:size}, {2})",
     "update_weight": "TRY metarl_update(base, {1}, {1:size}, {3})",
+    "update_masked_weight": "TRY metarl_update(base, {1}, {1:size}, {2})",
     "check_room": "TRY metarl_check_room({0}, {1}, {0:size}, {2:rows})",
     "merge": "metarl_merge({0}, {1}, {0:size})",
     "merge_rows": "metarl_merge_rows({0}, {1}, {2}, {3}, {1:size}, {0:width})",
@@ -154,13 +156,18 @@ class Printer:
             return []
         arguments = [Argument(self, operand) for operand in operation.operands]
         calls = [CALLS[operation.kernel].format(*arguments)]
-        if self.stored and operation.kernel in ("update", "update_weight"):
-            parameter, total, *_, first = operation.operands
-            offset = self.stored[str(parameter)]
-            if operation.kernel == "update_weight":
-                offset += 4 * int(first or 0) * self.program.plan.program.buffers[str(total)].shape[-1]
-            calls.append(STORE.format(Argument(self, total), Argument(self, offset)))
+        if self.stored and operation.kernel in ("update", "update_weight", "update_masked_weight"):
+            calls.append(STORE.format(arguments[1], Argument(self, self.storage_offset(operation))))
         return calls
+
+    def storage_offset(self, update: Operation) -> int:
+        """Return where the change that an operation makes of accumulators lies in the storage."""
+        name, *_ = update.operands
+        if update.kernel == "update":
+            return self.stored[str(name)]
+        first = update.operands[4 if update.kernel == "update_weight" else 3]
+        layer = next(layer for layer in self.layers if layer.name == str(name).removesuffix(".weight"))
+        return self.stored[f"{layer.name}.weight"] + 4 * layer.changing(0, int(first or 0))
 
     def address(self, name: str) -> str:
         """Return the address of a buffer, a layer or an attention module."""

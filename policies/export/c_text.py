@@ -6,12 +6,21 @@ import re
 from collections.abc import Iterable
 from importlib import resources
 from string import Template
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from metarl.core.errors import Refusal
 
+TYPES = {
+    "float32": "float",
+    "float64": "double",
+    "int16": "int16_t",
+    "uint8": "uint8_t",
+    "uint16": "uint16_t",
+    "uint32": "uint32_t",
+}
 IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,30}")
 _KEYWORDS = frozenset(  # of C and C++
     """
@@ -39,11 +48,12 @@ def double(value: float) -> str:
     return text if "." in text or "e" in text else f"{text}.0"
 
 
-def table(name: str, values: NDArray[np.float32]) -> str:
-    """Return the definition of a constant array of floats."""
-    numbers = [number(value) for value in values.reshape(-1).tolist()]
+def table(name: str, values: NDArray[Any]) -> str:
+    """Return the definition of a constant array of float32, uint8 or uint16."""
+    written = number if values.dtype == np.float32 else str
+    numbers = [written(value) for value in values.reshape(-1).tolist()]
     lines = (", ".join(numbers[start : start + 8]) for start in range(0, len(numbers), 8))
-    return f"const float {name}[{values.size}] = {{\n{rows(lines)}}};\n"
+    return f"const {TYPES[values.dtype.name]} {name}[{values.size}] = {{\n{rows(lines)}}};\n"
 
 
 def rows(values: Iterable[str], indent: str = "    ") -> str:

@@ -78,7 +78,7 @@ def _candidates(steps: Sequence[Sequence[DeviceLayer]], sizes: Sizes) -> Iterato
         return
     most = 1
     if len(steps) == 1 and any(layer.updated for layer in steps[0]):
-        most = min(MOST_PASSES, max(1, sum(count for _, count in whole_window(steps[0]).inputs.values())))
+        most = min(MOST_PASSES, max(1, sum(size > 0 for _, _, size in _changing(steps[0]))))
     ways = [(passes, chunk) for passes in range(1, most + 1) for chunk in DURATIONS]
     for passes, chunk in sorted(ways, key=lambda way: way[0] * DURATIONS[way[1]]):
         windows = tuple(split(steps[0], passes)) if passes > 1 else ()
@@ -87,19 +87,23 @@ def _candidates(steps: Sequence[Sequence[DeviceLayer]], sizes: Sizes) -> Iterato
 
 def split(layers: Sequence[DeviceLayer], passes: int) -> Iterator[Window]:
     """Yield windows of about equal size, which together hold the gradients of all updated layers."""
-    whole = whole_window(layers)
-    outputs = {layer.name: layer.stated.outputs for layer in layers}
-    rows = [(name, first, outputs[name]) for name, (_, count) in whole.inputs.items() for first in range(count)]
+    rows = _changing(layers)
     share = sum(size for _, _, size in rows) / passes
-    done = 0.0
+    done, held = 0.0, 0  # weights beyond those that the windows so far should hold, and weights of the next window
     inputs: dict[str, tuple[int, int]] = {}
-    vectors = whole.vectors
+    vectors = whole_window(layers).vectors
     for name, first, size in rows:
         start, count = inputs.get(name, (first, 0))
         inputs[name] = start, count + 1
-        done += size
-        if done >= share - 0.5:
+        done, held = done + size, held + size
+        if held and done >= share - 0.5:
             yield Window(inputs, vectors)
-            done, inputs, vectors = done - share, {}, frozenset()
-    if inputs:
+            done, held, inputs, vectors = done - share, 0, {}, frozenset()
+    if held:
         yield Window(inputs, vectors)
+
+
+def _changing(layers: Sequence[DeviceLayer]) -> list[tuple[str, int, int]]:
+    """Return the layer, the number and the changing weights of every input of the layers that a step updates."""
+    updated = [layer for layer in layers if layer.name in whole_window(layers).inputs]
+    return [(layer.name, first, layer.changing(first, 1)) for layer in updated for first in range(layer.stated.inputs)]

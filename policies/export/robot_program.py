@@ -98,7 +98,9 @@ def robot_program(
     if len(steps) == 1 and not sizes.windows:
         sums = whole_window(steps[0])
         changes = {name: f"{name}.sum" for name in sorted(sums.vectors)}
-        changes |= {f"{layer}.weight": f"{layer}.weight.sum" for layer in sums.inputs}
+        changes |= {
+            f"{layer}.weight": f"{layer}.weight.sum" for layer in sums.inputs if f"{layer}.weight.sum" in buffers
+        }
         places = {f"{name}.weight": f"{name}.places" for name in sums.inputs if f"{name}.places" in buffers}
     afterwards = Stage("act", (Operation(ACT, (ACT, *changes.values(), *places.values())),))
     life = [phase for recording, part in zip(recordings, parts, strict=True) for phase in (recording, *part)]
@@ -133,14 +135,16 @@ def _changes(
     for layers in zip(*steps, strict=True):
         if not any(layer.updated for layer in layers):
             continue
-        stated = layers[0].stated
+        stated, changing = layers[0].stated, min(layer.changing() for layer in layers)
         for name, shape in layers[0].changed.items():
             if name.endswith(".weight"):
-                rows = stated.inputs
                 if any(layer.chooses_inputs for layer in layers):
-                    rows = sizes.work.kept[stated.name][1]
+                    shape = sizes.work.kept[stated.name][1], stated.outputs
                     places[name] = buffers.add(Buffer(f"{stated.name}.changed", (stated.inputs,), "int16"))
-                shape = rows, stated.outputs
+                elif changing == 0:
+                    continue
+                else:
+                    shape = (changing,)
             changes[name] = buffers.add(Buffer(f"{name}.change", shape))
     return changes, places
 
@@ -164,5 +168,6 @@ def _merge(
         if each in places
         else Operation("merge", (changes[each], f"{name}{each}.sum"))
         for each in weights
+        if each in changes
     ]
     return Phase(f"{name}merge", (Stage(f"{name}merge", (*(clear or checks), *merges)),))

@@ -46,14 +46,25 @@ typedef struct {
 
 #define METARL_NONE UINT32_MAX /* an offset of nothing */
 
+struct metarl_robot;
+struct metarl_layer;
+
+/* The product of some rows with a layer, forward or backward, in other memory */
+typedef void (*metarl_product)(const struct metarl_robot *robot, const struct metarl_layer *layer, const float *factor,
+                               float *product, uint32_t rows);
+
 /* A fully-connected layer, and where its change lies: byte offsets in the robot or, with windows, in the storage. */
-typedef struct {
-    const float *weight; /* [output][input] */
-    const float *bias;   /* [output] */
+typedef struct metarl_layer {
+    metarl_product forward, backward; /* a null pointer: no gradient passes back */
+    const float *weight;              /* [output][input]; of a pruned layer [kept weight], input by input */
+    const float *bias;                /* [output] */
     uint16_t inputs, outputs;
-    uint32_t weight_change; /* [input][output], or [place][output] */
-    uint32_t bias_change;   /* [output] */
-    uint32_t places;        /* of the inputs that attention has kept, others at -1; METARL_NONE: all in their order */
+    uint32_t weight_change;      /* [input][output], [place][output] or, as the weights, [kept weight] */
+    uint32_t bias_change;        /* [output] */
+    uint32_t places;             /* of the inputs that attention has kept, others at -1; METARL_NONE: all in order */
+    const uint16_t *kept_counts; /* of the weights [input][part of up to 256 outputs]; a null pointer: all are kept */
+    const uint8_t *kept_outputs; /* [kept weight], counted from the first of its part */
+    uint8_t whole_inputs;        /* whether the change of a pruned layer has numbers for pruned weights, too */
 } metarl_layer;
 
 /* An attention module: two fully-connected layers with hidden units between them. */
@@ -62,8 +73,6 @@ typedef struct {
     float bound; /* of the logits; 0: none */
     uint16_t channels, units;
 } metarl_module;
-
-struct metarl_robot;
 
 /* Operations that run together: once, or for each block of `rows` time steps of an episode. */
 typedef struct {

@@ -41,9 +41,6 @@ void metarl_copy(float *target, const float *source, uint32_t count);
 void metarl_add_scaled(float *target, const float *row, float factor, uint32_t count);
 void metarl_add_tile(float *sums, const float *rows, const float *columns, uint32_t steps);
 void metarl_add_tile_across(float *sums, const float *rows, const float *columns, uint32_t steps, uint32_t width);
-void metarl_forward_rows(const metarl_robot *robot, const metarl_layer *layer, const float *x, float *y, uint32_t rows);
-void metarl_backward_rows(const metarl_robot *robot, const metarl_layer *layer, const float *g, float *passed,
-                          uint32_t rows);
 
 /* metarl_policy.c */
 uint32_t metarl_noise_step(const metarl_robot *robot, uint32_t row);

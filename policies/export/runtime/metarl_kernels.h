@@ -18,6 +18,16 @@ metarl_status metarl_find_scale(metarl_robot *robot, double *moments, const doub
 metarl_status metarl_normalized_advantages(const metarl_robot *robot, const double *weights, double *features,
                                            const double *moments, float *advantages, double gae_lambda);
 
+/* The products of layers: y [rows][output] of x [rows][input] with the change that is in force, g(x) of g(y) */
+void metarl_dense_forward(const metarl_robot *robot, const metarl_layer *layer, const float *x, float *y,
+                          uint32_t rows);
+void metarl_dense_backward(const metarl_robot *robot, const metarl_layer *layer, const float *g, float *passed,
+                           uint32_t rows);
+void metarl_pruned_forward(const metarl_robot *robot, const metarl_layer *layer, const float *x, float *y,
+                           uint32_t rows);
+void metarl_pruned_backward(const metarl_robot *robot, const metarl_layer *layer, const float *g, float *passed,
+                            uint32_t rows);
+
 /* Forward and backward: tensors [row][channel] of the time steps in work */
 void metarl_inverse_deviations(const metarl_robot *robot, float *inverse_std);
 metarl_status metarl_load(const metarl_robot *robot, float *inputs);
@@ -47,6 +57,9 @@ void metarl_add_bias_gradient(const metarl_robot *robot, const float *gradient, 
                               uint16_t outputs);
 void metarl_add_weight_gradient(const metarl_robot *robot, const float *inputs, const float *gradient,
                                 const float *scores, float *total, uint16_t width, uint16_t outputs, uint16_t first,
+                                uint16_t count);
+void metarl_add_masked_gradient(const metarl_robot *robot, const metarl_layer *layer, const float *inputs,
+                                const float *gradient, const float *scores, float *total, uint16_t first,
                                 uint16_t count);
 void metarl_add_kept_gradient(const metarl_robot *robot, const float *kept, const float *gradient,
                               const float *kept_scores, const float *scores, const int16_t *places, float *total,

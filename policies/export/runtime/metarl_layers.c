@@ -149,8 +149,8 @@ static void backward_four(const metarl_layer *layer, const float *g, float *pass
     }
 }
 
-/* y [rows][output] of x [rows][input] in other memory, with the change that is in force */
-void metarl_forward_rows(const metarl_robot *robot, const metarl_layer *layer, const float *x, float *y, uint32_t rows)
+void metarl_dense_forward(const metarl_robot *robot, const metarl_layer *layer, const float *x, float *y,
+                          uint32_t rows)
 {
     const metarl_change change = metarl_change_of(robot, layer);
     const uint32_t inputs = layer->inputs, outputs = layer->outputs;
@@ -178,9 +178,8 @@ void metarl_forward_rows(const metarl_robot *robot, const metarl_layer *layer, c
     }
 }
 
-/* g(x) [rows][input] of g(y) [rows][output] in other memory */
-void metarl_backward_rows(const metarl_robot *robot, const metarl_layer *layer, const float *g, float *passed,
-                          uint32_t rows)
+void metarl_dense_backward(const metarl_robot *robot, const metarl_layer *layer, const float *g, float *passed,
+                           uint32_t rows)
 {
     const metarl_change change = metarl_change_of(robot, layer);
     const uint32_t inputs = layer->inputs, outputs = layer->outputs;

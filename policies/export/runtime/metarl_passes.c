@@ -23,12 +23,12 @@ metarl_status metarl_load(const metarl_robot *robot, float *inputs)
 
 void metarl_linear(const metarl_robot *robot, const metarl_layer *layer, const float *inputs, float *output)
 {
-    metarl_forward_rows(robot, layer, inputs, output, robot->rows);
+    layer->forward(robot, layer, inputs, output, robot->rows);
 }
 
 void metarl_input_gradient(const metarl_robot *robot, const metarl_layer *layer, const float *gradient, float *passed)
 {
-    metarl_backward_rows(robot, layer, gradient, passed, robot->rows);
+    layer->backward(robot, layer, gradient, passed, robot->rows);
 }
 
 /* Computes a product in the memory of its factor, for as many rows at a time as there are words of working memory. It
@@ -36,6 +36,7 @@ begins with the last rows where rows get longer, so that none is overwritten bef
 static void in_place(const metarl_robot *robot, const metarl_layer *layer, const float *factor, float *product,
                      float *row, uint32_t words, int backward)
 {
+    const metarl_product multiply = backward ? layer->backward : layer->forward;
     const uint32_t before = backward ? layer->outputs : layer->inputs;
     const uint32_t after = backward ? layer->inputs : layer->outputs;
     const uint32_t at_once = words / after, blocks = (robot->rows + at_once - 1u) / at_once;
@@ -43,11 +44,7 @@ static void in_place(const metarl_robot *robot, const metarl_layer *layer, const
     for (block = 0; block < blocks; block++) {
         const uint32_t first = (after > before ? blocks - 1u - block : block) * at_once;
         const uint32_t rows = robot->rows - first < at_once ? robot->rows - first : at_once;
-        if (backward) {
-            metarl_backward_rows(robot, layer, factor + first * before, row, rows);
-        } else {
-            metarl_forward_rows(robot, layer, factor + first * before, row, rows);
-        }
+        multiply(robot, layer, factor + first * before, row, rows);
         metarl_copy(product + first * after, row, rows * after);
     }
 }

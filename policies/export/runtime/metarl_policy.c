@@ -58,7 +58,7 @@ float *metarl_mean_action(const metarl_robot *robot, float *rows, uint32_t width
     float *input = rows, *output = rows + width, *exchanged;
     uint32_t layer, index;
     for (layer = 0; layer < controller->layers; layer++) {
-        metarl_forward_rows(robot, &controller->layer[layer], input, output, 1);
+        controller->layer[layer].forward(robot, &controller->layer[layer], input, output, 1);
         for (index = 0; layer + 1u < controller->layers && index < controller->layer[layer].outputs; index++) {
             output[index] = output[index] > 0.0f ? output[index] : 0.0f;
         }

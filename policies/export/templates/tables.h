@@ -3,6 +3,8 @@
 #ifndef ${PREFIX}_TABLES_H
 #define ${PREFIX}_TABLES_H
 
+#include <stdint.h>
+
 #ifdef __cplusplus
 extern "C" {
 #endif

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from device_problems import device_parameters, random_samples, training_batch
+from device_problems import device_parameters, pruned, random_samples, training_batch
 from small_problems import NETWORK as SMALL
 from small_problems import small_batch, small_objective, small_parameters
 
@@ -16,20 +16,17 @@ from metarl.policies.compression.masks import (
     sparsity,
     weight_names,
 )
+from metarl.policies.device.adaptation import step_program
 from metarl.policies.device.meter import Meter
-from metarl.policies.device.step import device_step
+from metarl.policies.device.network import Samples, device_layers
+from metarl.policies.device.step import device_step, recorded_step
+from metarl.policies.device.stream_program import stream_program
+from metarl.policies.device.workload import Estimator, Window, Workload, whole_window
 from metarl.policies.methods import get_method, trained_names
 from metarl.policies.networks.mlp import GaussianMLP
 from metarl.policies.networks.network import Network, Parameters
 
 NETWORK = GaussianMLP(observation_size=5, hidden_sizes=(9, 7), action_size=3)
-
-
-def pruned(parameters: Parameters, network: Network, share: float = 0.6, seed: int = 0) -> Parameters:
-    """The parameters with random masks."""
-    random = torch.Generator().manual_seed(seed)
-    masks = {name: torch.rand(parameters[name].shape, generator=random) > share for name in weight_names(network)}
-    return masked(parameters | {name + MASK: mask.float() for name, mask in masks.items()})
 
 
 def assert_zero_where_pruned(parameters: Parameters, network: Network) -> None:
@@ -138,6 +135,37 @@ def test_accumulators_take_four_bytes_for_each_kept_weight_and_bias() -> None:
     (most, largest), *others = sorted(peaks.items(), reverse=True)
     for kept, peak in others:
         assert largest - peak == pytest.approx(4 * (most - kept), abs=64)
+
+
+@pytest.mark.parametrize("method", ["maml", "p-meta"])
+def test_a_window_holds_the_accumulators_of_its_kept_weights(method: str) -> None:
+    """The second window begins within the second layer, behind some of its kept weights."""
+    parameters, episodes = pruned(device_parameters(NETWORK, method), NETWORK), random_samples(NETWORK, (4, 9, 6))
+    layers = device_layers(NETWORK, parameters, get_method(method), 0)
+    windows = (
+        Window({"layer1": (0, 5), "layer2": (0, 4)}, whole_window(layers).vectors),
+        Window({"layer2": (4, 5), "layer3": (0, 7)}, frozenset()),
+    )
+    storage = {part: [getattr(episode, part) for episode in episodes] for part in Samples._fields}
+    divided = recorded_step(NETWORK, parameters, get_method(method), 0, storage, chunk=4, windows=windows)
+    for name, tensor in device_step(NETWORK, parameters, get_method(method), 0, episodes, chunk=4).items():
+        torch.testing.assert_close(divided[name], tensor, rtol=2e-5, atol=2e-6)
+    buffers = step_program(layers, Workload(9, 4), windows=windows).buffers
+    mask = parameters["layer2.weight.mask"]
+    sizes = [int(mask[:, :4].sum()), int(mask[:, 4:].sum())] if method == "maml" else [4 * 7, 5 * 7]
+    assert [buffers[f"window{number}.layer2.weight.sum"].size for number in (1, 2)] == sizes
+
+
+def test_sums_of_a_stream_are_those_of_the_kept_weights() -> None:
+    """ANIL with a baseline of time: an eligibility and the sums of five columns for each number that adapts."""
+    parameters = device_parameters(NETWORK, "anil")
+    programs = [
+        stream_program(device_layers(NETWORK, each, get_method("anil"), 0), 20, Estimator(0.9, 1.0, "time"))
+        for each in (parameters, pruned(parameters, NETWORK))
+    ]
+    kept = kept_weights(pruned(parameters, NETWORK), NETWORK)["layer3"]
+    dense, sparse = (each.buffers["layer3.weight.traces"].bytes for each in programs)
+    assert (dense, sparse) == (4 * 6 * 7 * 3, 4 * 6 * kept)
 
 
 def test_a_layer_without_weights_left_adapts_its_bias() -> None:
