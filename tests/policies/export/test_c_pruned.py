@@ -34,7 +34,7 @@ from metarl.policies.methods import METHODS, STEP_SIZES
 from metarl.policies.networks.mlp import GaussianMLP
 
 NETWORK = GaussianMLP(5, (9, 6), 3)
-WIDE = GaussianMLP(3, (300, 5), 2)  # a byte does not tell the outputs of its first layer apart
+WIDE = GaussianMLP(3, (5, 300), 2)  # a byte does not tell the outputs of its second layer apart
 needs_board = pytest.mark.skipif(
     not (shutil.which(ARM) and shutil.which(QEMU)) and "METARL_REQUIRE_QEMU" not in os.environ,
     reason=f"{ARM} or {QEMU} is not installed",
