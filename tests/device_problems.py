@@ -15,7 +15,7 @@ from metarl.policies.device.network import Samples
 from metarl.policies.files.metadata import ControllerMetadata
 from metarl.policies.methods import STEP_SIZES, get_method, initial_meta_parameters
 from metarl.policies.networks.mlp import PolicyNetwork
-from metarl.policies.networks.network import Network, Parameters
+from metarl.policies.networks.network import Parameters
 from metarl.rl.batch import Batch
 
 
@@ -38,13 +38,6 @@ def device_parameters(
     parameters[STEP_SIZES] *= 0.5 + torch.rand(parameters[STEP_SIZES].shape, generator=random)
     parameters[STEP_SIZES][:, list(frozen)] = 0
     return parameters
-
-
-def pruned(parameters: Parameters, network: Network, share: float = 0.6, seed: int = 0) -> Parameters:
-    """The parameters with random masks."""
-    random = torch.Generator().manual_seed(seed)
-    masks = {name: torch.rand(parameters[name].shape, generator=random) > share for name in weight_names(network)}
-    return masked(parameters | {name + MASK: mask.float() for name, mask in masks.items()})
 
 
 def random_samples(network: PolicyNetwork, lengths: Sequence[int], seed: int = 0) -> list[Samples]:

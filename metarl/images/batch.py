@@ -10,6 +10,7 @@ from torch import Tensor
 from metarl.inner_loop import as_leaves, inner_step
 from metarl.losses import cross_entropy
 from metarl.policies.attention import Samples
+from metarl.policies.compression.masks import is_mask
 from metarl.policies.methods import Method
 from metarl.policies.networks.network import Network, Parameters
 
@@ -68,9 +69,10 @@ def accumulated_step(
         ImageBatch(images, labels, together=size)
         for images, labels in zip(batch.images.split(size), batch.labels.split(size), strict=True)
     ]
-    total = {name: torch.zeros_like(tensor) for name, tensor in parameters.items()}
+    # Masks are no sums: shares that round would leave them other numbers than 0 and 1.
+    total = {name: torch.zeros_like(tensor) for name, tensor in parameters.items() if not is_mask(name)}
     for part in parts:
         adapted = inner_step(network, as_leaves(parameters), method, step, part, second_order=False).parameters
-        for name, tensor in adapted.items():
-            total[name] += len(part.images) / len(batch.images) * tensor.detach()
-    return total
+        for name in total:
+            total[name] += len(part.images) / len(batch.images) * adapted[name].detach()
+    return parameters | total

@@ -18,7 +18,6 @@ from metarl.core.errors import Refusal
 from metarl.core.randomness import Purpose, generator
 from metarl.envs.family import TaskFamily
 from metarl.policies.attention import ATTENTION_BOUND, attention_rank
-from metarl.policies.compression.masks import is_mask
 from metarl.policies.controller import Controller, check_spaces
 from metarl.policies.export.sb3 import read_sb3
 from metarl.policies.gate import initial_gate
@@ -111,9 +110,7 @@ def start_from(init: Controller, state: TrainingState, family: TaskFamily, setti
     fixed = {ATTENTION_BOUND} | ({STEP_SIZES} if get_method(settings.method).step_sizes == "fixed" else set())
     own = {name: tensor for name, tensor in state.parameters.items() if name in fixed}
     parameters = {name: tensor for name, tensor in without_context(init.parameters).items() if name not in fixed} | own
-    masks = {name: parameters.pop(name) for name in list(parameters) if is_mask(name)}
-    state = with_parameters(state, parameters, init.metadata.method, settings.method)
-    return replace(state, parameters=state.parameters | masks, best_parameters=state.best_parameters | masks)
+    return with_parameters(state, parameters, init.metadata.method, settings.method)
 
 
 def start_from_sb3(path: Path, state: TrainingState, network: PolicyNetwork, settings: TrainSettings) -> TrainingState:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from metarl.core.errors import Refusal
+from metarl.policies.compression.masks import is_mask
 from metarl.policies.networks.network import Parameters
 
 FAULTS_IN_A_ROW = 5
@@ -57,15 +58,16 @@ def with_parameters(state: TrainingState, parameters: Parameters, method: str, w
 
     Args:
         state: The state to start from without them.
-        parameters: The parameters to start from.
+        parameters: The parameters to start from; masks of pruned weights among them stay.
         method: The method that they were trained by.
         wanted: The method that they are to be trained by now.
 
     Returns:
         The state. Refusal if they are not the parameters that the method trains.
     """
-    if parameters.keys() != state.parameters.keys():
-        name = min(parameters.keys() ^ state.parameters.keys())
+    different = {name for name in parameters if not is_mask(name)} ^ state.parameters.keys()
+    if different:
+        name = min(different)
         raise Refusal(
             f"what to start from was trained by {method}, and the settings ask for {wanted}: '{name}' is a parameter "
             "of one alone"

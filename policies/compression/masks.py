@@ -42,14 +42,12 @@ def masked(parameters: Parameters) -> Parameters:
 
 
 def weight_names(network: Network) -> tuple[str, ...]:
-    """Return the names of the weights that can be pruned, in the order of the layers: no biases, no contexts."""
-    return tuple(f"{layer.name}.weight" for layer in network.layers if f"{layer.name}.weight" in layer.parameter_shapes)
+    """Return the names of the weights that can be pruned, in the order of the layers: no biases, norms or contexts."""
+    return tuple(f"{layer.name}.weight" for layer in network.layers if not layer.is_norm)
 
 
 def mask_shapes(network: Network) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of the masks that a network may have, by name: those of a policy's weights."""
-    if network.takes != "observations":
-        return {}
+    """Return the shapes of the masks that a network may have, by name."""
     return {name + MASK: network.parameter_shapes[name] for name in weight_names(network)}
 
 

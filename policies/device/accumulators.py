@@ -15,6 +15,7 @@ from metarl.policies.device.network import DeviceLayer
 from metarl.policies.networks.network import Parameters, layer_of
 
 Channels = NDArray[np.intp]
+Kept = NDArray[np.bool_]  # which numbers of a weight are not pruned, of its shape
 
 
 class Accumulator(NamedTuple):
@@ -22,6 +23,7 @@ class Accumulator(NamedTuple):
 
     total: FloatArray
     channels: Channels | None  # the input channels it is for, where only one batch is added up; None: all
+    kept: Kept | None = None  # which numbers of a pruned weight it is for: its total is a row of these; None: all
 
 
 Accumulators = dict[str, Accumulator]  # by the name of the parameter
@@ -33,10 +35,12 @@ def accumulator(
     parameters: Mapping[str, torch.Tensor],
     meter: Meter,
     channels: Channels | None = None,
+    kept: Kept | None = None,
 ) -> FloatArray:
     """Return a parameter's accumulator, which starts at zero.
 
-    A vector's channels are its numbers, those of other parameters their second axis.
+    A vector's channels are its numbers, those of other parameters their second axis. That of a pruned weight is a row
+    of its kept numbers.
 
     Args:
         accumulators: All accumulators, to which a new one is added.
@@ -44,13 +48,20 @@ def accumulator(
         parameters: The parameters, for their shapes.
         meter: Measures the memory.
         channels: The input channels that a new accumulator is for; None for all.
+        kept: The numbers of a pruned weight that a new accumulator is for; None for all.
     """
     if name not in accumulators:
-        shape = list(parameters[name].shape)
+        shape = list(parameters[name].shape) if kept is None else [int(kept.sum())]
         if channels is not None:
             shape[min(1, len(shape) - 1)] = len(channels)
-        accumulators[name] = Accumulator(meter.zeros(*shape), channels)
+        accumulators[name] = Accumulator(meter.zeros(*shape), channels, kept)
     return accumulators[name].total
+
+
+def rows_of(total: FloatArray, kept: Kept) -> list[FloatArray]:
+    """Return the part of each output in a row of kept numbers, as views."""
+    counts = [int(np.count_nonzero(each)) for each in kept]
+    return np.split(total, np.cumsum(counts[:-1]))
 
 
 def updated_layer(
@@ -67,10 +78,13 @@ def updated_layer(
     """
     updated: Parameters = {}
     for name in [name for name in accumulators if layer_of(name) == layer]:
-        total, channels = accumulators.pop(name)
+        total, channels, kept = accumulators.pop(name)
         np.multiply(total, step_size, out=total)
         new = parameters[name].detach().numpy()
-        if channels is None:
+        if kept is not None:
+            new = new.copy()
+            new[kept] -= total
+        elif channels is None:
             new = np.subtract(new, total, out=total)
             meter.hand_over(new)
         else:

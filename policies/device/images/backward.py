@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from metarl.policies.device.accumulators import Accumulators, Channels, accumulator
+from metarl.policies.device.accumulators import Accumulators, Channels, Kept, accumulator, rows_of
 from metarl.policies.device.images.blocks import (
     Block,
     DeviceImageNetwork,
@@ -34,6 +34,7 @@ from metarl.policies.device.images.norm import (
 from metarl.policies.device.images.recomputation import conv_input
 from metarl.policies.device.in_place import FloatArray
 from metarl.policies.device.in_place import block as pass_activation
+from metarl.policies.device.network import DeviceLayer
 
 
 @dataclass(frozen=True)
@@ -111,9 +112,11 @@ def _logit_gradient(device: DeviceImageNetwork, features: FloatArray, labels: ND
 def _add_last_layer(device: DeviceImageNetwork, batch: Batch, features: FloatArray, at_logits: FloatArray) -> None:
     biases, weights = (_accumulator(device, batch, -1, kind) for kind in ("bias", "weight"))
     np.add(biases, np.add.reduce(at_logits, axis=0), out=biases)
-    row = device.meter.empty(features.shape[1])
-    for target, of_way in zip(weights, at_logits.T, strict=True):
-        np.add(target, np.matmul(of_way, features, out=row), out=target)
+    row, kept = device.meter.empty(features.shape[1]), device.layers[-1].kept
+    targets = weights if kept is None else rows_of(weights, kept)
+    for way, (target, of_way) in enumerate(zip(targets, at_logits.T, strict=True)):
+        np.matmul(of_way, features, out=row)
+        np.add(target, row if kept is None else row[kept[way]], out=target)
 
 
 def _block_backward(device: DeviceImageNetwork, block: Block, gradient: FeatureMaps, batch: Batch) -> Iterator[int]:
@@ -221,11 +224,18 @@ def _add_convolution(device: DeviceImageNetwork, index: int, gradient: FeatureMa
         device.meter,
         None if batch.alone else stored.channels,
         (stored.scores, backward),
+        _kept(layer),
     )
 
 
 def _accumulator(
     device: DeviceImageNetwork, batch: Batch, index: int, kind: str, channels: Channels | None = None
 ) -> FloatArray:
-    name = f"{device.layers[index].name}.{kind}"
-    return accumulator(batch.accumulators, name, device.parameters, device.meter, channels)
+    layer = device.layers[index]
+    kept = _kept(layer) if kind == "weight" else None
+    return accumulator(batch.accumulators, f"{layer.name}.{kind}", device.parameters, device.meter, channels, kept)
+
+
+def _kept(layer: DeviceLayer) -> Kept | None:
+    """Return which weights a layer's accumulator is for: where attention chooses channels, it has all of theirs."""
+    return None if layer.chooses_inputs else layer.kept

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from metarl.policies.device.accumulators import Channels
+from metarl.policies.device.accumulators import Channels, Kept, rows_of
 from metarl.policies.device.images.feature_maps import FeatureMaps, empty_feature_maps
 from metarl.policies.device.in_place import FloatArray
 from metarl.policies.device.meter import Meter
@@ -108,24 +108,27 @@ def add_weight_gradient(
     meter: Meter,
     channels: Channels | None = None,
     scores: tuple[FloatArray | None, FloatArray | None] = (None, None),
+    kept: Kept | None = None,
 ) -> None:
     """Add gamma_bw[o] * gamma_fw[c] * dL/dw[o, c] to an accumulator.
 
     Args:
-        total: the accumulator [output, input, kernel, kernel].
+        total: the accumulator [output, input, kernel, kernel], or that of the kept numbers of a pruned weight [number].
         inputs: some or all channels of x [kept channel, image, height, width].
         gradient: g(y) [channel, image, height, width].
         weight: w, for its shape.
         meter: the source of memory.
         channels: the input channels of ``total`` that ``inputs`` holds; None if it holds all of them.
         scores: gamma_fw of the channels of ``inputs``, and gamma_bw; None for 1.
+        kept: which numbers of a pruned weight ``total`` is for; None for all.
     """
     forward, backward = scores
     area, count = weight.shape[2] ** 2, len(inputs)
     together = max(1, min(len(weight), int(max(8 * area * count, _WORK_SHARE * gradient.size) / (area * count))))
     room = meter.empty(together, count, area)
     selected = meter.empty(*(() if channels is None else (count, area)))
-    totals = total.reshape(len(weight), -1, area)
+    # By output: the accumulator [channel, area], or that of the output's kept numbers.
+    totals = total.reshape(len(weight), -1, area) if kept is None else rows_of(total, kept)
     for place, seen in windows(inputs, weight, meter):
         at_output = place.of(gradient)
         for start in range(0, len(weight), together):
@@ -138,6 +141,10 @@ def add_weight_gradient(
                 np.multiply(product, forward[:, None], out=product)
             if backward is not None:
                 np.multiply(product, backward[start:stop, None, None], out=product)
+            if kept is not None:
+                for number, change in enumerate(product, start=start):
+                    np.add(totals[number], change[kept[number].reshape(change.shape)], out=totals[number])
+                continue
             if channels is None:
                 np.add(totals[start:stop], product, out=totals[start:stop])
                 continue

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
+from metarl.policies.compression.masks import masked
 from metarl.policies.device.accumulators import Accumulators, updated_context, updated_layer
 from metarl.policies.device.images.backward import Batch, accumulate
 from metarl.policies.device.images.blocks import ImageTrace, device_image_network
@@ -42,7 +43,7 @@ def device_image_step(
 ) -> Parameters:
     """Return w_l - alpha_l^k * gamma_l * dL/dw_l for the cross-entropy L (p-Meta, eqs. 6 and 14).
 
-    The result is that of the training's inner step up to the rounding of float32. Raise ValueError for batch norm, for
+    The result is that of the training's inner step up to the rounding of float32; pruned weights stay zero. Raise ValueError for batch norm, for
     layers that a device does not run, and for ablations that do more than weigh gradients.
 
     Args:
@@ -77,7 +78,7 @@ def device_image_step(
                         adapted |= updated_context(accumulators, layer, rate, parameters, device.meter)
                     else:
                         adapted |= updated_layer(accumulators, layer.name, rate, parameters, device.meter)
-    return adapted
+    return masked(adapted)
 
 
 @contextmanager

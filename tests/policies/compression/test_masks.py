@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from device_problems import device_parameters, pruned, random_samples, training_batch
+from device_problems import device_parameters, random_samples, training_batch
+from masked import assert_zero_where_pruned, pruned
 from small_problems import NETWORK as SMALL
 from small_problems import small_batch, small_objective, small_parameters
 
@@ -24,16 +25,8 @@ from metarl.policies.device.stream_program import stream_program
 from metarl.policies.device.workload import Estimator, Window, Workload, whole_window
 from metarl.policies.methods import get_method, trained_names
 from metarl.policies.networks.mlp import GaussianMLP
-from metarl.policies.networks.network import Network, Parameters
 
 NETWORK = GaussianMLP(observation_size=5, hidden_sizes=(9, 7), action_size=3)
-
-
-def assert_zero_where_pruned(parameters: Parameters, network: Network) -> None:
-    for name in weight_names(network):
-        outside = parameters[name][parameters[name + MASK] == 0]
-        assert not outside.any()
-        assert not outside.signbit().any()
 
 
 def test_pruned_weights_are_positive_zeros() -> None:

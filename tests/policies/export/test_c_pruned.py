@@ -20,7 +20,7 @@ from c_problems import (
     toy_controller,
 )
 from c_robot import OK, Robot, Storage, compiled, needs_compiler
-from device_problems import pruned
+from masked import pruned
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
