@@ -128,7 +128,7 @@ def add_weight_gradient(
     room = meter.empty(together, count, area)
     selected = meter.empty(*(() if channels is None else (count, area)))
     # By output: the accumulator [channel, area], or that of the output's kept numbers.
-    totals = total.reshape(len(weight), -1, area) if kept is None else rows_of(total, kept)
+    totals = list(total.reshape(len(weight), -1, area)) if kept is None else rows_of(total, kept)
     for place, seen in windows(inputs, weight, meter):
         at_output = place.of(gradient)
         for start in range(0, len(weight), together):
@@ -141,16 +141,15 @@ def add_weight_gradient(
                 np.multiply(product, forward[:, None], out=product)
             if backward is not None:
                 np.multiply(product, backward[start:stop, None, None], out=product)
-            if kept is not None:
-                for number, change in enumerate(product, start=start):
-                    np.add(totals[number], change[kept[number].reshape(change.shape)], out=totals[number])
-                continue
-            if channels is None:
-                np.add(totals[start:stop], product, out=totals[start:stop])
-                continue
-            for target, change in zip(totals[start:stop], product, strict=True):
-                np.take(target, channels, axis=0, out=selected, mode="clip")
-                target[channels] = np.add(selected, change, out=selected)
+            for output, change in enumerate(product, start):
+                target = totals[output]
+                if kept is not None:
+                    np.add(target, change[kept[output].reshape(change.shape)], out=target)
+                elif channels is None:
+                    np.add(target, change, out=target)
+                else:
+                    np.take(target, channels, axis=0, out=selected, mode="clip")
+                    target[channels] = np.add(selected, change, out=selected)
 
 
 def windows(source: FloatArray, weight: FloatArray, meter: Meter, staged: int = 0) -> Iterator[Windows]:

@@ -43,8 +43,9 @@ def device_image_step(
 ) -> Parameters:
     """Return w_l - alpha_l^k * gamma_l * dL/dw_l for the cross-entropy L (p-Meta, eqs. 6 and 14).
 
-    The result is that of the training's inner step up to the rounding of float32; pruned weights stay zero. Raise ValueError for batch norm, for
-    layers that a device does not run, and for ablations that do more than weigh gradients.
+    The result is that of the training's inner step up to the rounding of float32; pruned weights stay zero. Raise
+    ValueError for batch norm, for layers that a device does not run, and for ablations that do more than weigh
+    gradients.
 
     Args:
         network: the network.
