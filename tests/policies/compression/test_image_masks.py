@@ -125,7 +125,7 @@ def test_full_masks_change_nothing() -> None:
 def test_steps_that_are_added_up_leave_masks_and_zeros_as_they_are() -> None:
     network = replace(CONV4, norm="batch")
     parameters = pruned(image_parameters(network, "maml"), network)
-    adapted = accumulated_step(network, parameters, get_method("maml"), 0, support(network, 7), 3)
+    adapted = accumulated_step(network, parameters, get_method("maml"), 0, support(network, 10), 1)
     assert_zero_where_pruned(adapted, network)
     for name in weight_names(network):
         assert torch.equal(adapted[name + MASK], parameters[name + MASK])
