@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from metarl.policies.attention import PAPERS_MODULES, Modules
-from metarl.policies.compression.masks import MASK, masked, weight_names
 from metarl.policies.controller import Controller
 from metarl.policies.device.network import Samples
 from metarl.policies.files.metadata import ControllerMetadata

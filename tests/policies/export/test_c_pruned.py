@@ -20,9 +20,9 @@ from c_problems import (
     toy_controller,
 )
 from c_robot import OK, Robot, Storage, compiled, needs_compiler
-from masked import pruned
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from masked import pruned
 
 from metarl.policies.compression.masks import MASK, kept_weights, masked
 from metarl.policies.controller import Controller
