@@ -36,7 +36,7 @@ ROWS = (
     ("maml", 32, "raw"),
     ("p-meta-layers", 32, "raw"),
     ("p-meta", 32, "packed"),
-    ("anil-time", 32, "none"),
+    ("anil-gate-time", 32, "none"),
     ("cavia", 32, "none"),
 )
 STORED = {"raw": "", "packed": " packed", "none": " nothing stored"}

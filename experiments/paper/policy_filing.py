@@ -39,12 +39,17 @@ from metarl.rl.settings import TrainSettings, read_config
 from metarl.runs.folder import CONFIG, CONTROLLER, PROGRESS, TIMINGS
 
 TASKS = 400  # as in the paper's table
+TIME_SUFFIX = "-time"
 NO_COST = DeviceCost((), 0, 0, 0)  # of a reference, which takes no step
 
 
 def result_name(settings: TrainSettings) -> str:
-    """Return the name of a run's result: METHOD, -gate with the return gate, -seedN from the seed 1 on."""
-    return row_name(settings.method, settings.gated) + (f"-seed{settings.seed}" if settings.seed else "")
+    """Return the name of a run's result: METHOD, -gate with the return gate, -seedN from the seed 1 on.
+
+    With a baseline of time alone -time follows the gate: such a result is in no row of the table.
+    """
+    time = TIME_SUFFIX if settings.baseline == "time" else ""
+    return row_name(settings.method, settings.gated) + time + (f"-seed{settings.seed}" if settings.seed else "")
 
 
 @dataclass(frozen=True)

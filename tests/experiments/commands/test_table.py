@@ -20,7 +20,7 @@ from metarl.experiments.console import sheets
 from metarl.experiments.console.sheets import Row, Sheet, sheet
 from metarl.experiments.paper import policy_filing, policy_table
 from metarl.experiments.paper import results as filed
-from metarl.experiments.paper.policy_rows import SeedResults
+from metarl.experiments.paper.policy_rows import SeedResults, seed_of
 from metarl.experiments.paper.policy_table import CAPTION, COLUMNS
 from metarl.experiments.paper.published import METHODS, TABLE_3
 from metarl.experiments.paper.results import PolicyResult, Score
@@ -322,6 +322,16 @@ def test_one_failure_does_not_stop_the_others(tmp_path: Path, monkeypatch: pytes
     outcome = metarl("table", "rl", *words, "--out", tmp_path / "out", "--results", tmp_path / "results")
     assert outcome.code == 2 and f"{FAMILY}/anil failed" in outcome.err and outcome.err.count("\n") == 1
     assert filed.is_filed(tmp_path / "results", FAMILY, "boil") and "p-meta-layers" in outcome.out
+
+
+def test_a_result_is_named_after_what_differs_from_the_row() -> None:
+    def name(**options: Any) -> str:
+        return policy_filing.result_name(preset(FAMILY, method="anil", **options))
+
+    assert name(gate="none", baseline="full") == "anil"
+    assert name(gate="return", baseline="time") == "anil-gate-time"
+    assert name(gate="none", baseline="time", seed=2) == "anil-time-seed2"
+    assert seed_of("anil-gate-time", "anil-gate") is None
 
 
 def test_the_repositorys_results_are_whole() -> None:
