@@ -10,6 +10,7 @@ import pytest
 
 from metarl.policies.files import pretrained as module
 from metarl.policies.files.pretrained import TRAINED, pretrained_files
+from metarl.policies.gate import GATE
 from metarl.policies.loading import load_controller
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -22,7 +23,7 @@ def test_every_pretrained_controller_is_what_its_name_says():
     for name, file in files.items():
         controller = load_controller(name)
         metadata = controller.metadata
-        ending = "-time" if metadata.baseline == "time" else ""
+        ending = "-gate" * (GATE in controller.parameters) + "-time" * (metadata.baseline == "time")
         assert f"{metadata.family}/{metadata.method}{ending}" == name and metadata.adapted_to is None
         assert load_controller(file).metadata == metadata
         action, _ = controller.predict(np.zeros(controller.network.observation_size))
