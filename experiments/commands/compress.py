@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,9 +14,9 @@ from rich.table import Table
 from metarl.compression.judge import Judged, Verdict, judge, verdict_record
 from metarl.compression.pruning import PruneSettings
 from metarl.compression.rounds import Round, prune_in_rounds
-from metarl.core.atomic import write_atomically
 from metarl.core.errors import Refusal
 from metarl.core.threads import available_threads
+from metarl.experiments.analysis.pruning_table import pruning_record, write_record
 from metarl.experiments.console.constructors import ControllerFile, Family, Maybe
 from metarl.experiments.console.families import family_for
 from metarl.experiments.console.output import Terminal
@@ -117,9 +116,12 @@ def prune(arguments: Sequence[str]) -> None:
         on_round=lambda done: console.print(round_line(done, command.settings.rounds), soft_wrap=True),
     )
     console.print(f"pruned controller: {command.out / CONTROLLER}", soft_wrap=True)
-    tell_verdict(
-        judge(dense, pruned, family, options.judge_tasks, options.judge_seed, options.threads), options, console
-    )
+    verdict = judge(dense, pruned, family, options.judge_tasks, options.judge_seed, options.threads)
+    tell_verdict(verdict, options.judge_tasks, console)
+    if options.json:
+        write_record(
+            options.json, pruning_record(str(command.controller), command.settings, verdict, options.judge_seed)
+        )
 
 
 def judge_two(arguments: Sequence[str]) -> None:
@@ -133,7 +135,10 @@ def judge_two(arguments: Sequence[str]) -> None:
         raise Refusal(f"{command.controller} and {command.other} are controllers of different families")
     family = family_of(first, family_for(first, options.family))
     verdict = judge(first, second, family, options.judge_tasks, options.judge_seed, options.threads)
-    tell_verdict(verdict, options, Terminal())
+    tell_verdict(verdict, options.judge_tasks, Terminal())
+    if options.json:
+        about = {"controller": str(command.controller), "other": str(command.other), "judge_seed": options.judge_seed}
+        write_record(options.json, about | verdict_record(verdict))
 
 
 def round_line(done: Round, rounds: int) -> str:
@@ -146,8 +151,8 @@ def round_line(done: Round, rounds: int) -> str:
     )
 
 
-def tell_verdict(verdict: Verdict, options: JudgeOptions, console: Console) -> None:
-    """Print a verdict, and write it where ``--json`` asks for it."""
+def tell_verdict(verdict: Verdict, tasks: int, console: Console) -> None:
+    """Print a verdict on so many tasks."""
     table = Table("", "before", "after")
 
     def row(name: str, of: str, judged: tuple[Judged, Judged] = (verdict.before, verdict.after)) -> None:
@@ -165,8 +170,6 @@ def tell_verdict(verdict: Verdict, options: JudgeOptions, console: Console) -> N
     clear = "differs from" if verdict.is_clear else "cannot be told from"
     console.print(
         f"paired difference of the returns after adaptation: {number(difference.mean)} ± {number(difference.ci95)} "
-        f"(95 %, {options.judge_tasks} tasks), which {clear} zero",
+        f"(95 %, {tasks} tasks), which {clear} zero",
         soft_wrap=True,
     )
-    if options.json:
-        write_atomically(options.json, (json.dumps(verdict_record(verdict), indent=2) + "\n").encode())

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from metarl.core.errors import Refusal
 from metarl.experiments.analysis.sweep import Job
-from metarl.experiments.commands import table_families, table_images, table_tradeoff
+from metarl.experiments.commands import table_families, table_images, table_pruning, table_tradeoff
 from metarl.experiments.console.constructors import Methods
 from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import parse, require_at_least
@@ -27,7 +27,12 @@ from metarl.rl.settings import preset
 from metarl.runs.progress import live_progress
 from metarl.runs.run import DEFAULT_CHECKPOINTS
 
-OWN_OPTIONS = {"images": table_images.main, "families": table_families.main, "tradeoff": table_tradeoff.main}
+OWN_OPTIONS = {
+    "images": table_images.main,
+    "families": table_families.main,
+    "tradeoff": table_tradeoff.main,
+    "pruning": table_pruning.main,
+}
 
 
 @dataclass(frozen=True)
@@ -40,12 +45,14 @@ class Table:
 
     metarl table tradeoff --help shows those of return against memory, over runs with different lambdas.
 
+    metarl table pruning --help shows those of what pruned controllers lose.
+
     With --train what is missing is trained, evaluated on 400 unseen tasks and filed.
 
     The same command goes on after an interruption, and computes nothing twice.
     """
 
-    name: Annotated[Literal["rl", "images", "families", "tradeoff"], tyro.conf.Positional]
+    name: Annotated[Literal["rl", "images", "families", "tradeoff", "pruning"], tyro.conf.Positional]
     """Which table; all but rl must be the first word."""
     filing: Annotated[Filing, tyro.conf.OmitArgPrefixes] = field(default_factory=Filing)
     """What to do beside showing the table."""

@@ -76,7 +76,7 @@ def judge(
         raise Refusal(
             f"the controllers must be of one task family, got {before.metadata.family} and {after.metadata.family}"
         )
-    first, second = (_judged(each, family, tasks, seed, threads) for each in (before, after))
+    first, second = (judged(each, family, tasks, seed, threads) for each in (before, after))
     return Verdict(first, second)
 
 
@@ -105,7 +105,16 @@ def stored_bytes(controller: Controller) -> int:
         return path.stat().st_size
 
 
-def _judged(controller: Controller, family: TaskFamily, tasks: int, seed: int, threads: int) -> Judged:
+def judged(controller: Controller, family: TaskFamily, tasks: int, seed: int, threads: int) -> Judged:
+    """Return what a controller takes, and reaches on unseen tasks.
+
+    Args:
+        controller: The controller.
+        family: Its task family, as the controller sees it.
+        tasks: The number of unseen tasks, at least 2.
+        seed: Seed of tasks and episodes.
+        threads: Threads of the simulator and of the adaptation.
+    """
     evaluation = evaluate_tasks(controller, family, unseen_tasks(family, tasks, seed), seed, threads)
     intervals = evaluation.intervals()
     return Judged(

@@ -23,6 +23,8 @@ from metarl.policies.methods import CHANNEL_STEP_SIZES, get_method
 from metarl.policies.networks.mlp import PolicyNetwork
 from metarl.policies.networks.network import Parameters
 
+Criterion = Literal["anp", "weighted", "un-adapted", "l-obs", "magnitude", "random"]
+
 
 @dataclass(frozen=True)
 class PruneSettings:
@@ -32,7 +34,7 @@ class PruneSettings:
     """Share of all weights to remove, biases stay; with --structure units, of all hidden units."""
     structure: Literal["weights", "units"] = "weights"
     """Remove single weights, or whole hidden units, which leaves a dense, smaller network."""
-    criterion: Literal["anp", "weighted", "un-adapted", "l-obs", "magnitude", "random"] = "anp"
+    criterion: Criterion = "anp"
     """What a weight is judged by: its removal's effect on what adapted policies compute (anp), on what they do
     (weighted), on the policy before adaptation, on the policy adapted to one task (l-obs), its magnitude, or chance."""
     removal: Removal = "exact"

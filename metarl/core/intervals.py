@@ -58,6 +58,21 @@ def interval_over_seeds(intervals: Sequence[Interval], tasks: Sequence[int]) -> 
     return Interval(mean, student_t(count - 1) * math.sqrt(max(between, within) / count))
 
 
+def interval_on_shared_tasks(intervals: Sequence[Interval]) -> Interval:
+    """Return the mean over n seeds that were all tested on the same tasks, and an interval for both.
+
+    Each interval covers the tasks alone, and more seeds do not make it narrower, as they share the tasks. The mean of
+    these half-widths and that over seeds, t_{n-1} S / sqrt(n), add up in squares.
+    """
+    count = len(intervals)
+    mean = sum(each.mean for each in intervals) / count
+    tasks = sum(each.ci95 for each in intervals) / count
+    if count == 1:
+        return Interval(mean, tasks)
+    deviation = math.sqrt(sum((each.mean - mean) ** 2 for each in intervals) / (count - 1))
+    return Interval(mean, math.hypot(tasks, student_t(count - 1) * deviation / math.sqrt(count)))
+
+
 @cache
 def student_t(degrees: int) -> float:
     """Return the 97.5 % quantile of Student's t distribution: 12.706 for 1 degree of freedom, 1.96 for infinitely many.

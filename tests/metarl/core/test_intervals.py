@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from metarl.core.intervals import Interval, interval_over_seeds, interval_over_tasks, student_t
+from metarl.core.intervals import (
+    Interval,
+    interval_on_shared_tasks,
+    interval_over_seeds,
+    interval_over_tasks,
+    student_t,
+)
 
 
 @pytest.mark.parametrize(
@@ -52,6 +58,16 @@ def test_an_interval_over_seeds_covers_seeds_and_tasks() -> None:
     alike = interval_over_seeds([Interval(3.0, 0.5 * student_t(9)), Interval(3.0, 0.5 * student_t(19))], [10, 20])
     assert alike.mean == 3 and alike.ci95 == pytest.approx(student_t(1) * 0.5 / 2**0.5)
     assert interval_over_seeds([Interval(2.0, 0.7)], [400]) == Interval(2.0, 0.7)
+
+
+def test_seeds_on_shared_tasks_do_not_make_the_tasks_interval_narrower() -> None:
+    assert interval_on_shared_tasks([Interval(-2.0, 3.0)]) == Interval(-2.0, 3.0)
+    alike = interval_on_shared_tasks([Interval(-2.0, 3.0), Interval(-2.0, 5.0)])
+    assert alike == Interval(-2.0, 4.0)
+    # Means -1 and -3: S = sqrt(2), t_1 = 12.706, and 12.706 * sqrt(2) / sqrt(2) = 12.706.
+    apart = interval_on_shared_tasks([Interval(-1.0, 4.0), Interval(-3.0, 4.0)])
+    assert apart.mean == -2.0
+    assert apart.ci95 == pytest.approx(math.hypot(4.0, 12.706), abs=1e-3)
 
 
 def test_an_interval_over_seeds_holds_the_truth_as_often_as_it_says() -> None:
