@@ -26,6 +26,7 @@ COMMANDS = {
     "card": "Write the model card of a policy: training, returns, memory, intended use.",
     "cost": "Tell the memory and operations of a controller on a device.",
     "compress": "Prune a controller so that it still adapts, and judge the outcome.",
+    "update": "Make a patch for a controller that robots have already, and apply it.",
     "export": "Write a policy as C for a microcontroller, or as ONNX.",
     "render": "Make a GIF of one episode.",
     "sweep": "Meta-train with several methods and seeds.",

@@ -43,6 +43,7 @@ ARROWS = {
         "policies.gate policies.files policies.device policies.controller policies.classifier"
     ),
     "metarl.policies.loading": "core policies.networks policies.files policies.controller policies.classifier",
+    "metarl.policies.updates": "core policies.files policies.controller policies.loading",
     "metarl.envs": "",
     "metarl.envs.family": "core",
     "metarl.envs.drawing": "core envs.family",
@@ -65,6 +66,7 @@ ARROWS = {
     "metarl.rl": "core losses adam inner_loop kept_channels reptile cost runs policies.* envs.*",
     "metarl.images": "core losses adam inner_loop kept_channels reptile cost runs policies.* envs.images",
     "metarl.compression": "core rl runs cost policies.* envs.*",
+    "metarl.fleet": "core adam rl compression policies.* envs.*",
     "metarl.callbacks": "core rl runs",
     "metarl.api": "core rl images runs compression policies.* envs.*",
     "metarl": "core api policies.*",

@@ -14,14 +14,11 @@ from metarl.compression.units import remove_units, widths_after
 from metarl.core.atomic import write_atomically
 from metarl.core.errors import Refusal
 from metarl.envs.family import TaskFamily
-from metarl.policies.attention import ATTENTION_BOUND, attention_rank
 from metarl.policies.compression.masks import kept_weights, weight_names
 from metarl.policies.controller import Controller
-from metarl.policies.gate import GATE
 from metarl.policies.loading import load_controller
-from metarl.policies.networks.mlp import GaussianMLP
-from metarl.policies.normalization import MEAN
-from metarl.rl.settings import TrainSettings, preset
+from metarl.rl.continuation import continued_settings
+from metarl.rl.settings import TrainSettings
 from metarl.rl.training import PolicyTraining
 from metarl.runs.callbacks import Callback
 from metarl.runs.folder import CONTROLLER
@@ -82,7 +79,8 @@ def prune_in_rounds(
         facts = share, shares_left(controller, hidden_sizes), max(float(weight.abs().max()) for weight in weights)
         reached = None
         if settings.iterations:
-            controller, reached = retrained(controller, family, retraining_settings(controller, family, drawn, threads))
+            further = continued_settings(controller, family, settings.iterations, drawn.seed, threads)
+            controller, reached = retrained(controller, family, further)
         training = record | {"pruning": asdict(settings) | {"reached": share, "kept": facts[1]}}
         controller = replace(controller, metadata=replace(controller.metadata, training=training))
         done.append(Round(number, *facts, reached))
@@ -100,33 +98,6 @@ def shares_left(controller: Controller, hidden_sizes: tuple[int, ...]) -> dict[s
     dense = replace(controller.network, hidden_sizes=hidden_sizes).parameter_shapes
     kept = kept_weights(controller.parameters, controller.network)
     return {layer: count / math.prod(dense[f"{layer}.weight"]) for layer, count in kept.items()}
-
-
-def retraining_settings(
-    controller: Controller, family: TaskFamily, settings: PruneSettings, threads: int
-) -> TrainSettings:
-    """Return the settings of the meta-training after a round: the family's preset for a controller of this kind."""
-    metadata, parameters = controller.metadata, controller.parameters
-    kind: dict[str, Any] = {
-        "method": metadata.method,
-        "hidden_sizes": controller.network.hidden_sizes,
-        "inner_steps": metadata.inner_steps,
-        "episodes_per_task": metadata.episodes_per_step,
-        "horizon": metadata.horizon,
-        "action_scale": metadata.action_scale,
-        "discount": metadata.discount,
-        "gae_lambda": metadata.gae_lambda,
-        "baseline": metadata.baseline,
-        "gate": "return" if GATE in parameters else "none",
-        "normalize_observations": MEAN in parameters,
-        "attention_rank": attention_rank(parameters) or 0,
-        "attention_bound": float(parameters[ATTENTION_BOUND]) if ATTENTION_BOUND in parameters else 0.0,
-    }
-    if isinstance(controller.network, GaussianMLP):
-        kind["initial_std"] = controller.network.initial_std
-    if controller.network.context_size:
-        kind["context_size"] = controller.network.context_size
-    return preset(family.name, **kind, iterations=max(1, settings.iterations), seed=settings.seed, threads=threads)
 
 
 class LastReturn(Callback):

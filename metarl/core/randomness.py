@@ -18,6 +18,7 @@ class Purpose(IntEnum):
     GATE = 5
     CHECK = 6
     PRUNING = 7
+    UPDATE = 8
 
 
 def generator(seed: int, purpose: Purpose, index: int = 0) -> np.random.Generator:

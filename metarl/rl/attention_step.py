@@ -44,9 +44,10 @@ def attention_step(
     def measure(candidate: Tensor) -> Measured:
         return alone.measure(alone.displaced(parameters, candidate), gradient.adapted)
 
+    step = flatten([parameters[name] - wanted[name] for name in names])
     search = line_search(
         measure,
-        flatten([parameters[name] - wanted[name] for name in names]),
+        step * alone.free(parameters, step),
         gradient.loss - objective.penalty_at(parameters),
         settings.attention_kl * settings.max_kl,
         settings.line_search_steps,

@@ -69,6 +69,7 @@ def meta_iteration(
     executor: Executor,
     generator: np.random.Generator,
     clock: Clock,
+    movable: Parameters | None = None,
 ) -> tuple[Parameters, Parameters, IterationReport]:
     """Sample tasks, adapt to each, and take the outer step of the method.
 
@@ -80,6 +81,7 @@ def meta_iteration(
         executor: Threads, each with a task of its own.
         generator: What tasks, episodes' seeds and noise are drawn from.
         clock: Takes the time of each phase.
+        movable: By name, 1 where a number may move and 0 where it stays; None if all may.
 
     Returns:
         The new parameters, the new moments and a report. NumericalFault if a number is not finite.
@@ -89,7 +91,7 @@ def meta_iteration(
     adaptation = adapt_to_tasks(
         parameters, tasks, inner, sampler, executor, generator, clock, inner.method.outer == "gradient"
     )
-    step = outer_step(parameters, moments, adaptation, settings, sampler.network, executor, clock)
+    step = outer_step(parameters, moments, adaptation, settings, sampler.network, executor, clock, movable)
     report = IterationReport(
         returns=tuple(interval_over_tasks(task_returns(episodes)) for episodes in adaptation.episodes),
         step=step,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -60,6 +60,7 @@ class MetaObjective:
     tasks: Sequence[TaskData]
     executor: Executor
     penalty: Tensor | None = None  # [inner step, layer], at least 0; None if the step sizes are not sparse
+    movable: Parameters = field(default_factory=dict)  # 1 where a number may move, else 0; what is left out may
 
     def query_distribution(self, parameters: Parameters, task: TaskData, differentiable: bool) -> Distribution:
         """Return the policy adapted to a task, on its query batch.
@@ -114,15 +115,15 @@ class MetaObjective:
         return 0.0 if self.penalty is None else float((self.penalty * parameters[STEP_SIZES]).sum())
 
     def free(self, parameters: Parameters, gradient: Tensor) -> Tensor:
-        """Return 1 for each of the ``trained`` numbers, 0 for a sparse step size of zero that ``gradient`` keeps there.
+        """Return 1 for each of the ``trained`` numbers that a step may move.
 
-        A step computed among the free numbers alone lowers the loss in first order also after its projection.
+        It is 0 where ``movable`` says so, and for a sparse step size of zero that ``gradient`` keeps there. A step
+        computed among the free numbers alone lowers the loss in first order also after its projection.
         """
-        free = torch.ones_like(gradient)
+        free = flatten([self.movable.get(name, torch.ones_like(parameters[name])) for name in self.trained])
         if self.penalty is None:
             return free
-        parts = dict(zip(self.trained, split(free, self._trained_of(parameters)), strict=True))
-        slopes = dict(zip(self.trained, split(gradient, self._trained_of(parameters)), strict=True))
+        parts, slopes = self.named(parameters, free), self.named(parameters, gradient)
         parts[STEP_SIZES][(parameters[STEP_SIZES] <= 0) & (slopes[STEP_SIZES] >= 0)] = 0
         return free
 
@@ -185,11 +186,15 @@ class MetaObjective:
 
     def displaced(self, parameters: Parameters, step: Tensor) -> Parameters:
         """Return the meta-parameters minus a flat step of ``trained``, no sparse step size below zero."""
-        parts = dict(zip(self.trained, split(step, self._trained_of(parameters)), strict=True))
+        parts = self.named(parameters, step)
         moved = {name: tensor - parts[name] if name in parts else tensor for name, tensor in parameters.items()}
         if self.penalty is not None:
             moved[STEP_SIZES] = moved[STEP_SIZES].clamp_min(0)
         return moved
+
+    def named(self, parameters: Parameters, vector: Tensor) -> Parameters:
+        """Return the parts of a flat vector of the ``trained`` numbers by name; they share its memory."""
+        return dict(zip(self.trained, split(vector, self._trained_of(parameters)), strict=True))
 
     def _trained_of(self, parameters: Parameters) -> list[Tensor]:
         return [parameters[name] for name in self.trained]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 
 import torch
@@ -48,6 +48,7 @@ class OuterStep:
     accepted: bool
     search: LossSearch | None
     attention: LineSearch | None = None  # of the step of attention alone
+    gradient: Parameters = field(default_factory=dict)  # the meta-gradient by name; empty where a method takes none
 
 
 def outer_step(
@@ -58,6 +59,7 @@ def outer_step(
     network: PolicyNetwork,
     executor: Executor,
     clock: Clock,
+    movable: Parameters | None = None,
 ) -> OuterStep:
     """Take the step of the method's outer loop: the one place where methods differ in it.
 
@@ -69,13 +71,22 @@ def outer_step(
         network: The policy network.
         executor: Threads, each with a task of its own.
         clock: Takes the time of each phase.
+        movable: By name, 1 where a number may move and 0 where it stays; a parameter that is left out may move.
 
     Returns:
         The new parameters and moments. NumericalFault if a number is not finite.
     """
+    movable = movable or {}
     if get_method(settings.method).outer == "towards":
-        return towards_adapted(parameters, moments, adaptation, settings, network)
-    return along_meta_gradient(parameters, moments, adaptation, settings, network, executor, clock)
+        step = towards_adapted(parameters, moments, adaptation, settings, network)
+    else:
+        step = along_meta_gradient(parameters, moments, adaptation, settings, network, executor, clock, movable)
+    return replace(step, parameters=step.parameters | stayed(parameters, step.parameters, movable))
+
+
+def stayed(old: Parameters, new: Parameters, movable: Parameters) -> Parameters:
+    """Return the parameters that ``movable`` names, with the old numbers where it is 0."""
+    return {name: torch.where(mask != 0, new[name], old[name]) for name, mask in movable.items()}
 
 
 def towards_adapted(
@@ -115,6 +126,7 @@ def along_meta_gradient(
     network: PolicyNetwork,
     executor: Executor,
     clock: Clock,
+    movable: Parameters,
 ) -> OuterStep:
     """Take one step on the adapted policies' surrogate loss: policy and step sizes by TRPO, attention by Adam.
 
@@ -128,6 +140,7 @@ def along_meta_gradient(
         network: The policy network.
         executor: Threads, each with a task of its own.
         clock: Takes the time of each phase.
+        movable: By name, 1 where a number may move and 0 where it stays.
 
     Returns:
         The step. NumericalFault if a number is not finite.
@@ -142,10 +155,12 @@ def along_meta_gradient(
         tasks=task_data(adaptation, method),
         executor=executor,
         penalty=lasso_penalty(network.layers, settings),
+        movable=movable,
     )
     gradient, search = trust_region_step(objective, parameters, attention, settings, clock)
     losses = LossSearch(gradient.loss, search.measured.loss, search.trials)
-    step = OuterStep(parameters, moments, search.measured.kl, search.accepted, losses)
+    slopes = objective.named(parameters, gradient.trained) | gradient.others
+    step = OuterStep(parameters, moments, search.measured.kl, search.accepted, losses, gradient=slopes)
     if not search.accepted:
         return step
     new = objective.displaced(parameters, search.step)

@@ -35,8 +35,7 @@ from metarl.policies.networks.network import Network, Parameters
 from metarl.policies.networks.registry import NETWORKS, kind_of
 
 KIND = FileKind(noun="controller", format="metarl-controller", version=2)
-# Reserved for updates of a controller that a robot has already: the checksum of its file, and named sparse tensors.
-PATCH = FileKind(noun="patch", format="metarl-patch", version=1)
+PATCH = FileKind(noun="patch", format="metarl-patch", version=2, oldest=2)  # 1 held float32 alone
 
 Metadata = ControllerMetadata | ClassifierMetadata
 
@@ -71,7 +70,7 @@ def read_controller(path: Path) -> tuple[Metadata, Any, Parameters]:
 def to_json(metadata: Metadata, network: Network) -> str:
     """Return a controller's metadata and network as ASCII JSON; raise ValueError if JSON cannot hold them."""
     try:
-        content = {**_described(metadata), "network": {"kind": kind_of(network), **_stated(network)}}
+        content = {**_described(metadata), "network": described_network(network)}
         text = json.dumps(plain_json(content), sort_keys=True)
     except (TypeError, ValueError, RecursionError) as error:
         raise Refusal(f"the training record of a controller must be plain JSON: {error}") from None
@@ -87,12 +86,12 @@ def _described(metadata: Metadata) -> dict[str, Any]:
     return fields
 
 
-def _stated(network: Network) -> dict[str, Any]:
-    """Return the fields of a network; a context that it does not have is left out, as in the files of before."""
+def described_network(network: Network) -> dict[str, Any]:
+    """Return the kind and the fields of a network; a context that it does not have is left out, as in older files."""
     fields = asdict(network)
     if fields.get("context_size") == 0:
         del fields["context_size"]
-    return fields
+    return {"kind": kind_of(network), **fields}
 
 
 def from_json(text: str) -> tuple[Metadata, Any]:

@@ -64,7 +64,7 @@ def write_tensors(path: Path, kind: FileKind, content: str, tensors: dict[str, T
         "format": kind.format,
         "version": str(kind.version),
         "content": content,
-        "checksum": _checksum(kind.version, content, copies),
+        "checksum": checksum(kind.version, content, copies),
     }
     write_atomically(path, safetensors.torch.save(copies, {HEADER: json.dumps(header, sort_keys=True)}))
 
@@ -82,7 +82,7 @@ def read_tensors(path: Path, kind: FileKind) -> tuple[str, dict[str, Tensor]]:
         if len(names) > MAX_TENSORS:
             raise Refusal(f"the {kind.noun} has {len(names)} tensors, at most {MAX_TENSORS} are allowed")
         tensors = {name: _tensor(file, name, version) for name in names}
-    if _checksum(version, content, tensors) != header["checksum"]:
+    if checksum(version, content, tensors) != header["checksum"]:
         raise Refusal(f"the {kind.noun} was altered or damaged: its checksum does not match")
     return content, tensors
 
@@ -142,7 +142,7 @@ def _tensor(file: Any, name: str, version: int) -> Tensor:
     return tensor
 
 
-def _checksum(version: int, content: str, tensors: dict[str, Tensor]) -> str:
+def checksum(version: int, content: str, tensors: dict[str, Tensor]) -> str:
     """Return the SHA-256, hexadecimal, over the JSON text, then over each tensor in the order of the names.
 
     Of a tensor, the JSON list of its name, type (left out in version 1) and shape counts, then its little-endian bytes.

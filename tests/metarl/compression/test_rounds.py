@@ -12,15 +12,15 @@ import metarl
 from metarl.compression import rounds
 from metarl.compression.judge import judge, verdict_record
 from metarl.compression.pruning import PruneSettings, chosen_masks, prune_once, shares
-from metarl.compression.rounds import prune_in_rounds, retraining_settings
+from metarl.compression.rounds import prune_in_rounds
 from metarl.core.errors import Refusal
 from metarl.envs.registry import get_family
 from metarl.experiments import cli
 from metarl.policies.compression.masks import MASK, sparsity, weight_names
 from metarl.policies.controller import Controller
-from metarl.policies.export.c import COptions, write_c
 from metarl.policies.loading import load_controller
 from metarl.policies.methods import STEP_SIZES
+from metarl.rl.continuation import continued_settings
 from metarl.rl.episodes import Episodes
 from metarl.rl.evaluation import family_of
 from metarl.rl.sampling import Sampler
@@ -210,7 +210,7 @@ def test_every_shipped_method_is_trained_on_as_it_is(method: str) -> None:
     dense = varied(load_controller(f"navigation-2d/{method}"), horizon=8, episodes=2)
     settings = replace(QUICK, rounds=1, sparsity=0.5)
     short = family_of(dense, get_family("navigation-2d"))
-    assert retraining_settings(dense, short, settings, 1).method == method
+    assert continued_settings(dense, short, 1, 0, 1).method == method
     pruned = prune_in_rounds(dense, short, settings, 1)
     assert pruned.parameters.keys() - dense.parameters.keys() == {name + MASK for name in weight_names(dense.network)}
 
@@ -292,14 +292,6 @@ def test_units_of_attention_and_of_pruned_layers_are_refused(dense, short_family
         prune_in_rounds(pruned, short_family, units, 1)
     with pytest.raises(Refusal, match="leaves no hidden unit in layer"):
         prune_in_rounds(dense, short_family, replace(units, allocation="uniform", sparsity=0.999), 1)
-
-
-def test_a_pruned_controller_is_exported_to_c_without_its_adaptation(dense, short_family, tmp_path: Path) -> None:
-    pruned = prune_once(dense, short_family, replace(QUICK, criterion="magnitude"), 0.5, 1)
-    with pytest.raises(Refusal, match="--policy-only"):
-        write_c(pruned, tmp_path / "whole")
-    assert not (tmp_path / "whole").exists()
-    write_c(pruned, tmp_path / "policy", COptions(policy_only=True))
 
 
 @pytest.mark.parametrize("command", ["inspect", "cost", "card"])

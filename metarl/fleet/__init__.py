@@ -1,0 +1,1 @@
+"""Controllers that many robots have already: updates that send a few numbers."""
