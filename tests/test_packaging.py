@@ -50,6 +50,7 @@ ARROWS = {
     "metarl.envs.navigation": "core envs.family envs.drawing",
     "metarl.envs.mujoco": "core envs.family envs.drawing",
     "metarl.envs.task_env": "core envs.family",
+    "metarl.envs.ranges": "core envs.family",
     "metarl.envs.observe_task": "envs.family",
     "metarl.envs.from_gymnasium": "core envs.family",
     "metarl.envs.registry": (

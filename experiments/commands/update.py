@@ -15,7 +15,9 @@ from metarl.compression.judge import Verdict, judge
 from metarl.core.errors import Refusal
 from metarl.core.threads import available_threads
 from metarl.envs.family import TaskFamily
-from metarl.experiments.console.constructors import Family, Maybe
+from metarl.envs.from_gymnasium.registered import parse_field
+from metarl.envs.ranges import with_ranges
+from metarl.experiments.console.constructors import Family, FieldWords, Maybe
 from metarl.experiments.console.families import family_for
 from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import check_new_file, parse, require_at_least
@@ -72,6 +74,8 @@ class Make:
     """Write a patch only if the comparison says that it is better; --no-gate writes it in any case."""
     family: Family = None
     """Task family whose tasks robots meet now; the one of the controller's training if left out."""
+    fields: FieldWords = ()
+    """Ranges of its task fields that have changed, NAME=LOW:HIGH or NAME=VALUE/VALUE; e.g. target_velocity=0:3."""
     threads: int = available_threads()
     """Threads of the simulator and of the training."""
 
@@ -115,7 +119,8 @@ def make(arguments: Sequence[str]) -> None:
     command, console = parse(Make, arguments, "metarl update make"), Terminal()
     check_new_file(command.out)
     base = load_controller(command.base)
-    family = family_of(base, family_for(base, command.family))
+    ranges = [parse_field(text) for text in command.fields]
+    family = family_of(base, with_ranges(family_for(base, command.family), ranges))
     update = made(command, base, family, console)
     tell_comparison(update.verdict, command.judge_tasks, console)
     if command.gate and not update.is_better:
