@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from metarl.core.errors import Refusal
-from metarl.envs.family import TaskFamily, TaskField, sample_fields
+from metarl.envs.family import TaskFamily, TaskField, TaskSampler, sample_fields
 
 
 def with_ranges(family: TaskFamily, fields: Sequence[TaskField]) -> TaskFamily:
@@ -23,7 +23,7 @@ def with_ranges(family: TaskFamily, fields: Sequence[TaskField]) -> TaskFamily:
     for name in new:
         if name not in names:
             raise Refusal(f"{family.name} has no task field '{name}': it has {', '.join(names)}")
-    sample = family.sample_tasks
+    sample = family.sample_tasks.function if isinstance(family.sample_tasks, TaskSampler) else family.sample_tasks
     if not (isinstance(sample, partial) and sample.func is sample_fields):
         raise Refusal(f"{family.name} draws its tasks in a way of its own, and other ranges say nothing of it")
     replaced = tuple(
