@@ -29,6 +29,10 @@ TWO_WORDS = (
     ["table", "tradeoff"],
     ["compress", "prune"],
     ["compress", "judge"],
+    ["table", "pruning"],
+    ["update", "make"],
+    ["update", "apply"],
+    ["update", "info"],
 )
 
 
