@@ -20,6 +20,7 @@ from metarl.rl.training import PolicyTraining
 from metarl.rl.variation import varied
 
 FAMILY = "navigation-2d"
+pytestmark = pytest.mark.filterwarnings("ignore:the steps of the full update")
 QUICK = UpdateSettings(ratio=0.05, iterations=2)
 JUDGED = (3, 1)
 
