@@ -31,13 +31,14 @@ class Protocol(NamedTuple):
     controller: str
     rounds: int
     iterations: int  # after each round
+    connected: bool
 
     @property
     def title(self) -> str:
         """Return the sheet's title."""
         rounds = "one shot" if self.rounds == 1 else f"{self.rounds} rounds"
         trained = f"{self.iterations} meta-iterations after each" if self.iterations else "no meta-training"
-        return f"{self.controller}: {rounds}, {trained}"
+        return f"{self.controller}: {rounds}, {trained}" + ("" if self.connected else ", --no-connected")
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class FiledVerdict:
 def verdict_path(results: Path, controller: str, settings: PruneSettings) -> Path:
     """Return where the verdict on a pruning of a controller, a name FAMILY/METHOD, is filed."""
     name = f"{settings.criterion}-{settings.sparsity:g}-{settings.rounds}x{settings.iterations}-seed{settings.seed}"
+    name += "" if settings.connected else "-unconnected"
     return results / FOLDER / controller / f"{name}.json"
 
 
@@ -98,7 +100,7 @@ def filed_verdicts(results: Path) -> list[FiledVerdict]:
             settings = record["settings"]
             found.append(
                 FiledVerdict(
-                    Protocol(record["controller"], settings["rounds"], settings["iterations"]),
+                    Protocol(record["controller"], settings["rounds"], settings["iterations"], settings["connected"]),
                     settings["criterion"],
                     settings["sparsity"],
                     settings["seed"],

@@ -11,7 +11,8 @@ from pydantic import Field
 from torch import Tensor
 
 from metarl.compression.activations import layer_moments, sample_tasks
-from metarl.compression.removal import Removal, damped, removal_scores, smallest, updated_weight
+from metarl.compression.choice import Allocation, chosen_masks, connected_masks
+from metarl.compression.removal import Removal, damped, removal_scores, updated_weight
 from metarl.core.errors import Refusal
 from metarl.core.settings import AtLeastOne, Positive, check_settings
 from metarl.envs.family import TaskFamily
@@ -40,8 +41,11 @@ class PruneSettings:
     removal: Removal = "exact"
     """Remove weights one by one and refit the others by least squares, or literally by the paper's single updates.
     Magnitude and chance refit nothing."""
-    allocation: Literal["global", "uniform"] = "global"
+    allocation: Allocation = "global"
     """One ranking over all layers, or the same share of each layer, as in the paper."""
+    connected: bool = True
+    """Remove weights first that feed a unit without outgoing weights, and leave such units out of the network at last,
+    where no attention weighs channels."""
     rounds: AtLeastOne = 5
     """Rounds of pruning, each of the same number of weights, with meta-training after each."""
     iterations: Annotated[int, Field(ge=0)] = 5
@@ -72,10 +76,13 @@ def check_prunable(controller: Controller, settings: PruneSettings) -> None:
         raise Refusal(f"the sparsity must be above the controller's own, {already:.3g}, got {settings.sparsity:g}")
     if settings.structure == "units" and already:
         raise Refusal("single weights of the controller are pruned: units are removed of a dense one")
-    if settings.structure == "units" and any(
-        name.startswith((PREFIX, CHANNEL_STEP_SIZES)) for name in controller.parameters
-    ):
+    if settings.structure == "units" and weighs_channels(controller.parameters):
         raise Refusal(f"{controller.metadata.method} weighs the channels of hidden units, which cannot be removed yet")
+
+
+def weighs_channels(parameters: Parameters) -> bool:
+    """Return whether the inner step weighs channels of hidden units."""
+    return any(name.startswith((PREFIX, CHANNEL_STEP_SIZES)) for name in parameters)
 
 
 def prune_once(
@@ -95,7 +102,8 @@ def prune_once(
     """
     network, parameters = controller.network, controller.parameters
     scores, moments = judged(controller, family, settings, threads)
-    masks = dict(zip(weight_names(network), chosen_masks([*scores.values()], share, settings.allocation), strict=True))
+    choose = connected_masks if settings.connected else chosen_masks
+    masks = dict(zip(weight_names(network), choose([*scores.values()], share, settings.allocation), strict=True))
     for name, mask in masks.items():
         if not mask.any():
             raise Refusal(f"a sparsity of {share:g} leaves no weight in {name.removesuffix('.weight')}: ask for less")
@@ -141,23 +149,6 @@ def judged(
         for name in weight_names(network)
     }
     return scores, moments
-
-
-def chosen_masks(scores: list[Tensor], share: float, allocation: Literal["global", "uniform"]) -> list[Tensor]:
-    """Return which weights of each layer are kept [output, input]: exactly round((1 - share) N) of N, or of a layer's.
-
-    Args:
-        scores: By layer, the cost of each weight's removal [output, input].
-        share: The share of the weights to remove.
-        allocation: Whether all layers are ranked together.
-    """
-
-    def removed(total: int) -> int:
-        return total - round((1 - share) * total)
-
-    if allocation == "global":
-        return smallest(scores, removed(sum(each.numel() for each in scores)))
-    return [smallest([each], removed(each.numel()))[0] for each in scores]
 
 
 def shares(controller: Controller, settings: PruneSettings) -> list[float]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from metarl.compression.pruning import PruneSettings, check_prunable, prune_once, shares
-from metarl.compression.units import remove_units, widths_after
+from metarl.compression.units import remove_units, widths_after, without_unread_units
 from metarl.core.atomic import write_atomically
 from metarl.core.errors import Refusal
 from metarl.envs.family import TaskFamily
@@ -88,6 +88,8 @@ def prune_in_rounds(
             controller.save(_file(out, number), overwrite=True)
             _write(out / ROUNDS, [asdict(each) for each in done])
         on_round(done[-1])
+    if settings.connected:
+        controller = without_unread_units(controller)
     if out is not None:
         controller.save(out / CONTROLLER, overwrite=True)
     return controller

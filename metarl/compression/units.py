@@ -7,11 +7,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from metarl.compression.pruning import PruneSettings, judged, with_bias
+from metarl.compression.pruning import PruneSettings, judged, weighs_channels, with_bias
 from metarl.compression.removal import smallest, updated_weight
 from metarl.core.errors import Refusal
 from metarl.envs.family import TaskFamily
-from metarl.policies.compression.masks import weight_names
+from metarl.policies.compression.masks import MASK, masks_of, weight_names
 from metarl.policies.controller import Controller
 from metarl.policies.networks.mlp import PolicyNetwork
 from metarl.policies.networks.network import Parameters
@@ -54,6 +54,20 @@ def remove_units(
     return replace(controller, network=smaller, parameters=_narrowed(refitted, network, kept))
 
 
+def without_unread_units(controller: Controller) -> Controller:
+    """Return the pruned controller without the hidden units whose outgoing weights are all pruned.
+
+    Its network is narrower, and acts and adapts the same. A controller whose method weighs channels stays as it is,
+    because its modules see all of them, and so does a dense one.
+    """
+    network, parameters, masks = controller.network, controller.parameters, masks_of(controller.parameters)
+    if weighs_channels(parameters) or not masks:
+        return controller
+    kept = [(masks[name] != 0).any(dim=0) for name in weight_names(network)[1:]]
+    smaller = replace(network, hidden_sizes=tuple(int(units.sum()) for units in kept))
+    return replace(controller, network=smaller, parameters=_narrowed(parameters, network, kept))
+
+
 def kept_units(scores: list[Tensor], widths: tuple[int, ...], settings: PruneSettings) -> list[Tensor]:
     """Return which hidden units [1, unit] of each layer stay, given their scores [1, unit]."""
     if settings.allocation == "uniform":
@@ -82,7 +96,9 @@ def _narrowed(parameters: Parameters, network: PolicyNetwork, kept: list[Tensor]
     everything = (torch.ones(size, dtype=torch.bool) for size in (network.sizes[0], network.sizes[-1]))
     sides = [next(everything), *kept, next(everything)]
     for layer, inputs, outputs in zip(network.layers, sides, sides[1:], strict=False):
-        narrowed[f"{layer.name}.weight"] = parameters[f"{layer.name}.weight"][outputs][:, inputs].contiguous()
+        for name in (f"{layer.name}.weight", f"{layer.name}.weight{MASK}"):
+            if name in parameters:
+                narrowed[name] = parameters[name][outputs][:, inputs].contiguous()
         for name in (f"{layer.name}.bias", layer.context_weight_name):
             if name in parameters:
                 narrowed[name] = parameters[name][outputs].contiguous()

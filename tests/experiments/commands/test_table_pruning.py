@@ -16,7 +16,14 @@ NAME = "navigation-2d/maml"
 
 
 def verdict(criterion: str, sparsity: float, seed: int, difference: float, **changes: Any) -> dict[str, Any]:
-    settings = {"criterion": criterion, "sparsity": sparsity, "seed": seed, "rounds": 1, "iterations": 0}
+    settings = {
+        "criterion": criterion,
+        "sparsity": sparsity,
+        "seed": seed,
+        "rounds": 1,
+        "iterations": 0,
+        "connected": True,
+    }
     record: dict[str, Any] = {"controller": NAME, "settings": settings | changes, "judge_seed": 1}
     record |= {"file_bytes": {"before": 900, "after": int(900 * (1 - sparsity))}}
     record |= {"macs": {"before": 100, "after": 10}, "adaptation_bytes": {"before": 70, "after": None}}

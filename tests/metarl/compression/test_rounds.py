@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,11 @@ import torch
 
 import metarl
 from metarl.compression import rounds
+from metarl.compression.choice import chosen_masks, connected_masks
 from metarl.compression.judge import judge, verdict_record
-from metarl.compression.pruning import PruneSettings, chosen_masks, prune_once, shares
+from metarl.compression.pruning import PruneSettings, prune_once, shares
 from metarl.compression.rounds import prune_in_rounds
+from metarl.compression.units import without_unread_units
 from metarl.core.errors import Refusal
 from metarl.envs.registry import get_family
 from metarl.experiments import cli
@@ -43,7 +46,7 @@ def short_family(dense: Controller):
 
 
 def test_the_target_is_reached_exactly_and_the_masks_are_nested(dense, short_family, tmp_path: Path) -> None:
-    pruned = prune_in_rounds(dense, short_family, QUICK, 1, tmp_path / "run")
+    pruned = prune_in_rounds(dense, short_family, replace(QUICK, connected=False), 1, tmp_path / "run")
     total = sum(dense.parameters[name].numel() for name in weight_names(dense.network))
     kept = sum(int(pruned.parameters[name + MASK].sum()) for name in weight_names(dense.network))
     assert kept == round(0.2 * total)
@@ -101,7 +104,7 @@ def test_every_criterion_and_allocation_keeps_its_share(dense, short_family, cri
 
 
 def test_magnitude_keeps_the_largest_weights_and_changes_none(dense, short_family) -> None:
-    pruned = prune_once(dense, short_family, replace(QUICK, criterion="magnitude"), 0.7, 1)
+    pruned = prune_once(dense, short_family, replace(QUICK, criterion="magnitude", connected=False), 0.7, 1)
     names = weight_names(dense.network)
     removed = torch.cat([dense.parameters[name][pruned.parameters[name + MASK] == 0].abs() for name in names])
     kept = torch.cat([dense.parameters[name][pruned.parameters[name + MASK] == 1].abs() for name in names])
@@ -157,6 +160,55 @@ def test_an_allocation_by_hand() -> None:
     assert [each.tolist() for each in kept] == [[[False, False], [False, True]], [[True, True]]]
 
 
+def test_weights_into_a_unit_that_nothing_reads_go_first() -> None:
+    # The second unit is read by the cheapest weight of the upper layer. Its own inputs are the dearest below.
+    below, above = torch.tensor([[3.0, 1.0], [8.0, 9.0], [4.0, 2.0]]), torch.tensor([[5.0, 0.5, 6.0]])
+    first, second = chosen_masks([below, above], 4 / 9, "global")
+    assert first.tolist() == [[False, False], [True, True], [True, False]]
+    assert second.tolist() == [[True, False, True]]
+    first, second = connected_masks([below, above], 4 / 9, "global")
+    assert first.tolist() == [[True, False], [False, False], [True, True]]
+    assert second.tolist() == [[True, False, True]]
+    # Each layer keeps its own number: one weight above, then as many as may be of the unit that it reads.
+    first, second = connected_masks([below, above], 2 / 3, "uniform")
+    assert first.tolist() == [[False, False], [False, False], [True, True]] and second.tolist() == [
+        [False, False, True]
+    ]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_weight_is_left_without_a_reader(seed: int) -> None:
+    random = torch.Generator().manual_seed(seed)
+    scores = [torch.rand(shape, generator=random) for shape in ((30, 4), (20, 30), (2, 20))]
+    masks = connected_masks(scores, 0.9, "global")
+    total = sum(each.numel() for each in scores)
+    assert sum(int(mask.sum()) for mask in masks) == round(0.1 * total)
+    for below, above in pairwise(masks):
+        assert not below[~above.any(dim=0)].any()
+
+
+@pytest.mark.parametrize("method", ["maml", "boil", "anil"])
+def test_the_network_without_unread_units_acts_and_adapts_the_same(method: str) -> None:
+    dense = varied(load_controller(f"navigation-2d/{method}"), horizon=10, episodes=2)
+    family = family_of(dense, get_family("navigation-2d"))
+    wide = prune_once(dense, family, replace(QUICK, criterion="random"), 0.98, 1)
+    narrow = without_unread_units(wide)
+    assert all(size < 100 for size in narrow.network.hidden_sizes)
+    observations = torch.randn(7, 2, generator=torch.Generator().manual_seed(0)).numpy()
+    np.testing.assert_allclose(narrow.predict(observations)[0], wide.predict(observations)[0], atol=1e-6)
+    task = {"goal_x": 0.3, "goal_y": -0.2}
+    adapted = [metarl.adapt(each, task, threads=1).predict(observations)[0] for each in (wide, narrow)]
+    np.testing.assert_allclose(*adapted, atol=1e-4)
+    unread = (wide.parameters["layer2.weight" + MASK] == 0).all(dim=0)
+    assert narrow.network.hidden_sizes[0] == int((~unread).sum())
+
+
+def test_a_controller_with_attention_keeps_its_width(short_family) -> None:
+    dense = varied(load_controller("navigation-2d/p-meta"), horizon=10, episodes=2)
+    wide = prune_once(dense, short_family, replace(QUICK, criterion="random"), 0.98, 1)
+    assert without_unread_units(wide) is wide
+
+
 def test_rounds_remove_equal_numbers(dense) -> None:
     assert shares(dense, replace(QUICK, sparsity=0.9, rounds=3)) == pytest.approx([0.3, 0.6, 0.9])
 
@@ -177,7 +229,7 @@ def test_impossible_settings_are_named(change: dict[str, object], sentence: str)
 
 
 def test_what_cannot_be_pruned_is_refused(dense, short_family) -> None:
-    once = replace(QUICK, rounds=1, iterations=0, criterion="magnitude")
+    once = replace(QUICK, rounds=1, iterations=0, criterion="magnitude", connected=False)
     pruned = prune_in_rounds(dense, short_family, once, 1)
     with pytest.raises(Refusal, match="above the controller's own, 0.8"):
         prune_in_rounds(pruned, short_family, replace(once, sparsity=0.7), 1)
