@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,7 +12,8 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from metarl.compression.judge import Verdict, judge
+from metarl.compression.judge import Verdict, judge, verdict_record
+from metarl.core.atomic import write_atomically
 from metarl.core.errors import Refusal
 from metarl.core.threads import available_threads
 from metarl.envs.family import TaskFamily
@@ -72,6 +74,8 @@ class Make:
     """Seed of these tasks and of the episodes."""
     gate: bool = True
     """Write a patch only if the comparison says that it is better; --no-gate writes it in any case."""
+    json: Maybe[Path] = None
+    """Write the comparison, the settings and the patch's bytes to this file, which must be new."""
     family: Family = None
     """Task family whose tasks robots meet now; the one of the controller's training if left out."""
     fields: FieldWords = ()
@@ -117,19 +121,26 @@ def main(arguments: Sequence[str]) -> None:
 def make(arguments: Sequence[str]) -> None:
     """Run ``metarl update make``."""
     command, console = parse(Make, arguments, "metarl update make"), Terminal()
-    check_new_file(command.out)
+    for file in (command.out, command.json):
+        if file:
+            check_new_file(file)
     base = load_controller(command.base)
     ranges = [parse_field(text) for text in command.fields]
     family = family_of(base, with_ranges(family_for(base, command.family), ranges))
     update = made(command, base, family, console)
     tell_comparison(update.verdict, command.judge_tasks, console)
+    size = 0
     if command.gate and not update.is_better:
         console.print("no patch: the update is not better than the controller that robots have", soft_wrap=True)
-        return
-    patch = difference(base.network, base.parameters, update.controller.parameters, facts_of(command, update.verdict))
-    write_patch(command.out, patch)
-    size = command.out.stat().st_size
-    console.print(f"{command.out}: {size:,} bytes, {patch.changed:,} numbers", soft_wrap=True)
+    else:
+        facts = facts_of(command, update.verdict)
+        patch = difference(base.network, base.parameters, update.controller.parameters, facts)
+        write_patch(command.out, patch)
+        size = command.out.stat().st_size
+        console.print(f"{command.out}: {size:,} bytes, {patch.changed:,} numbers", soft_wrap=True)
+    if command.json:
+        record = record_of(command, base, update, size)
+        write_atomically(command.json, (json.dumps(record, indent=2) + "\n").encode())
 
 
 def made(command: Make, base: Controller, family: TaskFamily, console: Console) -> Update:
@@ -146,6 +157,21 @@ def made(command: Make, base: Controller, family: TaskFamily, console: Console) 
         )
     new, sent = towards(base, load_controller(command.to), command.settings.ratio)
     return Update(new, sent, judge(base, new, family, *judged, command.threads))
+
+
+def record_of(command: Make, base: Controller, update: Update, size: int) -> dict[str, Any]:
+    """Return an update as JSON; ``size`` is that of the patch's file, 0 if none was sent."""
+    numbers = sum(tensor.numel() for tensor in base.parameters.values())
+    return {
+        "base": str(command.base),
+        "to": None if command.to is None else str(command.to),
+        "fields": list(command.fields),
+        "settings": asdict(command.settings),
+        "judge_seed": command.judge_seed,
+        "patch_bytes": size,
+        "full_bytes": 4 * numbers,
+        **verdict_record(update.verdict),
+    }
 
 
 def facts_of(command: Make, verdict: Verdict) -> dict[str, Any]:

@@ -22,7 +22,8 @@ from metarl.core.randomness import Purpose, generator
 from metarl.core.settings import AtLeastOne, check_settings
 from metarl.core.threads import single_threaded_torch
 from metarl.envs.family import TaskFamily
-from metarl.fleet.scores import Metric, update_masks
+from metarl.fleet.scores import Metric, largest, random_scores, update_masks
+from metarl.policies.compression.masks import masks_of
 from metarl.policies.controller import Controller
 from metarl.policies.methods import get_method
 from metarl.policies.networks.network import Parameters
@@ -40,7 +41,8 @@ class UpdateSettings:
     ratio: Annotated[float, Field(ge=0, le=1)] = 0.05
     """Share of the weights to send. Biases, step sizes and the like are sent whole."""
     metric: Metric = "combined"
-    """What a weight's change is judged by: its size (global), what its steps took off the loss (local), or both."""
+    """What a weight's change is judged by: its size (global), what its steps took off the loss (local), or both
+    (combined); or chance (random), which needs no full update and trains the chosen weights for as long instead."""
     iterations: AtLeastOne = 10
     """Meta-iterations of the full update, and as many of the partial one after it."""
     seed: Annotated[int, Field(ge=0)] = 0
@@ -98,14 +100,17 @@ def partial_update(
     training = continued_settings(controller, family, 2 * count, settings.seed, threads)
     base = controller.parameters
 
-    def told(stage: str) -> Callable[[int, float], None]:
-        return lambda done, reached: on_iteration(f"{stage}: {done} of {count}, return after adaptation {reached:.4g}")
+    def told(stage: str, of: int) -> Callable[[int, float], None]:
+        return lambda done, reached: on_iteration(f"{stage}: {done} of {of}, return after adaptation {reached:.4g}")
 
-    full = continued(controller, base, family, training, range(count), None, told("full update"))
-    masks = update_masks(controller.network, base, full.parameters, full.local, settings.metric, settings.ratio)
-    rewound = full.parameters | stayed(base, full.parameters, masks)
-    second = range(count, 2 * count)
-    last = continued(controller, rewound, family, training, second, masks, told("partial update"))
+    if settings.metric == "random":
+        masks = largest(random_scores(controller.network, base, settings.seed), settings.ratio, masks_of(base))
+        start, left = base, range(2 * count)
+    else:
+        full = continued(controller, base, family, training, range(count), None, told("full update", count))
+        masks = update_masks(controller.network, base, full.parameters, full.local, settings.metric, settings.ratio)
+        start, left = full.parameters | stayed(base, full.parameters, masks), range(count, 2 * count)
+    last = continued(controller, start, family, training, left, masks, told("partial update", len(left)))
     new = replace(controller, parameters=last.parameters)
     sent = {name: float(mask.mean()) for name, mask in masks.items()}
     return Update(new, sent, judge(controller, new, family, *judged, threads))

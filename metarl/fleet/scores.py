@@ -9,11 +9,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from metarl.core.randomness import Purpose, generator
 from metarl.policies.attention import PREFIX
 from metarl.policies.compression.masks import masks_of, weight_names
 from metarl.policies.networks.network import Network, Parameters
 
-Metric = Literal["combined", "global", "local"]
+Metric = Literal["combined", "global", "local", "random"]
+RANDOM_SCORES = 2**31  # the index of their random stream, beyond all iterations
 
 
 def scored_names(network: Network, parameters: Parameters) -> tuple[str, ...]:
@@ -33,8 +35,8 @@ def contributions(old: Parameters, new: Parameters, local: Parameters | None, me
         old: The numbers before the full update.
         new: The numbers after it, of the parameters that are scored.
         local: The local scores; None where the update's steps are not known.
-        metric: Which scores to use. Without local scores, or if their sum is not positive, they are global, which a
-            warning tells.
+        metric: Which scores to use, none of chance. Without local scores, or if their sum is not positive, they are
+            global, which a warning tells.
     """
     squared = {name: (new[name] - old[name]).double().square() for name in new}
     if metric == "global":
@@ -51,6 +53,12 @@ def contributions(old: Parameters, new: Parameters, local: Parameters | None, me
         return scores
     changes = math.fsum(float(each.sum()) for each in squared.values()) or 1.0
     return {name: scores[name] + squared[name] / changes for name in new}
+
+
+def random_scores(network: Network, parameters: Parameters, seed: int) -> Parameters:
+    """Return scores that know nothing, of each matrix that an update sends in part: the baseline of the others."""
+    random = generator(seed, Purpose.UPDATE, RANDOM_SCORES)
+    return {name: torch.from_numpy(random.random(parameters[name].shape)) for name in scored_names(network, parameters)}
 
 
 def largest(scores: Parameters, ratio: float, kept: Parameters) -> Parameters:

@@ -1,5 +1,6 @@
 """``metarl update``: a patch from a server to a robot, and what is refused."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -57,8 +58,14 @@ def test_a_patch_towards_another_controller_goes_its_way(
 
 def test_what_is_not_better_is_not_sent(robot: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     patch = tmp_path / "r1.patch"
-    make(robot, patch, "--to", str(robot))
+    told = tmp_path / "told.json"
+    make(robot, patch, "--to", str(robot), "--json", str(told))
     assert "no patch: the update is not better" in capsys.readouterr().out and not patch.exists()
+    record = json.loads(told.read_text())
+    assert record["patch_bytes"] == 0 and record["full_bytes"] == 42_428 and record["paired_difference"] == 0
+    assert record["settings"]["ratio"] == 0.05 and record["tasks"] == 2
+    with pytest.raises(Refusal, match="exists already"):
+        make(robot, patch, "--to", str(robot), "--json", str(told))
 
 
 @pytest.mark.slow

@@ -73,6 +73,16 @@ def test_the_same_seed_gives_the_same_update_and_another_seed_another(base: Cont
 
 
 @pytest.mark.usefixtures("small_batches")
+def test_chance_trains_its_weights_for_as_long_and_never_the_others(base: Controller) -> None:
+    told: list[str] = []
+    update = partial_update(base, seen(base), replace(QUICK, metric="random"), 1, JUDGED, told.append)
+    assert [each.split(",")[0] for each in told] == [f"partial update: {done} of 4" for done in range(1, 5)]
+    total = sum(base.parameters[name].numel() for name in update.sent)
+    assert 0 < sum(changes(base, update.controller).values()) <= 0.05 * total
+    assert update.sent["layer2.weight"] == pytest.approx(0.05, abs=0.01)
+
+
+@pytest.mark.usefixtures("small_batches")
 def test_without_a_share_only_what_is_sent_whole_changes(base: Controller) -> None:
     update = partial_update(base, seen(base), replace(QUICK, ratio=0.0), 1, JUDGED)
     assert not any(changes(base, update.controller).values())
