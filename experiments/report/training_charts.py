@@ -11,29 +11,50 @@ from metarl.experiments.analysis.style import series_color
 from metarl.experiments.report.chart import LARGE, Chart, Series, curve_chart, data_range, extent
 from metarl.experiments.report.runs import Group
 from metarl.policies.methods import METHODS
+from metarl.runs.logs import SUCCESS
 
 
 def return_charts(groups: Sequence[Group]) -> list[Chart]:
-    """Chart the returns before and after adaptation: of one group together, of several on one scale."""
+    """Chart the returns, and success rates if they are known, before and after adaptation."""
+    returns = charts_by_step(groups, "Return", "return", "return_")
+    return [*returns, *charts_by_step(groups, "Success rate", "share of the episodes", SUCCESS, (-0.02, 1.02))]
+
+
+def charts_by_step(
+    groups: Sequence[Group], title: str, y_label: str, column: str, y_range: tuple[float, float] | None = None
+) -> list[Chart]:
+    """Chart a number of the episodes before and after adaptation: of one group together, of several on one scale.
+
+    Args:
+        groups: Runs with the same settings each.
+        title: What the number is.
+        y_label: Quantity and unit.
+        column: What the number's columns of ``progress.csv`` begin with, the inner steps behind it.
+        y_range: Ends of the y axis; by default it holds the curves.
+
+    Returns:
+        The charts; none if no run has such a column.
+    """
     if len(groups) == 1:
+        series = by_step(groups[0], column)
         return curve_chart(
-            "Return before and after adaptation", "return", returns_of(groups[0]), has_legend=True, size=LARGE
+            f"{title} before and after adaptation", y_label, series, y_range=y_range, has_legend=True, size=LARGE
         )
-    before = series_of(groups, "progress", ["return_0"] * len(groups))
-    after = series_of(groups, "progress", [f"return_{group.inner_steps}" for group in groups])
-    y_range = data_range(extent([*before, *after]))
+    before = series_of(groups, "progress", [f"{column}0"] * len(groups))
+    after = series_of(groups, "progress", [f"{column}{group.inner_steps}" for group in groups])
+    y_range = y_range or data_range(extent([*before, *after]))
     return [
-        *curve_chart("Return after adaptation", "return", after, y_range=y_range, size=LARGE),
-        *curve_chart("Return before adaptation", "return", before, y_range=y_range, size=LARGE),
+        *curve_chart(f"{title} after adaptation", y_label, after, y_range=y_range, size=LARGE),
+        *curve_chart(f"{title} before adaptation", y_label, before, y_range=y_range, size=LARGE),
     ]
 
 
-def returns_of(group: Group) -> list[Series]:
-    """Return a group's returns after 0, 1, ... inner steps."""
+def by_step(group: Group, column: str) -> list[Series]:
+    """Return a group's curves after 0, 1, ... inner steps, of the columns that begin with ``column``."""
     series = []
-    logged = takewhile(lambda steps: any(f"return_{steps}" in log for log in group.progress), count())
+    logged = takewhile(lambda steps: any(f"{column}{steps}" in log for log in group.progress), count())
     for steps in logged:
-        found = curve(group.progress, f"return_{steps}")
+        found = curve(group.progress, f"{column}{steps}")
         label = f"after {steps} inner step{'' if steps == 1 else 's'}" if steps else "before adaptation"
         if found is not None:
             is_between = 0 < steps < group.inner_steps

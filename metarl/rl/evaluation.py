@@ -21,7 +21,7 @@ from metarl.policies.controller import Controller, check_spaces
 from metarl.policies.methods import get_method
 from metarl.rl.adaptation import AdaptationSettings, adapt_to_tasks, stack
 from metarl.rl.episodes import Episodes
-from metarl.rl.iteration import task_successes
+from metarl.rl.iteration import success_intervals, task_successes
 from metarl.rl.sampling import Sampler, for_each_task
 from metarl.rl.training import as_method_sees, with_horizon
 
@@ -45,9 +45,7 @@ class Evaluation:
 
     def success_intervals(self) -> tuple[Interval, ...]:
         """Return the success rate and its 95 % interval over tasks, by inner steps; empty if it is not known."""
-        if bool(self.successes.isnan().any()):
-            return ()
-        return tuple(interval_over_tasks(successes) for successes in self.successes)
+        return success_intervals(self.successes)
 
     def ci95(self) -> Tensor:
         """Return half the width of the 95 % interval over episodes of each return [inner step, task]."""

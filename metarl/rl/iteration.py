@@ -6,6 +6,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from metarl.core.clock import Clock
@@ -34,11 +35,22 @@ def task_successes(episodes: Episodes) -> Tensor:
     return episodes.successes.double().mean(dim=1)
 
 
+def success_intervals(successes: Tensor) -> tuple[Interval, ...]:
+    """Return the success rate and its 95 % interval over tasks, by inner steps; empty if it is not known.
+
+    ``successes`` [inner step, task] are the tasks' own rates, NaN if the environment does not tell.
+    """
+    if bool(successes.isnan().any()):
+        return ()
+    return tuple(interval_over_tasks(rates) for rates in successes)
+
+
 @dataclass(frozen=True)
 class IterationReport:
     """What one meta-iteration did."""
 
     returns: tuple[Interval, ...]  # after 0, 1, ... K inner steps, with the parameters before the outer step
+    successes: tuple[Interval, ...]  # success rates, likewise; empty if the environment does not tell
     step: OuterStep
     spread: dict[str, float]  # how widely actions spread before adaptation, by the name of the log
     step_sizes: dict[str, list[float]]  # by layer, one per inner step
@@ -94,6 +106,7 @@ def meta_iteration(
     step = outer_step(parameters, moments, adaptation, settings, sampler.network, executor, clock, movable)
     report = IterationReport(
         returns=tuple(interval_over_tasks(task_returns(episodes)) for episodes in adaptation.episodes),
+        successes=success_intervals(torch.stack([task_successes(episodes) for episodes in adaptation.episodes])),
         step=step,
         spread=spread_before(sampler.network, parameters, adaptation),
         step_sizes=dict(zip(sampler.network.layer_names, parameters[STEP_SIZES].mT.tolist(), strict=True)),

@@ -8,7 +8,7 @@ from metarl.policies.networks.mlp import PolicyNetwork
 from metarl.rl.attention_log import attention_columns
 from metarl.rl.iteration import IterationReport
 from metarl.rl.settings import TrainSettings
-from metarl.runs.logs import seconds_column
+from metarl.runs.logs import SUCCESS, seconds_column
 from metarl.runs.state import Row, TrainingState
 
 PHASES = ("sampling", "advantages", "inner loop", "meta-gradient", "conjugate gradient", "line search")
@@ -16,7 +16,10 @@ PHASES = ("sampling", "advantages", "inner loop", "meta-gradient", "conjugate gr
 
 def progress_columns(settings: TrainSettings, network: PolicyNetwork) -> list[str]:
     """Return the columns of ``progress.csv``."""
-    returns = [f"return_{number}{suffix}" for number in range(settings.inner_steps + 1) for suffix in ("", "_ci95")]
+    returns, successes = (
+        [f"{name}{number}{suffix}" for number in range(settings.inner_steps + 1) for suffix in ("", "_ci95")]
+        for name in ("return_", SUCCESS)
+    )
     layer_names = network.layer_names
     step_sizes = [f"step_size_{layer}_{number + 1}" for layer in layer_names for number in range(settings.inner_steps)]
     search = ["kl", "loss_before", "loss_after", "line_search_trials", "step_accepted", "skipped"]
@@ -25,7 +28,18 @@ def progress_columns(settings: TrainSettings, network: PolicyNetwork) -> list[st
     attention = attention_columns(method, layer_names, settings.inner_steps)
     numbers = range(1, settings.inner_steps + 1) if settings.gated else ()
     gate = [f"gate_{part}_{number}" for number in numbers for part in "ab"]
-    return ["iteration", *returns, *search, network.spread_name, "env_steps", *step_sizes, *kept, *attention, *gate]
+    return [
+        "iteration",
+        *returns,
+        *successes,
+        *search,
+        network.spread_name,
+        "env_steps",
+        *step_sizes,
+        *kept,
+        *attention,
+        *gate,
+    ]
 
 
 def progress_row(state: TrainingState, report: IterationReport | None) -> Row:
@@ -36,6 +50,8 @@ def progress_row(state: TrainingState, report: IterationReport | None) -> Row:
     step = report.step
     for number, interval in enumerate(report.returns):
         row |= {f"return_{number}": interval.mean, f"return_{number}_ci95": interval.ci95}
+    for number, interval in enumerate(report.successes):
+        row |= {f"{SUCCESS}{number}": interval.mean, f"{SUCCESS}{number}_ci95": interval.ci95}
     for layer, step_sizes in report.step_sizes.items():
         row |= {f"step_size_{layer}_{number}": alpha for number, alpha in enumerate(step_sizes, start=1)}
     row |= kept_row(report.kept) | report.attention

@@ -12,6 +12,8 @@ from metarl.core.errors import Refusal
 from metarl.runs.folder import PROGRESS, TIMINGS
 from metarl.runs.state import Row, Step
 
+SUCCESS = "success_"  # begins the columns of success rates, of which few environments tell
+
 
 def seconds_column(phase: str) -> str:
     """Return the column of a phase in ``timings.csv``."""
@@ -22,19 +24,25 @@ class RunLog:
     """Appends every iteration to ``progress.csv`` and ``timings.csv``.
 
     A file that exists already keeps the columns of its header, so that a run can go on that was started when there
-    were fewer. Refusal if it has a column that is not among ``columns``, or cannot be read.
+    were fewer. A new one has no columns of successes if the first iteration tells of none, and was without a fault.
+    Refusal if a file has a column that is not among ``columns``, or cannot be read.
     """
 
     def __init__(self, folder: Path, columns: Mapping[str, list[str]]) -> None:
+        self.wanted = columns
         self.columns = {name: columns_of(folder / name, wanted) for name, wanted in columns.items()}
-        self.left_out = {name: set(wanted) - set(self.columns[name]) for name, wanted in columns.items()}
         self.folder = folder
 
     def append(self, step: Step) -> None:
         """Add a row to each file; CannotWrite if that is not possible."""
         for name, row in ((PROGRESS, step.scalars), (TIMINGS, step.timings)):
-            written = {scalar: value for scalar, value in row.items() if scalar not in self.left_out[name]}
-            append_row(self.folder / name, self.columns[name], written)
+            path = self.folder / name
+            if not step.fault and not path.exists():
+                self.columns[name] = [
+                    column for column in self.wanted[name] if column in row or not column.startswith(SUCCESS)
+                ]
+            left_out = set(self.wanted[name]) - set(self.columns[name])
+            append_row(path, self.columns[name], {key: value for key, value in row.items() if key not in left_out})
 
     def lengths(self) -> dict[str, int]:
         """Return the bytes in each log."""

@@ -25,7 +25,7 @@ def train_on(returns: list[float]) -> TrainingState:
     for number, adapted_return in enumerate(returns, start=1):
         step = OuterStep(iterate(number), {}, 0.0, accepted=True, search=None)
         intervals = (Interval(-1e9, 0.0), Interval(adapted_return, 0.0))
-        report = IterationReport(intervals, step, 1.0, {}, KeptChannels({}, {}), {}, [], 1)
+        report = IterationReport(intervals, (), step, 1.0, {}, KeptChannels({}, {}), {}, [], 1)
         state = advance(state, iterate(number), {}, report)
     return state
 
