@@ -42,6 +42,7 @@ def train(
     settings: TrainSettings | None = None,
     out: str | Path | None = None,
     init: Controller | str | Path | None = None,
+    init_normalization: str | Path | None = None,
     checkpoints: CheckpointSettings = DEFAULT_CHECKPOINTS,
     callbacks: Sequence[Callback] = (),
     **overrides: Any,
@@ -55,6 +56,7 @@ def train(
             checkpoints that ``resume`` goes on from, and ``controller.safetensors``. None to keep nothing on disk.
         init: What to start from: a controller with the parameters that the settings ask for, its file, or the ``.zip``
             that PPO of Stable-Baselines3 saved; random parameters if left out.
+        init_normalization: The file that VecNormalize of Stable-Baselines3 saved beside the ``.zip``.
         checkpoints: How often a checkpoint is written to ``out``.
         callbacks: What watches the training.
         **overrides: Single settings, e.g. ``iterations=100, seed=1, method="anil"``.
@@ -65,8 +67,7 @@ def train(
     """
     resolved = resolve(family)
     settings = preset(resolved.name, **overrides) if settings is None else with_overrides(settings, overrides)
-    start = load_start(init) if isinstance(init, str | Path) else init and require_controller(init)
-    training = PolicyTraining(resolved, settings, start)
+    training = PolicyTraining(resolved, settings, load_start(init, init_normalization))
     return training.controller(run(training, None if out is None else Path(out), checkpoints, callbacks))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 from metarl.core.errors import Refusal
 from metarl.policies.classifier import Classifier
@@ -11,6 +12,13 @@ from metarl.policies.files.controller_file import read_controller
 from metarl.policies.files.metadata import ClassifierMetadata
 from metarl.policies.files.pretrained import find_controller
 from metarl.policies.networks.registry import kind_of
+
+
+class Sb3Files(NamedTuple):
+    """What a meta-training starts from: files of Stable-Baselines3."""
+
+    policy: Path  # the .zip that PPO saved
+    normalization: Path | None = None  # what VecNormalize saved; None if the policy saw observations as they are
 
 
 def load(path: str | Path) -> Controller | Classifier:
@@ -34,9 +42,18 @@ def load_controller(path: str | Path) -> Controller:
     return require_controller(load(path), str(path))
 
 
-def load_start(path: str | Path) -> Controller | Path:
-    """Return what a meta-training starts from: a controller, as ``load`` does, or the path of PPO's ``.zip``."""
-    return Path(path) if Path(path).suffix == ".zip" else load_controller(path)
+def load_start(
+    init: Controller | str | Path | None, normalization: str | Path | None = None
+) -> Controller | Sb3Files | None:
+    """Return what a meta-training starts from: a controller, as ``load`` does, the files of a PPO, or None.
+
+    ``normalization`` is what VecNormalize saved beside PPO's ``.zip``; Refusal if it goes with anything else.
+    """
+    if isinstance(init, str | Path) and Path(init).suffix == ".zip":
+        return Sb3Files(Path(init), None if normalization is None else Path(normalization))
+    if normalization is not None:
+        raise Refusal("statistics of VecNormalize go with the .zip of a PPO to start from, which is not given")
+    return load_controller(init) if isinstance(init, str | Path) else init and require_controller(init)
 
 
 def load_classifier(path: str | Path) -> Classifier:

@@ -50,6 +50,8 @@ class Train:
     init: Annotated[str | None, tyro.conf.arg(metavar="CONTROLLER", help_behavior_hint="")] = None
     """What to start from: a controller's file or run folder, FAMILY/METHOD of one that ships, or the .zip that PPO of
     Stable-Baselines3 saved; random if left out."""
+    init_normalization: Maybe[Path] = None
+    """The file that VecNormalize of Stable-Baselines3 saved beside the .zip of --init."""
     out: Maybe[Path] = None
     """Run folder, which must be new; runs/FAMILY-METHOD-seedSEED if left out."""
 
@@ -100,10 +102,9 @@ def parse_train(arguments: Sequence[str]) -> Train:
 def planned(command: Train) -> Plan:
     """Return a new run."""
     family, settings = family_by_name(command.family, command.fields), command.settings
-    init = None if command.init is None else load_start(command.init)
     name = family.name.replace(":", ".").replace("/", "-")
     folder = command.out or Path("runs") / f"{name}-{settings.method}-seed{settings.seed}"
-    training = PolicyTraining(family, settings, init)
+    training = PolicyTraining(family, settings, load_start(command.init, command.init_normalization))
     return Plan(training, folder, PolicyView(training), command.checkpoints)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,9 @@ from metarl.envs.family import TaskFamily
 from metarl.policies.attention import ATTENTION_BOUND, attention_rank
 from metarl.policies.controller import Controller, check_spaces
 from metarl.policies.export.sb3 import read_sb3
+from metarl.policies.export.vec_normalize import read_vec_normalize
 from metarl.policies.gate import initial_gate
+from metarl.policies.loading import Sb3Files
 from metarl.policies.methods import (
     STEP_SIZES,
     get_method,
@@ -30,7 +31,7 @@ from metarl.policies.methods import (
 )
 from metarl.policies.networks.mlp import CategoricalMLP, GaussianMLP, PolicyNetwork
 from metarl.policies.networks.sizes import check_size
-from metarl.policies.normalization import initial_normalization
+from metarl.policies.normalization import MEAN, fold, initial_normalization
 from metarl.rl.outer import outer_names
 from metarl.rl.settings import TrainSettings
 from metarl.runs.state import TrainingState, check_start, with_parameters
@@ -113,11 +114,16 @@ def start_from(init: Controller, state: TrainingState, family: TaskFamily, setti
     return with_parameters(state, parameters, init.metadata.method, settings.method)
 
 
-def start_from_sb3(path: Path, state: TrainingState, network: PolicyNetwork, settings: TrainSettings) -> TrainingState:
+def start_from_sb3(
+    files: Sb3Files, state: TrainingState, network: PolicyNetwork, settings: TrainSettings
+) -> TrainingState:
     """Return the state before the first iteration with the policy of a file that PPO of Stable-Baselines3 saved.
 
+    Statistics of VecNormalize become those of the training, if it normalizes observations, and are folded into the
+    first layer otherwise: then no normalized number is clipped.
+
     Args:
-        path: The file.
+        files: The files.
         state: The state to start from without it; what the inner loop learns is taken from it.
         network: The network of the training.
         settings: The settings of the training.
@@ -127,7 +133,7 @@ def start_from_sb3(path: Path, state: TrainingState, network: PolicyNetwork, set
     """
     if network.choices is not None:
         raise Refusal("a policy of Stable-Baselines3 starts a training on actions that are vectors, not ones to choose")
-    policy, last = read_sb3(path), network.layer_names[-1]
+    policy, last = read_sb3(files.policy), network.layer_names[-1]
     given: dict[str, tuple[object, object]] = {"hidden sizes": (policy.hidden_sizes, settings.hidden_sizes)}
     if policy.hidden_sizes == network.hidden_sizes:
         first = policy.parameters[f"{network.layer_names[0]}.weight"]
@@ -136,6 +142,12 @@ def start_from_sb3(path: Path, state: TrainingState, network: PolicyNetwork, set
     check_start("policy", given)
     scale = settings.action_scale
     parameters = state.parameters | policy.parameters
+    if files.normalization is not None:
+        statistics = read_vec_normalize(files.normalization)
+        check_start("normalization", {"observations": (len(statistics[MEAN]), network.observation_size)})
+        parameters |= statistics
+        if not settings.normalize_observations:
+            parameters = fold(parameters, network.layers[0])
     parameters |= {name: parameters[name] / scale for name in (f"{last}.weight", f"{last}.bias")}
     parameters[f"{last}.log_std"] = parameters[f"{last}.log_std"] - math.log(scale)
     return replace(state, parameters=parameters, best_parameters=parameters)

@@ -22,6 +22,7 @@ from metarl.envs.observe_task import observe_task
 from metarl.policies.controller import Controller
 from metarl.policies.files.metadata import ControllerMetadata, FieldRecord
 from metarl.policies.gate import is_measured, measure_returns
+from metarl.policies.loading import Sb3Files
 from metarl.policies.methods import get_method
 from metarl.policies.networks.network import Parameters
 from metarl.rl.iteration import IterationReport, meta_iteration, task_returns
@@ -38,13 +39,13 @@ SELECTION_WINDOW = 10  # iterations whose mean return is the selection score of 
 class PolicyTraining:
     """The meta-training of a policy on a task family, with the family and the network built once."""
 
-    def __init__(self, family: TaskFamily, settings: TrainSettings, init: Controller | Path | None = None) -> None:
+    def __init__(self, family: TaskFamily, settings: TrainSettings, init: Controller | Sb3Files | None = None) -> None:
         self.family, self.settings = as_method_sees(family, settings.horizon, settings.method), settings
         # A user's environments that cannot be used are refused here, before a run folder is made.
         self.family.make_simulator(1).close()
         self.network = build_network(self.family, settings)
         self.begun = initial_state(self.network, settings)
-        if isinstance(init, Path):
+        if isinstance(init, Sb3Files):
             self.begun = start_from_sb3(init, self.begun, self.network, settings)
         elif init is not None:
             self.begun = start_from(init, self.begun, self.family, settings)

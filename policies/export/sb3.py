@@ -114,8 +114,8 @@ def read_sb3(path: str | Path) -> Sb3Policy:
     places = sorted(int(found[1]) for found in map(EXTRACTOR.fullmatch, state) if found)
     if places and not activation.endswith("ReLU'>"):
         raise Refusal(
-            f"the policy in {path} has another activation than metarl's ReLU: train it with "
-            "policy_kwargs=dict(activation_fn=torch.nn.ReLU, net_arch=[100, 100])"
+            f"the policy in {path} has another activation than metarl's ReLU, whose inner step keeps one bit per "
+            "output on a device: train it with policy_kwargs=dict(activation_fn=torch.nn.ReLU, net_arch=[100, 100])"
         )
     names = [*(f"mlp_extractor.policy_net.{place}" for place in places), "action_net"]
     parameters = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import pickle
 import zipfile
 from pathlib import Path
 
@@ -16,11 +17,14 @@ from point_family import TINY, point_family
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_checker import check_env
 from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 import metarl
 from metarl.core.errors import Refusal
 from metarl.envs.registry import get_family
 from metarl.policies.export.sb3 import read_sb3
+from metarl.policies.export.vec_normalize import read_vec_normalize
+from metarl.policies.loading import load_start
 from metarl.rl.settings import preset
 from metarl.rl.training import PolicyTraining
 
@@ -59,7 +63,7 @@ def test_a_policy_of_ppo_starts_a_meta_training(tmp_path: Path) -> None:
     model.save(tmp_path / "ppo.zip")
     settings = NAVIGATION | {"hidden_sizes": (8, 6), "method": "maml++", "seed": 3}
     family, chosen = get_family("navigation-2d"), preset("navigation-2d", **settings)
-    started = PolicyTraining(family, chosen, tmp_path / "ppo.zip")
+    started = PolicyTraining(family, chosen, load_start(tmp_path / "ppo.zip"))
     controller = started.controller(started.initial_state())
     observations = np.random.default_rng(1).uniform(-0.5, 0.5, (20, 2))
     expected = model.predict(observations, deterministic=True)[0]
@@ -67,6 +71,54 @@ def test_a_policy_of_ppo_starts_a_meta_training(tmp_path: Path) -> None:
     deviation = controller.network.log_std(controller.parameters).exp() * controller.metadata.action_scale
     torch.testing.assert_close(deviation, model.policy.log_std.exp().detach())
     assert metarl.train("navigation-2d", init=tmp_path / "ppo.zip", **settings).metadata.training["iterations"] == 1
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_statistics_of_vec_normalize_come_along(tmp_path: Path, normalize: bool) -> None:
+    env = VecNormalize(DummyVecEnv([lambda: gymnasium.make("metarl/Navigation2D-v0")]), epsilon=1e-3)
+    model = PPO("MlpPolicy", env, policy_kwargs=RELU, n_steps=64, batch_size=32, seed=0, device="cpu")
+    model.learn(64)
+    model.save(tmp_path / "ppo.zip")
+    env.save(tmp_path / "vecnormalize.pkl")
+    env.training = False
+    settings = NAVIGATION | {"hidden_sizes": (8, 6), "normalize_observations": normalize}
+    start = load_start(tmp_path / "ppo.zip", tmp_path / "vecnormalize.pkl")
+    started = PolicyTraining(get_family("navigation-2d"), preset("navigation-2d", **settings), start)
+    controller = started.controller(started.initial_state())
+    observations = np.random.default_rng(1).uniform(-0.05, 0.05, (20, 2)) + env.obs_rms.mean
+    normalized = env.normalize_obs(observations)
+    assert 0.1 < np.abs(normalized).max() < 10
+    expected = model.predict(normalized, deterministic=True)[0]
+    np.testing.assert_allclose(controller.predict(observations)[0], expected, atol=1e-6)
+    assert ("observation_mean" in controller.parameters) == normalize
+    files = {"init": tmp_path / "ppo.zip", "init_normalization": tmp_path / "vecnormalize.pkl"}
+    assert metarl.train("navigation-2d", **files, **settings).metadata.training["iterations"] == 1
+
+
+def test_statistics_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    def written(name: str, **options: object) -> dict[str, Path]:
+        path = tmp_path / name
+        VecNormalize(DummyVecEnv([lambda: gymnasium.make("Pendulum-v1")]), **options).save(path)
+        return {"init": tmp_path / "ppo.zip", "init_normalization": path}
+
+    env = gymnasium.make("metarl/Navigation2D-v0")
+    PPO("MlpPolicy", env, policy_kwargs=RELU, n_steps=8, batch_size=8, device="cpu").save(tmp_path / "ppo.zip")
+    settings = NAVIGATION | {"hidden_sizes": (8, 6)}
+    with pytest.raises(Refusal, match="normalization to start from has the observations 3, and the settings ask for 2"):
+        metarl.train("navigation-2d", **written("three.pkl"), **settings)
+    with pytest.raises(Refusal, match="has no statistics of observations that are vectors"):
+        metarl.train("navigation-2d", **written("none.pkl", norm_obs=False), **settings)
+    (tmp_path / "text.pkl").write_text("no pickle")
+    with pytest.raises(Refusal, match="is no file that VecNormalize of Stable-Baselines3 saved"):
+        read_vec_normalize(tmp_path / "text.pkl")
+    with pytest.raises(Refusal, match=r"cannot read .*missing.pkl: No such file"):
+        read_vec_normalize(tmp_path / "missing.pkl")
+    with pytest.raises(Refusal, match=r"statistics of VecNormalize go with the .zip of a PPO"):
+        metarl.train("navigation-2d", init_normalization=tmp_path / "three.pkl", **settings)
+    (tmp_path / "trap.pkl").write_bytes(pickle.dumps({"obs_rms": Trap(tmp_path)}))
+    with pytest.raises(Refusal, match="is no file that VecNormalize"):
+        read_vec_normalize(tmp_path / "trap.pkl")
+    assert not (tmp_path / "sprung").exists()
 
 
 def saved(path: Path, **kwargs: object) -> Path:
