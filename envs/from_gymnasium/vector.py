@@ -159,6 +159,7 @@ class VectorSimulator:
         rows = np.repeat(tasks, seeds.shape[1], axis=0)
         self.tasks = {name: rows[:, column].copy() for column, name in enumerate(self.fields)}
         self.ended = np.zeros(count, np.bool_)
+        self.waiting = np.zeros(count, np.bool_)  # whether an episode ended in the last step
         self.successes: NDArray[np.bool_] | None = None
         with user_code(f"reset of {self.name}", HINTS):
             stacked, _ = begin(self.env, self.tasks, self.set_tasks, seeds.reshape(-1).tolist())
@@ -167,6 +168,7 @@ class VectorSimulator:
     def step(self, actions: Array) -> Transition:
         """Step all episodes; one that has ended goes on in the environment, and nothing of it is told."""
         assert self.env is not None
+        self._begin_what_waits()
         with user_code(f"step of {self.name}", HINTS):
             stacked, rewards, terminated, truncated, info = self.env.step(
                 self.native.restore(actions.reshape(len(self.ended), -1))
@@ -178,9 +180,7 @@ class VectorSimulator:
             "truncations", truncated, np.bool_
         )
         self.ended = self.ended | ends
-        if ends.any() and not self.ended.all() and self._leaves_ends():
-            with user_code(f"reset of {self.name}", HINTS):
-                begin(self.env, self.tasks, self.set_tasks, [None] * len(ends), reset_mask=ends)
+        self.waiting = ends
         successes = None if self.successes is None else self.successes.reshape(self.shape).copy()
         flat = self._flat(stacked).reshape(*self.shape, -1)
         return Transition(flat, rewards.reshape(self.shape), self.ended.reshape(self.shape).copy(), successes)
@@ -191,10 +191,12 @@ class VectorSimulator:
             self.env.close()
             self.env = None
 
-    def _leaves_ends(self) -> bool:
-        """Return whether the environment refuses to step an episode that has ended, until it is reset."""
+    def _begin_what_waits(self) -> None:
+        """Reset the episodes that ended in the last step where the environment refuses to step them until then."""
         assert self.env is not None
-        return self.env.metadata.get("autoreset_mode") == AutoresetMode.DISABLED
+        if self.waiting.any() and self.env.metadata.get("autoreset_mode") == AutoresetMode.DISABLED:
+            with user_code(f"reset of {self.name}", HINTS):
+                begin(self.env, self.tasks, self.set_tasks, [None] * len(self.waiting), reset_mask=self.waiting)
 
     def _note_success(self, info: Mapping[str, Any]) -> None:
         for key in SUCCESS:

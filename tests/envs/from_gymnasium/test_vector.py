@@ -64,6 +64,21 @@ def test_episodes_are_those_of_single_environments(mode: AutoresetMode) -> None:
         simulator.close()
 
 
+class Short(Point):
+    """Ends after two steps, and refuses to be stepped until it is reset."""
+
+    def step(self, action):
+        assert self.time < 2, "stepped after its end"
+        observation, reward, *_ = super().step(action)
+        return observation + np.float32(self.time), reward, self.time == 2, False, {}
+
+
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+def test_the_check_has_no_fault_with_episodes_that_all_end(mode: AutoresetMode) -> None:
+    wrong = [finding.sentence for finding in check_family(vector_family(mode, Short)) if finding.verdict == "wrong"]
+    assert wrong == []
+
+
 class ArrayPoints(VectorEnv):
     """All episodes in one array, without environments of their own; takes its tasks as reset options."""
 
