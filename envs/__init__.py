@@ -25,6 +25,7 @@ for _family in (
     gymnasium.register(
         f"metarl/{_family.title().replace('-', '')}-v0",
         entry_point="metarl.envs.registry:make_env",
+        vector_entry_point="metarl.envs.registry:make_vector_env",
         kwargs={"family": _family},
         max_episode_steps=100 if _family == "navigation-2d" else 200,
     )

@@ -19,8 +19,10 @@ from metarl.envs.from_gymnasium import metaworld
 from metarl.envs.from_gymnasium.registered import PREFIX, registered
 from metarl.envs.mujoco import ant, half_cheetah, hopper, humanoid, poles, swimmer, walker2d
 from metarl.envs.navigation import ARENA, MAX_SPEED, NavigationSimulator, sample_goals
+from metarl.envs.observe_task import observe_task as with_task_observed
 from metarl.envs.observe_task import telling
 from metarl.envs.task_env import TaskEnv
+from metarl.envs.vector_env import TaskVectorEnv
 
 
 def navigation() -> TaskFamily:
@@ -123,3 +125,30 @@ def make_env(
     resolved = get_family(family)
     env = TaskEnv(resolved, render_mode, task)
     return telling(env, resolved) if observe_task else env
+
+
+def make_vector_env(
+    family: str,
+    num_envs: int,
+    max_episode_steps: int | None = None,
+    task: Mapping[str, float] | None = None,
+    observe_task: bool = False,
+    threads: int | None = None,
+) -> TaskVectorEnv:
+    """Return environments of a family in the batched simulator: what ``gymnasium.make_vec`` calls for metarl's ids.
+
+    Args:
+        family: The family's name.
+        num_envs: The number of environments.
+        max_episode_steps: Steps after which an episode is cut off; the family's horizon if left out.
+        task: The named values of the task of every episode; drawn for each episode if left out.
+        observe_task: Whether observations end with the standardized task.
+        threads: Threads of the simulator; all cores if left out.
+
+    Returns:
+        The environments. Refusal names a task field that is missing, unknown or out of range.
+    """
+    resolved = get_family(family)
+    if observe_task:
+        resolved = with_task_observed(resolved)
+    return TaskVectorEnv(resolved, num_envs, max_episode_steps, task, threads)

@@ -52,9 +52,12 @@ ARROWS = {
     "metarl.envs.task_env": "core envs.family",
     "metarl.envs.ranges": "core envs.family",
     "metarl.envs.observe_task": "envs.family",
+    "metarl.envs.vector_env": "core envs.family",
+    "metarl.envs.sb3": "core envs.family envs.vector_env",
     "metarl.envs.from_gymnasium": "core envs.family",
     "metarl.envs.registry": (
-        "core envs.family envs.navigation envs.mujoco envs.task_env envs.observe_task envs.from_gymnasium"
+        "core envs.family envs.navigation envs.mujoco envs.task_env envs.observe_task envs.vector_env "
+        "envs.from_gymnasium"
     ),
     "metarl.envs.images": "core",
     "metarl.losses": "",
