@@ -38,7 +38,12 @@ class Protocol(NamedTuple):
         """Return the sheet's title."""
         rounds = "one shot" if self.rounds == 1 else f"{self.rounds} rounds"
         trained = f"{self.iterations} meta-iterations after each" if self.iterations else "no meta-training"
-        return f"{self.controller}: {rounds}, {trained}" + ("" if self.connected else ", --no-connected")
+        return f"{self.controller}: {rounds}, {trained}{self.suffix}"
+
+    @property
+    def suffix(self) -> str:
+        """Return the option that was not the default."""
+        return "" if self.connected else ", --no-connected"
 
 
 @dataclass(frozen=True)
@@ -119,11 +124,12 @@ def by_protocol(verdicts: Sequence[FiledVerdict]) -> dict[Protocol, list[FiledVe
 
 
 def sheets(verdicts: Sequence[FiledVerdict]) -> list[Sheet]:
-    """Return a sheet of differences for each protocol, and one of sizes for each controller."""
+    """Return a sheet of differences for each protocol, and one of sizes for each controller and kind of network."""
     differences = [difference_sheet(protocol, own) for protocol, own in by_protocol(verdicts).items()]
-    controllers = sorted({each.protocol.controller for each in verdicts})
-    sizes = [size_sheet(name, [each for each in verdicts if each.protocol.controller == name]) for name in controllers]
-    return differences + sizes
+    by_kind: dict[tuple[str, bool], list[FiledVerdict]] = {}
+    for each in verdicts:
+        by_kind.setdefault((each.protocol.controller, not each.protocol.connected), []).append(each)
+    return differences + [size_sheet(own) for _, own in sorted(by_kind.items(), key=lambda item: item[0])]
 
 
 def difference_sheet(protocol: Protocol, verdicts: Sequence[FiledVerdict]) -> Sheet:
@@ -149,8 +155,9 @@ def told_difference(verdicts: Sequence[FiledVerdict]) -> str:
     return f"{over.mean:.{digits}f} ± {over.ci95:.{digits}f} [{len(verdicts)}]"
 
 
-def size_sheet(controller: str, verdicts: Sequence[FiledVerdict]) -> Sheet:
+def size_sheet(verdicts: Sequence[FiledVerdict]) -> Sheet:
     """Return what the dense controller and those of each sparsity take; the largest over criteria and seeds."""
+    protocol = verdicts[0].protocol
     names = "file_bytes", "macs", "adaptation_bytes"
 
     def row(label: str, records: Sequence[dict[str, Any]], side: str) -> list[str]:
@@ -162,4 +169,4 @@ def size_sheet(controller: str, verdicts: Sequence[FiledVerdict]) -> Sheet:
         records = [each.record for each in verdicts if each.sparsity == sparsity]
         rows.append(row(f"{100 * sparsity:g} %", records, "after"))
     headings = ["sparsity", "file bytes", "multiplications", "bytes of an inner step"]
-    return Sheet(f"{controller}: sizes, the largest of all criteria", headings, rows)
+    return Sheet(f"{protocol.controller}: sizes, the largest of all criteria{protocol.suffix}", headings, rows)

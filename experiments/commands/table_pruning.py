@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Annotated
@@ -96,7 +96,8 @@ def main(arguments: Sequence[str]) -> None:
 
         plots.write(pruning_plot.pruning_figure(verdicts), command.plot)
     for sheet in told:
-        console.print(printed(sheet))
+        console.print(sheet.title, style="bold")
+        console.print(printed(replace(sheet, title="")))
     console.print(CAPTION)
 
 
