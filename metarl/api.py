@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from metarl.compression.pruning import PruneSettings
 from metarl.compression.rounds import prune_in_rounds
+from metarl.compression.settings import PruneSettings
 from metarl.core.errors import Refusal
 from metarl.core.settings import check_names
 from metarl.core.threads import available_threads
@@ -242,7 +242,7 @@ def prune(
             nothing on disk.
         family: The tasks' family or its name; needed if the controller was trained on a family of your own.
         threads: Threads of the simulator and of the training; all cores if left out.
-        **settings: Those of ``metarl.compression.pruning.PruneSettings``, e.g. ``sparsity=0.9, rounds=5``.
+        **settings: Those of ``metarl.compression.settings.PruneSettings``, e.g. ``sparsity=0.9, rounds=5``.
 
     Returns:
         The pruned controller. ValueError says what is wrong with the controller, the folder or a setting.

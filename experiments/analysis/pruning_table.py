@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 from metarl.compression.judge import Verdict, verdict_record
-from metarl.compression.pruning import Criterion, PruneSettings
+from metarl.compression.settings import Criterion, PruneSettings
 from metarl.core.atomic import write_atomically
 from metarl.core.errors import Refusal
 from metarl.core.intervals import Interval, interval_on_shared_tasks

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from metarl.compression.judge import Judged, Verdict, judge, verdict_record
-from metarl.compression.pruning import PruneSettings
 from metarl.compression.rounds import Round, prune_in_rounds
+from metarl.compression.settings import PruneSettings
 from metarl.core.errors import Refusal
 from metarl.core.threads import available_threads
 from metarl.experiments.analysis.pruning_table import pruning_record, write_record

@@ -12,8 +12,8 @@ import tyro
 from rich.console import Console
 
 from metarl.compression.judge import Verdict, judged
-from metarl.compression.pruning import Criterion, PruneSettings
 from metarl.compression.rounds import prune_in_rounds
+from metarl.compression.settings import Criterion, PruneSettings
 from metarl.core.atomic import write_atomically
 from metarl.core.errors import Refusal
 from metarl.core.threads import available_threads

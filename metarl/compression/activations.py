@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from metarl.compression.removal import second_moments
+from metarl.compression.settings import Statistics
 from metarl.core.clock import Clock
 from metarl.core.randomness import Purpose, generator
 from metarl.core.threads import single_threaded_torch
@@ -21,7 +22,6 @@ from metarl.rl.adaptation import adapt_to_tasks
 from metarl.rl.evaluation import adaptation_settings
 from metarl.rl.sampling import Sampler
 
-Statistics = Literal["anp", "weighted", "un-adapted", "l-obs"]
 SAMPLES_PER_TASK = 400
 
 

@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from metarl.compression.pruning import PruneSettings, check_prunable, prune_once, shares
+from metarl.compression.pruning import check_prunable, prune_once, shares
+from metarl.compression.settings import PruneSettings
 from metarl.compression.units import remove_units, widths_after, without_unread_units
 from metarl.core.atomic import write_atomically
 from metarl.core.errors import Refusal

@@ -7,8 +7,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from metarl.compression.pruning import PruneSettings, judged, weighs_channels, with_bias
+from metarl.compression.pruning import judged, weighs_channels, with_bias
 from metarl.compression.removal import smallest, updated_weight
+from metarl.compression.settings import PruneSettings
 from metarl.core.errors import Refusal
 from metarl.envs.family import TaskFamily
 from metarl.policies.compression.masks import MASK, masks_of, weight_names

@@ -13,8 +13,9 @@ import metarl
 from metarl.compression import rounds
 from metarl.compression.choice import chosen_masks, connected_masks
 from metarl.compression.judge import judge, verdict_record
-from metarl.compression.pruning import PruneSettings, prune_once, shares
+from metarl.compression.pruning import prune_once, shares
 from metarl.compression.rounds import prune_in_rounds
+from metarl.compression.settings import PruneSettings
 from metarl.compression.units import without_unread_units
 from metarl.core.errors import Refusal
 from metarl.envs.registry import get_family
