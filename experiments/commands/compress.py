@@ -31,7 +31,7 @@ from metarl.runs.folder import CONTROLLER
 class Compress:
     """Make a meta-trained controller smaller so that it still adapts, and judge the outcome.
 
-    prune: remove weights by what that does to adapted policies, and meta-train again.
+    prune: remove weights by what that does to adapted policies, shrink p-Meta's attention, and meta-train again.
 
     judge: compare two controllers on the same unseen tasks: bytes, operations and returns.
 

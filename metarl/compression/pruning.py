@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from metarl.compression.activations import layer_moments, sample_tasks
+from metarl.compression.attention import check_shrinkable
 from metarl.compression.choice import chosen_masks, connected_masks
 from metarl.compression.removal import damped, removal_scores, updated_weight
 from metarl.compression.settings import PruneSettings
@@ -33,13 +34,15 @@ def check_prunable(controller: Controller, settings: PruneSettings) -> None:
     check_adaptable(controller.parameters, controller.network, method, on_device=False)
     if settings.criterion == "weighted" and controller.network.choices is not None:
         raise Refusal("the criterion weighted is for actions that are vectors, not ones to choose: take anp")
+    if settings.attention:
+        check_shrinkable(controller, settings.attention)
+        if settings.sparsity == 0:
+            return
     already = sparsity(controller.parameters, controller.network)
     if settings.sparsity <= already:
         raise Refusal(f"the sparsity must be above the controller's own, {already:.3g}, got {settings.sparsity:g}")
     if settings.structure == "units" and already:
         raise Refusal("single weights of the controller are pruned: units are removed of a dense one")
-    if settings.structure == "units" and weighs_channels(controller.parameters):
-        raise Refusal(f"{controller.metadata.method} weighs the channels of hidden units, which cannot be removed yet")
 
 
 def weighs_channels(parameters: Parameters) -> bool:
@@ -114,8 +117,10 @@ def judged(
 
 
 def shares(controller: Controller, settings: PruneSettings) -> list[float]:
-    """Return the sparsity after each round: the same number of weights goes in each."""
+    """Return the sparsity after each round: the same number of weights goes in each, none if 0 is asked for."""
     begin = sparsity(controller.parameters, controller.network)
+    if settings.sparsity == 0:
+        return [begin] * settings.rounds
     step = (settings.sparsity - begin) / settings.rounds
     return [*(begin + step * number for number in range(1, settings.rounds)), settings.sparsity]
 

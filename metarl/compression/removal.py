@@ -81,6 +81,30 @@ def removal_scores(weight: Tensor, kept: Tensor, moments: Tensor, removal: Remov
     return scores
 
 
+def kept_inputs(weight: Tensor, moments: Tensor, count: int) -> Tensor:
+    """Return which ``count`` inputs to keep for all outputs together [input].
+
+    The input whose removal costs all outputs least, sum over the outputs of w_q^2 / (2 [H^-1]_qq), goes first; then the
+    weights and H^-1 are updated as for single weights, and so on.
+
+    Args:
+        weight: W [output, input + 1], biases last.
+        moments: H, damped, the same for all outputs [input + 1, input + 1].
+        count: The number of inputs to keep.
+    """
+    weight, inverse = weight.double().clone(), torch.linalg.inv(moments)
+    kept = torch.ones(weight.shape[1] - 1, dtype=torch.bool)
+    for _ in range(len(kept) - count):
+        costs = weight[:, :-1].square().sum(dim=0) / (2 * inverse.diagonal()[:-1])
+        chosen = int(torch.where(kept, costs, math.inf).argmin())
+        kept[chosen] = False
+        column = inverse[:, chosen].clone()
+        weight -= torch.outer(weight[:, chosen], column / column[chosen])
+        inverse -= torch.outer(column, column / column[chosen])
+        inverse[chosen, chosen] = 1  # not used again, and never divided by
+    return kept
+
+
 def updated_weight(weight: Tensor, kept: Tensor, moments: Tensor, removal: Removal, before: Tensor) -> Tensor:
     """Return W [output, input + 1] with the removed weights 0 and the others changed to make up for it.
 

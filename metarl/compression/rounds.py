@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from metarl.compression.attention import shrink_attention
 from metarl.compression.pruning import check_prunable, prune_once, shares
 from metarl.compression.settings import PruneSettings
 from metarl.compression.units import remove_units, widths_after, without_unread_units
@@ -72,9 +73,13 @@ def prune_in_rounds(
             on_round(done[number - 1])
             continue
         drawn = replace(settings, seed=settings.seed + number - 1)
-        if settings.structure == "units":
+        if number == 1 and settings.attention:
+            controller = shrink_attention(
+                controller, family, settings.attention, settings.tasks, settings.seed, settings.damping, threads
+            )
+        if settings.sparsity and settings.structure == "units":
             controller = remove_units(controller, family, drawn, widths_after(hidden_sizes, share), threads)
-        else:
+        elif settings.sparsity:
             controller = prune_once(controller, family, drawn, share, threads)
         weights = (controller.parameters[name] for name in weight_names(controller.network))
         facts = share, shares_left(controller, hidden_sizes), max(float(weight.abs().max()) for weight in weights)

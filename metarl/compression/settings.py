@@ -19,8 +19,9 @@ Criterion = Literal[Statistics, "magnitude", "random"]
 class PruneSettings:
     """How a controller is pruned; Refusal names a value that has a wrong type or is out of its limits."""
 
-    sparsity: Annotated[float, Field(gt=0, lt=1)] = 0.9
-    """Share of all weights to remove, biases stay; with --structure units, of all hidden units."""
+    sparsity: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Share of all weights to remove, biases stay; with --structure units, of all hidden units. 0, with --attention,
+    leaves the policy as it is."""
     structure: Literal["weights", "units"] = "weights"
     """Remove single weights, or whole hidden units, which leaves a dense, smaller network."""
     criterion: Criterion = "anp"
@@ -40,6 +41,9 @@ class PruneSettings:
     """Meta-iterations after each round; 0 for none."""
     tasks: AtLeastOne = 20
     """Tasks that the policy is adapted to in each round, to see what its layers compute."""
+    attention: Annotated[int, Field(ge=0)] = 0
+    """Hidden units to leave in each of p-Meta's attention modules, which are refitted before the first round; 0 for
+    modules as they are."""
     damping: Positive = 1e-6
     """Added to the diagonal of the second moments, as a share of its mean."""
     seed: Annotated[int, Field(ge=0)] = 0

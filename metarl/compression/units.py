@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
+from metarl.compression.attention import module_summaries, narrowed_weighing, shrunk_modules
 from metarl.compression.pruning import judged, weighs_channels, with_bias
 from metarl.compression.removal import smallest, updated_weight
 from metarl.compression.settings import PruneSettings
 from metarl.core.errors import Refusal
 from metarl.envs.family import TaskFamily
+from metarl.policies.attention import SIDES, attention_rank
 from metarl.policies.compression.masks import MASK, masks_of, weight_names
 from metarl.policies.controller import Controller
 from metarl.policies.networks.mlp import PolicyNetwork
@@ -52,7 +55,12 @@ def remove_units(
             weight, bias = _refitted(refitted, name, units, moments[name], settings)
             refitted |= {name: weight, name.replace(".weight", ".bias"): bias}
     smaller = replace(network, hidden_sizes=tuple(int(units.sum()) for units in kept))
-    return replace(controller, network=smaller, parameters=_narrowed(refitted, network, kept))
+    narrowed = _narrowed(refitted, network, kept)
+    if rank := attention_rank(narrowed):
+        summaries = module_summaries(controller, family, settings.tasks, settings.seed, threads)
+        seen = {end: summaries[end][:, stays] for end, stays in _channels(network, kept).items() if end in summaries}
+        narrowed = shrunk_modules(narrowed, smaller.layers, rank, seen, settings.damping)
+    return replace(controller, network=smaller, parameters=narrowed)
 
 
 def without_unread_units(controller: Controller) -> Controller:
@@ -92,15 +100,24 @@ def _refitted(
 
 
 def _narrowed(parameters: Parameters, network: PolicyNetwork, kept: list[Tensor]) -> Parameters:
-    """Return the parameters without the rows and columns of removed units; those of a layer's context, too."""
-    narrowed = dict(parameters)
-    everything = (torch.ones(size, dtype=torch.bool) for size in (network.sizes[0], network.sizes[-1]))
-    sides = [next(everything), *kept, next(everything)]
-    for layer, inputs, outputs in zip(network.layers, sides, sides[1:], strict=False):
+    """Return the parameters without removed units, those of a layer's context and of what weighs its channels, too."""
+    narrowed, channels = dict(parameters), _channels(network, kept)
+    for layer in network.layers:
+        inputs, outputs = (channels[f"{layer.name}.{side}"] for side in SIDES)
         for name in (f"{layer.name}.weight", f"{layer.name}.weight{MASK}"):
             if name in parameters:
                 narrowed[name] = parameters[name][outputs][:, inputs].contiguous()
         for name in (f"{layer.name}.bias", layer.context_weight_name):
             if name in parameters:
                 narrowed[name] = parameters[name][outputs].contiguous()
-    return narrowed
+    return narrowed | narrowed_weighing(parameters, channels)
+
+
+def _channels(network: PolicyNetwork, kept: list[Tensor]) -> dict[str, Tensor]:
+    """Return which channels stay [channel], given the hidden units that do, as ``narrowed_weighing`` takes them."""
+    first, last = (torch.ones(size, dtype=torch.bool) for size in (network.sizes[0], network.sizes[-1]))
+    return {
+        f"{layer.name}.{side}": stays
+        for layer, channels in zip(network.layers, pairwise([first, *kept, last]), strict=True)
+        for side, stays in zip(SIDES, channels, strict=True)
+    }
