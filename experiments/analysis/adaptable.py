@@ -12,7 +12,8 @@ import torch
 from metarl.core.errors import Refusal
 from metarl.cost.memory import LayerUpdate, Plan, Workload
 from metarl.cost.operations import Cost, cost
-from metarl.policies.attention import SIDES
+from metarl.policies.attention import SIDES, attention_rank
+from metarl.policies.compression.masks import masked_layers
 from metarl.policies.methods import STEP_SIZES, get_method
 from metarl.policies.networks.layers import Layer
 from metarl.policies.networks.network import Network, Parameters
@@ -127,7 +128,8 @@ def model_cost(
     Returns:
         The cost.
     """
-    return cost(layers or adaptable.network.layers, step_plans(adaptable, taken), work)
+    stated = layers or adaptable.network.layers
+    return cost(masked_layers(stated, adaptable.parameters), step_plans(adaptable, taken), work)
 
 
 def step_plans(adaptable: Adaptable, taken: Sequence[TakenStep] = ()) -> list[Plan]:
@@ -144,9 +146,12 @@ def mean_shares(shares: Sequence[Mapping[str, KeptShares]]) -> dict[str, KeptSha
 def _plan(adaptable: Adaptable, step: int, shares: Mapping[str, KeptShares]) -> Plan:
     attention, last = get_method(adaptable.metadata.method).attention, adaptable.network.layer_names[-1]
     modules = tuple(side for side in SIDES if attention and side in attention.clips())
+    rank = attention_rank(adaptable.parameters)
     kept = {name: shares.get(name, KeptShares()) for name in adapted_layers(adaptable, step)}
     return {
-        name: LayerUpdate(each.forward, each.backward, modules if name != last else (), each.summed)
+        name: LayerUpdate(each.forward, each.backward, modules, each.summed, rank)
+        if name != last
+        else LayerUpdate(each.forward, each.backward, (), each.summed)
         for name, each in kept.items()
     }
 

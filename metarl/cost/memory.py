@@ -15,9 +15,9 @@ moments do.) Alive are
   residual block a second buffer waits: the input until the shortcut, the main branch's output until the sum, its
   gradient in the backward pass;
 * one bit per output of a (leaky) ReLU and two bits per output of a max-pooling, from the first updated layer on;
-* the accumulators of the updated layers' weights and biases (the paper leaves biases out; no digit it prints depends
-  on them), or the share mu_sum of the weights, whose input channels some batch keeps; or, when one batch makes the
-  whole step, the gradient of the layer being differentiated, applied at once;
+* the accumulators of the updated layers' weights, of a pruned layer the kept ones, and biases (the paper leaves biases
+  out; no digit it prints depends on them), or the share mu_sum of the weights, whose input channels some batch keeps;
+  or, when one batch makes the whole step, the gradient of the layer being differentiated, applied at once;
 * of a layer that is updated by its context (CAVIA), the accumulators of the vectors that the context modulates alone;
   its input is kept if it is a norm, whose scales are among them;
 * for attention the scores of a batch of B samples, at most B * (C_I + C_O) words per layer: B * C_I of the forward
@@ -53,14 +53,21 @@ MAX_OBSERVATIONS = 10**12
 class LayerUpdate:
     """How a layer is updated: the shares of its input and output channels that are kept, and its attention modules.
 
-    The forward module scores the input channels, the backward one the output channels. Batches may keep different input
-    channels; ``mu_sum`` is the share of those that any batch keeps.
+    The forward module scores the input channels, the backward one the output channels; each has ``rank`` hidden units
+    at most, None for as many as channels. Batches may keep different input channels; ``mu_sum`` is the share of those
+    that any batch keeps.
     """
 
     mu_fw: float = 1.0
     mu_bw: float = 1.0
     attention: tuple[Side, ...] = ()
     mu_sum: float = 1.0
+    rank: int | None = None
+
+    @property
+    def chooses_inputs(self) -> bool:
+        """Whether gradients are added up for whole input channels, of pruned weights, too."""
+        return "forward" in self.attention
 
     def __post_init__(self) -> None:
         for name, share in (("mu_fw", self.mu_fw), ("mu_bw", self.mu_bw), ("mu_sum", self.mu_sum)):
@@ -164,7 +171,8 @@ def adaptation_moments(layers: Sequence[Layer], plan: Plan, workload: Workload) 
     memories = layer_memories(layers, plan, workload)
     accumulate = workload.batches > 1
     moments = _forward(layers, memories) + _backward(layers, memories, first_updated(layers, plan), accumulate)
-    words = (_accumulated_words(layer, plan[layer.name].mu_sum) for layer in layers if layer.name in plan)
+    updates = ((layer, plan[layer.name]) for layer in layers if layer.name in plan)
+    words = (_accumulated_words(layer, update, update.mu_sum) for layer, update in updates)
     accumulators = WORD_BYTES * sum(words) if accumulate else 0
     return tuple(Moment(moment.name, moment.bytes + accumulators) for moment in moments)
 
@@ -174,18 +182,19 @@ def peak(moments: Sequence[Moment]) -> Moment:
     return max(reversed(moments), key=lambda moment: moment.bytes, default=Moment("no step", 0))
 
 
-def _accumulated_words(layer: Layer, share: float, biases: float = 1.0) -> int:
+def _accumulated_words(layer: Layer, update: LayerUpdate, share: float, biases: float = 1.0) -> int:
     """Return the numbers in the gradients of an updated layer, of these shares of its weights and of its biases."""
     if layer.context:
         return layer.modulated_words
-    return round(share * layer.weights) + round(biases * layer.biases)
+    weights = layer.weights if update.chooses_inputs else layer.kept_weights
+    return round(share * weights) + round(biases * layer.biases)
 
 
 def _memory(layer: Layer, update: LayerUpdate | None, workload: Workload, reached: bool) -> LayerMemory:
     """Return one layer's tensors; ``reached`` is whether the backward pass reaches the layer's output."""
     batch = workload.batch
     mu_fw, mu_bw = (update.mu_fw, update.mu_bw) if update else (0.0, 0.0)
-    gradient_words = _accumulated_words(layer, mu_fw * mu_bw, mu_bw) if update else 0
+    gradient_words = _accumulated_words(layer, update, mu_fw * mu_bw, mu_bw) if update else 0
     bits = (layer.output_words if layer.activation else 0, 2 * layer.pooled_words if layer.pooling == "max" else 0)
     modules = update.attention if update else ()
     return LayerMemory(

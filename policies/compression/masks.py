@@ -7,11 +7,13 @@ returns, so that the meta-gradient and the Fisher products are zero there, too.
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
 from metarl.core.errors import Refusal
+from metarl.policies.networks.layers import Layer
 from metarl.policies.networks.network import Network, Parameters
 
 MASK = ".mask"
@@ -60,6 +62,12 @@ def kept_weights(parameters: Parameters, network: Network) -> dict[str, int]:
     }
 
 
+def masked_layers(layers: Sequence[Layer], parameters: Parameters) -> tuple[Layer, ...]:
+    """Return the layers with the number of weights that the masks among the parameters prune."""
+    pruned = {name: int((mask == 0).sum()) for name, mask in masks_of(parameters).items()}
+    return tuple(replace(layer, pruned=pruned.get(f"{layer.name}.weight")) for layer in layers)
+
+
 def sparsity(parameters: Parameters, network: Network) -> float:
     """Return the share of all weights that is pruned."""
     total = sum(parameters[name].numel() for name in weight_names(network))
@@ -69,12 +77,6 @@ def sparsity(parameters: Parameters, network: Network) -> float:
 def pruned_count(parameters: Parameters) -> int:
     """Return how many numbers are pruned."""
     return sum(int((mask == 0).sum()) for mask in masks_of(parameters).values())
-
-
-def saved_bytes(parameters: Parameters) -> int:
-    """Return the bytes that pruning saves: 4 for each pruned number, less a bit for each number of a masked weight."""
-    bits = sum(math.ceil(mask.numel() / 8) for mask in masks_of(parameters).values())
-    return 4 * pruned_count(parameters) - bits
 
 
 def check_masks(parameters: Parameters) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from metarl.policies.attention import PREFIX
-from metarl.policies.compression.masks import saved_bytes
+from metarl.policies.compression.masks import masked_layers
 from metarl.policies.device.adaptation import step_program
 from metarl.policies.device.network import DeviceLayer, device_layers
 from metarl.policies.device.planner import plan
@@ -68,7 +68,7 @@ def device_memory(
         working=max(planned_bytes(layers, work, estimator) for layers in steps),
         recordings=WORD * time_steps * (network.observation_size + network.action_size + 1),
         packed_recordings=time_steps * (network.observation_size + WORD),
-        weights=sum(layer.parameter_bytes for layer in network.layers) - saved_bytes(parameters),
+        weights=sum(layer.parameter_bytes for layer in masked_layers(network.layers, parameters)),
         attention=WORD * attention,
         streaming=max((plan(stream_program(each, work.episode, estimator)).bytes for each in streamed), default=0),
     )

@@ -46,7 +46,8 @@ class Layer:
     offsets, which is FiLM (CAVIA, Zintgraf et al., ICML 2019, Sec. 3.3). Such a layer is adapted by its phi alone,
     which is zero for every new task.
 
-    ``adaptable`` is whether the inner loop may update the layer, ``dtype`` how its parameters are stored.
+    ``adaptable`` is whether the inner loop may update the layer, ``dtype`` how its parameters are stored. ``pruned`` is
+    how many of its weights are neither stored nor computed with, None if it has no mask.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Layer:
     context: int = 0
     adaptable: bool = True
     dtype: torch.dtype = torch.float32
+    pruned: int | None = None
 
     @property
     def rules(self) -> Kind:
@@ -150,6 +152,11 @@ class Layer:
         return math.prod(self.parameter_shapes[f"{self.name}.weight"])
 
     @property
+    def kept_weights(self) -> int:
+        """The numbers in the weight that are not pruned."""
+        return self.weights - (self.pruned or 0)
+
+    @property
     def parameters(self) -> int:
         """The numbers in all parameters."""
         return sum(math.prod(shape) for shape in self.parameter_shapes.values())
@@ -166,8 +173,9 @@ class Layer:
 
     @property
     def parameter_bytes(self) -> int:
-        """What all parameters take where they are stored."""
-        return self.parameters * self.dtype.itemsize
+        """What all parameters take where they are stored; of a masked weight the kept numbers and a bit for each."""
+        bits = 0 if self.pruned is None else math.ceil(self.weights / 8)
+        return (self.parameters - (self.pruned or 0)) * self.dtype.itemsize + bits
 
     def initial_parameters(self, generator: torch.Generator) -> dict[str, Tensor]:
         """Return fresh parameters: weights as their kind starts, zero biases, the extra ones' initial numbers.

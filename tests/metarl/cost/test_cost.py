@@ -293,6 +293,31 @@ def test_tiny_network_with_attention() -> None:
     assert result.attention_bytes == 4 * (2 * (4 + 2) + 2 * (9 + 3))
 
 
+def test_tiny_network_with_pruned_weights() -> None:
+    """Two weights left of six and two of three: 9 accumulators (2+3, 2+2), and each product takes the 4 weights.
+
+    A bit for each weight is stored beside the numbers. Attention on inputs adds up whole channels of layer 1, as dense.
+    """
+    pruned = [replace(layer, pruned=count) for layer, count in zip(TINY, (4, 1), strict=True)]
+    result = cost(pruned, [plan_updates(pruned, names(TINY))], TINY_WORK)
+    assert result.peak_adaptation_bytes == 36 + 16 + 24 + 8 + 1
+    assert (result.inference_macs, result.adaptation_macs) == (4 * 4, 4 * 4 * 3)
+    assert result.static_bytes == 4 * 9 + 2
+    attended = cost(pruned, [plan_updates(pruned, names(TINY), mu_fw=0.5, attention=("forward",))], TINY_WORK)
+    first, last = attended.peak_step.layers
+    assert (first.weight_gradient_macs, last.weight_gradient_macs) == (4 * 3, 4 * 2)
+    moments = {moment.name: moment.bytes for moment in attended.peak_step.timeline}
+    assert moments["backward layer2: weight gradient"] == 4 * (6 + 3 + 2 + 2) + 8 + 24 + 8 + 1 + 8
+
+
+def test_tiny_network_with_modules_of_one_unit() -> None:
+    """Two inputs and three outputs, each to one unit and back."""
+    plan = {"layer1": LayerUpdate(attention=SIDES, rank=1)}
+    result = cost(TINY, [plan], TINY_WORK)
+    assert result.attention_bytes == 4 * ((2 * 2 + 2 + 1) + (2 * 3 + 3 + 1))
+    assert result.peak_step.layers[0].attention_macs == 4 * (2 + 3) + 2 * (2 * 2 + 2 * 3)
+
+
 def test_tiny_network_with_attention_on_one_side() -> None:
     """The forward module looks at 2 inputs of 4 observations, and runs 2 x 2 weights twice for 2 episodes; its two
     scores are kept. The backward module looks at 3 outputs, has 3 x 3 weights, and its three scores live in layer 1's

@@ -12,8 +12,8 @@ from metarl.policies.compression.masks import (
     MASK,
     kept_weights,
     masked,
+    masked_layers,
     pruned_count,
-    saved_bytes,
     sparsity,
     weight_names,
 )
@@ -24,6 +24,7 @@ from metarl.policies.device.step import device_step, recorded_step
 from metarl.policies.device.stream_program import stream_program
 from metarl.policies.device.workload import Estimator, Window, Workload, whole_window
 from metarl.policies.methods import get_method, trained_names
+from metarl.policies.networks.layers import Layer
 from metarl.policies.networks.mlp import GaussianMLP
 
 NETWORK = GaussianMLP(observation_size=5, hidden_sizes=(9, 7), action_size=3)
@@ -37,13 +38,18 @@ def test_pruned_weights_are_positive_zeros() -> None:
     assert sparsity(parameters, SMALL) == pytest.approx(1 - sum(kept.values()) / (12 + 20 + 10))
 
 
-def test_saved_bytes_by_hand() -> None:
-    """Of ten numbers seven are pruned: 28 bytes less, and two bytes of bits more."""
+def test_the_bytes_of_masked_layers_by_hand() -> None:
+    """Of ten weights seven are pruned: 28 bytes less, and two bytes of bits more. A mask of ones only adds its bits."""
     weight = torch.tensor([[1.0, 0, 0, 0, 0], [0, 0, 0, 2, 3]])
+    layer = Layer("layer1", "linear", inputs=5, outputs=2)
     parameters = {"layer1.weight": weight, "layer1.weight.mask": (weight != 0).float()}
     assert pruned_count(parameters) == 7
-    assert saved_bytes(parameters) == 4 * 7 - 2
-    assert saved_bytes({"layer1.weight": weight}) == 0
+    (masked_layer,) = masked_layers([layer], parameters)
+    assert masked_layer.kept_weights == 3
+    assert masked_layer.parameter_bytes == 4 * (3 + 2) + 2
+    (full,) = masked_layers([layer], {"layer1.weight.mask": torch.ones(2, 5)})
+    assert full.parameter_bytes == 4 * (10 + 2) + 2
+    assert masked_layers([layer], {"layer1.weight": weight}) == (layer,)
 
 
 def test_dense_parameters_are_the_same_ones() -> None:

@@ -5,16 +5,21 @@ import pytest
 import torch
 from contexts import suited
 from device_problems import device_parameters, random_samples
+from masked import pruned
 from torch.profiler import ProfilerActivity, profile
 from traced_memory import traced_peak
 
 from metarl.cost.memory import LayerUpdate, Workload
 from metarl.cost.operations import Plan, cost, plan_updates
 from metarl.policies.attention import PAPERS_MODULES, SIDES, Attention, attention_scores, initial_attention
+from metarl.policies.compression.masks import masked_layers
+from metarl.policies.device.memory import device_memory
 from metarl.policies.device.meter import Meter
 from metarl.policies.device.network import Samples, device_layers
 from metarl.policies.device.scores import SCORING_BYTES
-from metarl.policies.device.step import device_step
+from metarl.policies.device.step import device_step, recorded_step
+from metarl.policies.device.workload import Estimator
+from metarl.policies.device.workload import Workload as DeviceWorkload
 from metarl.policies.methods import METHODS, get_method
 from metarl.policies.networks.layers import Layer
 from metarl.policies.networks.mlp import CategoricalMLP, GaussianMLP, PolicyNetwork
@@ -76,6 +81,47 @@ def test_the_peak_is_that_of_the_cost_model(name, method, frozen, chunk, episode
     assert peak == pytest.approx(expected, rel=0.1)
     # Without attention only the working row and the standard deviations come on top of the model's tensors.
     assert attended or peak - expected <= 4 * (100 + network.action_size)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.9])
+@pytest.mark.parametrize("chunk", [None, 20])
+@pytest.mark.parametrize(
+    ("method", "frozen"), [*((name, ()) for name in METHODS), ("p-meta-layers", (1,)), ("p-meta", (0,))]
+)
+@pytest.mark.parametrize("name", ["half-cheetah", "cart-pole"])
+def test_the_peak_of_a_pruned_policy_is_that_of_the_cost_model(name, method, frozen, chunk, share) -> None:
+    network = suited(NETWORKS[name], method)
+    parameters = pruned(device_parameters(network, method, frozen=frozen), network, share)
+    samples = random_samples(network, [HORIZON] * 2)
+    layers = get_method(method).updated_layers(network.layers)
+    names = [layer for index, layer in enumerate(network.layer_names) if layer in layers and index not in frozen]
+    attended = get_method(method).attention is not None
+    plan = attended_plan(network, parameters, names, samples) if attended else plan_updates(network.layers, names)
+    costed = masked_layers(network.layers, parameters)
+    expected = cost(costed, [plan], Workload(HORIZON, 2, chunk)).peak_adaptation_bytes
+    peak = measured(network, parameters, method, samples, chunk)
+    assert peak == pytest.approx(expected, rel=0.1)
+    assert attended or 0 <= peak - expected <= 4 * (100 + network.action_size)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.9])
+@pytest.mark.parametrize("method", [*METHODS])
+def test_what_is_planned_for_a_pruned_policy_is_what_it_takes(method: str, share: float) -> None:
+    """To the byte, the baseline and the working memory of products included."""
+    network = suited(NETWORKS["half-cheetah"], method)
+    parameters = pruned(device_parameters(network, method), network, share)
+    estimator, random = Estimator(0.99, 0.95), torch.Generator().manual_seed(1)
+    shapes = {"observations": (HORIZON, network.observation_size), "actions": (HORIZON, 6), "rewards": (HORIZON,)}
+    storage = {name: [torch.randn(shape, generator=random).numpy()] * 2 for name, shape in shapes.items()}
+    meter = Meter()
+    recorded_step(network, parameters, get_method(method), 0, storage, estimator, 20, meter)
+    work = DeviceWorkload(HORIZON, 20)
+    memory = device_memory(network, parameters, get_method(method), work, 2, estimator)
+    if get_method(method).attention is None:
+        assert memory.working == meter.peak
+    else:  # where it is planned for attention that keeps every channel
+        assert memory.working >= meter.peak
+    assert memory.weights == sum(layer.parameter_bytes for layer in masked_layers(network.layers, parameters))
 
 
 @pytest.mark.parametrize("method", ["p-meta-layers", "p-meta"])

@@ -11,6 +11,7 @@ import pytest
 import torch
 from contexts import suited
 from image_problems import image_parameters, random_images
+from masked import pruned
 from toy_backbone import ToyBackbone
 from traced_memory import traced_peak
 
@@ -18,6 +19,7 @@ from metarl.cost.memory import LayerUpdate, Plan, Workload
 from metarl.cost.operations import cost
 from metarl.images.batch import ImageBatch, accumulated_step
 from metarl.inner_loop import as_leaves, inner_step, layer_gradients
+from metarl.policies.compression.masks import masked_layers
 from metarl.policies.device.images.blocks import blocks_of
 from metarl.policies.device.images.step import device_image_step
 from metarl.policies.device.meter import Meter
@@ -227,17 +229,20 @@ def plan_of(
 
 
 def measured_and_modelled(
-    network: ImageNetwork, method: str, chosen: Sequence[str] | None, number: int, at_once: int
+    network: ImageNetwork, method: str, chosen: Sequence[str] | None, number: int, at_once: int, share: float = 0.0
 ) -> tuple[int, int]:
-    """The step's peaks in bytes."""
+    """The step's peaks in bytes, with a share of the weights pruned."""
     network = suited(network, method)
     names = [name for name in get_method(method).updated_layers(network.layers) if chosen is None or name in chosen]
     parameters = image_parameters(network, method, frozen=[name for name in network.layer_names if name not in names])
+    if share:
+        parameters = pruned(parameters, network, share)
     images, labels = random_images(network.side, network.ways, number)
     batch = ImageBatch(torch.from_numpy(images), torch.from_numpy(labels), at_once)
     plan, meter = plan_of(network, parameters, method, names, batch), Meter()
     device_image_step(network, parameters, get_method(method), 0, images, labels, at_once, meter)
-    return meter.peak, cost(network.layers, [plan], Workload(1, number, at_once)).peak_adaptation_bytes
+    layers = masked_layers(network.layers, parameters)
+    return meter.peak, cost(layers, [plan], Workload(1, number, at_once)).peak_adaptation_bytes
 
 
 CONVOLUTIONS = ("conv1", "conv2", "conv3", "conv4", "fc")
@@ -257,6 +262,16 @@ CONVOLUTIONS = ("conv1", "conv2", "conv3", "conv4", "fc")
 )
 def test_the_peak_is_that_of_the_cost_model(method, chosen, number, at_once) -> None:
     measured, modelled = measured_and_modelled(Conv4(), method, chosen, number, at_once)
+    assert measured == pytest.approx(modelled, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("method", "chosen"), [("maml", None), ("anil", None), ("cavia", None), ("p-meta", None), ("p-meta", CONVOLUTIONS)]
+)
+@pytest.mark.parametrize("share", [0.5, 0.9])
+def test_the_peak_of_pruned_convolutions_is_that_of_the_cost_model(method, chosen, share) -> None:
+    # Small images, so that the gradients of the weights count.
+    measured, modelled = measured_and_modelled(Conv4(side=42), method, chosen, 2, 1, share)
     assert measured == pytest.approx(modelled, rel=0.1)
 
 
