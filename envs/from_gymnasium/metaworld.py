@@ -7,6 +7,7 @@ own, 50 of each environment, which it draws from SEED (McLean et al. 2025, arXiv
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from importlib import import_module
 from typing import Any
@@ -15,13 +16,14 @@ import gymnasium
 import numpy as np
 
 from metarl.core.errors import Refusal
-from metarl.envs.family import TaskFamily, TaskField
+from metarl.envs.family import Simulator, TaskFamily, TaskField
 from metarl.envs.from_gymnasium.definition import task_family
 from metarl.envs.from_gymnasium.source import Env, Task
 
 PREFIX = "metaworld:"
 TEST = "-test"
 ML10 = "ml10"
+REACH = "reach-v3"  # the one with a batched simulator
 SEED = 0  # of the goals, so that they are the same in every run
 HORIZON = 500  # Meta-World's own
 MISSING = (
@@ -46,7 +48,16 @@ def metaworld_family(name: str) -> TaskFamily:
     fields = [TaskField("goal", 0, goals - 1, choices=tuple(range(goals)))]
     if len(tasks) > 1:
         fields.insert(0, TaskField("environment", 0, len(tasks) - 1, choices=tuple(range(len(tasks)))))
-    return task_family(name, partial(Goals, tasks), fields, HORIZON)
+    family = task_family(name, partial(Goals, tasks), fields, HORIZON)
+    if benchmark != REACH:
+        return family
+
+    def make_simulator(threads: int) -> Simulator:
+        from metarl.envs.from_gymnasium.reach import ReachSimulator  # needs MuJoCo
+
+        return ReachSimulator(tasks[0], load().env_dict.ALL_V3_ENVIRONMENTS[REACH], threads)
+
+    return replace(family, make_simulator=make_simulator, episode_bytes=0)
 
 
 ONE_WELD = '<mujoco><worldbody><body name="a"/></worldbody><equality><weld body1="a"/></equality></mujoco>'

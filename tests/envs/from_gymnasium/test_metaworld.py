@@ -45,6 +45,26 @@ def test_an_episode_is_meta_worlds_own(peer, name, split):
         np.testing.assert_array_equal([step.successes[index, 0] for step in steps], reached)
 
 
+def test_reach_in_the_batch_equals_meta_worlds_environment_step_by_step(peer):
+    tasks = peer.ML1("reach-v3", seed=families.SEED).train_tasks
+    random = np.random.default_rng(2)
+    towards = random.uniform(-0.3, 1, (150, 2, 3, 4)).astype(np.float32)
+    towards[..., 3] = np.sign(random.uniform(-1, 1, (150, 2, 3)))  # grippers open and close
+    simulator = get_family("metaworld:reach-v3").make_simulator(2)
+    for chosen in ((7, 20), (20, 33)):  # twice, so that starts are used again
+        starts = simulator.reset(np.array(chosen, float)[:, None], np.zeros((2, 3), np.int64))
+        steps = [simulator.step(action.astype(np.float64)) for action in towards]
+        for index, episode in ((0, 0), (1, 2)):
+            actions = towards[:, index, episode]
+            observations, rewards, successes = own_episode(peer, tasks[chosen[index]], actions)
+            found = [starts[index, episode], *(step.observations[index, episode] for step in steps)]
+            np.testing.assert_array_equal(found, observations)
+            np.testing.assert_array_equal([step.rewards[index, episode] for step in steps], rewards)
+            reached = np.maximum.accumulate(np.array(successes, np.bool_))
+            np.testing.assert_array_equal([step.successes[index, episode] for step in steps], reached)
+    simulator.close()
+
+
 def test_one_environment_serves_tasks_of_several(peer):
     names = ("push-v3", "reach-v3")
     tasks = tuple(tuple(peer.ML1(name, seed=1).train_tasks[:2]) for name in names)
