@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from pathlib import Path
 
 import safetensors.torch
@@ -19,4 +20,8 @@ def write_text_by_hand(path: Path, text: str, tensors: dict[str, torch.Tensor], 
         dtype = [] if version == "1" else [NAMES.get(tensor.dtype, "other")]
         digest.update(json.dumps([name, *dtype, list(tensor.shape)]).encode() + tensor.numpy().tobytes())
     header = {"format": "metarl-controller", "version": version, "content": text, "checksum": digest.hexdigest()}
+    if version == "3":
+        del header["content"]
+        stream = zlib.compress(text.encode() + b"\n" + safetensors.torch.save(tensors))
+        tensors = {"deflated": torch.frombuffer(bytearray(stream), dtype=torch.uint8)}
     path.write_bytes(safetensors.torch.save(tensors, {"metarl": json.dumps(header)}))

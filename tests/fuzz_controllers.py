@@ -15,6 +15,7 @@ import struct
 import tempfile
 import time
 import warnings
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from copy import deepcopy
@@ -24,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import safetensors
+import safetensors.torch
 import torch
 from controller_files import write_text_by_hand
 
@@ -122,6 +124,9 @@ def parts(source: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor], str]:
     with safetensors.safe_open(source, framework="pt") as file:
         header = json.loads(file.metadata()["metarl"])
         tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}
+    if header["version"] == "3":
+        text, _, saved = zlib.decompress(tensors["deflated"].numpy().tobytes()).partition(b"\n")
+        return json.loads(text), safetensors.torch.load(saved), "3"
     return json.loads(header["content"]), tensors, header["version"]
 
 
@@ -179,6 +184,7 @@ def try_controller(controller: Controller, random: np.random.Generator) -> None:
     size, actions = controller.network.observation_size, controller.network.action_size
     low = np.array(controller.metadata.action_low, np.float32)
     high = np.array(controller.metadata.action_high, np.float32)
+    chooses = controller.network.choices is not None
     for scale in (0.0, 1.0, 1e30):
         for deterministic in (True, False):
             observations = scale * random.standard_normal((2, size))
@@ -186,11 +192,11 @@ def try_controller(controller: Controller, random: np.random.Generator) -> None:
                 action, _ = controller.predict(observations, None, None, deterministic, random)
             except ValueError:
                 continue
-            assert action.shape == (2, actions) and np.isfinite(action).all(), action
+            assert action.shape == ((2,) if chooses else (2, actions)) and np.isfinite(action).all(), action
             assert ((low <= action) & (action <= high)).all(), action
     episode = {
         "observations": random.standard_normal((4, size)),
-        "actions": random.standard_normal((4, actions)),
+        "actions": controller.network.random_actions(random, 4),
         "rewards": random.standard_normal(4),
     }
     try:

@@ -5,8 +5,9 @@ image network, and ``network``, an object with the ``kind`` of the network and t
 not finite, which JSON lacks, are the strings "inf", "-inf" and "nan". Each tensor is a parameter, float32, by its name.
 
 ``compression`` is null, or an object with ``kind`` and ``version`` (a whole number from 1) and what that kind adds; the
-kind written is ``pruning``, which masks weights, and every other kind is refused by name. In a compressed file these
-tensors stand in the place of a parameter NAME of n numbers, which are counted in row-major order:
+kind written is ``pruning``, which masks weights, and every other kind is refused by name. A compressed file is deflated
+(``tensor_file``), as version 3; those of before are of version 2. In it these tensors stand in the place of a parameter
+NAME of n numbers, which are counted in row-major order:
 
 * masked: ``NAME.mask`` uint8 [ceil(n / 8)], a bit for each number, the lowest bit of a byte first, 1 where the number
   is kept, else it is zero; ``NAME.kept`` float32, float16 or int8 [numbers kept], in order.
@@ -34,7 +35,7 @@ from metarl.policies.files.tensor_file import FileKind, read_tensors, write_tens
 from metarl.policies.networks.network import Network, Parameters
 from metarl.policies.networks.registry import NETWORKS, kind_of
 
-KIND = FileKind(noun="controller", format="metarl-controller", version=2)
+KIND = FileKind(noun="controller", format="metarl-controller", version=2, newest=3)
 PATCH = FileKind(noun="patch", format="metarl-patch", version=2, oldest=2)  # 1 held float32 alone
 
 Metadata = ControllerMetadata | ClassifierMetadata
@@ -57,7 +58,7 @@ def write_controller(
         raise Refusal(f"{path} exists already and is not overwritten: choose another name")
     compression = Compression(PRUNING, 1) if masks_of(parameters) else None
     metadata = replace(metadata, compression=compression)
-    write_tensors(path, KIND, to_json(metadata, network), packed(parameters))
+    write_tensors(path, KIND, to_json(metadata, network), packed(parameters), deflate=compression is not None)
 
 
 def read_controller(path: Path) -> tuple[Metadata, Any, Parameters]:

@@ -80,7 +80,7 @@ def test_plans_follow_step_sizes_and_modules() -> None:
     for method, modules in (("p-meta", SIDES), ("p-meta-fw0.3", ("forward",)), ("p-meta-bw0", ("backward",))):
         first, second = step_plans(classifier(method, {STEP_SIZES: sizes}, steps=2))
         assert first == {"conv1": LayerUpdate(attention=modules, rank=8), "fc": LayerUpdate()}
-        assert second == {"conv2": LayerUpdate(attention=modules)}
+        assert second == {"conv2": LayerUpdate(attention=modules, rank=8)}
 
 
 def test_shares_become_stored_bytes() -> None:

@@ -88,7 +88,7 @@ def test_a_file_of_a_pruned_controller_is_smaller_and_gives_it_back(tmp_path: Pa
     weights = [original.parameters[name] for name in weight_names(original.network)]
     saved = sum(4 * int((weight == 0).sum()) - math.ceil(weight.numel() / 8) for weight in weights)
     sizes = [(tmp_path / f"{name}.safetensors").stat().st_size for name in ("dense", "pruned")]
-    assert sizes[0] - sizes[1] == pytest.approx(saved, abs=600)  # the headers differ by their names
+    assert sizes[0] - sizes[1] > saved + 1000  # masks, names and metadata are deflated
     assert loaded.predict([0.1, 0.2])[0].tolist() == original.predict([0.1, 0.2])[0].tolist()
 
 

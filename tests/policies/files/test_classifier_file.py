@@ -297,8 +297,8 @@ def test_tensors_that_do_not_fit(path, change, sentence):
 
 def test_a_newer_version_is_told(path):
     content = to_json(CLASSIFIER.metadata, CLASSIFIER.network)
-    write_text_by_hand(path, content, CLASSIFIER.parameters, version="3")
-    with pytest.raises(ValueError, match="has format version 3, this metarl reads up to 2: upgrade it"):
+    write_text_by_hand(path, content, CLASSIFIER.parameters, version="4")
+    with pytest.raises(ValueError, match="has format version 4, this metarl reads up to 3: upgrade it"):
         load_classifier(path)
 
 

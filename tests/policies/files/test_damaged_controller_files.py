@@ -164,7 +164,7 @@ def test_the_file_of_another_program(path, strings):
 @pytest.mark.parametrize(
     ("version", "sentence"),
     [
-        ("3", "has format version 3, this metarl reads up to 2: upgrade it"),
+        ("4", "has format version 4, this metarl reads up to 3: upgrade it"),
         ("123456789", "format version 123456789"),
         ("0", "has format version 0, this metarl reads from 1 on"),
         ("-1", "must be a whole number from 1, got '-1'"),

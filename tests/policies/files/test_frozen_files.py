@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -27,19 +28,34 @@ def frozen() -> list[Path]:
 
 
 def test_every_version_has_a_file_of_each_kind():
+    later = {"categorical", "pruned"}  # there were none in version 1
+    names = {1: EXPECTED.keys() - later, 2: EXPECTED.keys(), 3: {"pruned"}}
     assert [(path.parent.name, path.stem) for path in frozen()] == [
-        (f"version-{version}", name) for version in (1, 2) for name in sorted(EXPECTED)
+        (f"version-{version}", name) for version in names for name in sorted(names[version])
     ]
 
 
 @pytest.mark.parametrize("path", frozen(), ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_it_loads_and_computes_what_it_did(path):
     loaded = metarl.load(path)
-    if isinstance(loaded, Controller):
+    if isinstance(loaded, Controller) and loaded.network.choices is None:
         outputs = loaded.predict(OBSERVATIONS)[0]
+    elif isinstance(loaded, Controller):
+        outputs = loaded.network(loaded.parameters, torch.tensor(OBSERVATIONS))[0].numpy()
+        assert loaded.predict(OBSERVATIONS)[0].tolist() == outputs.argmax(axis=1).tolist()
     else:
         outputs = loaded.network(loaded.parameters, IMAGES)[0].numpy()
     np.testing.assert_allclose(outputs, EXPECTED[path.stem], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_the_weights_of_a_pruned_policy(version):
+    """Every third number is kept, and holds its place; both versions hold the same."""
+    loaded = metarl.load(FOLDER / f"version-{version}" / "pruned.safetensors")
+    for name in ("layer1.weight", "layer2.weight"):
+        weight, places = loaded.parameters[name].flatten(), torch.arange(loaded.parameters[name].numel())
+        assert torch.equal(weight, torch.where(places % 3 == 0, (places + 1) / 16, 0.0))
+        assert torch.equal(loaded.parameters[f"{name}.mask"].flatten(), (places % 3 == 0).float())
 
 
 @pytest.mark.parametrize("version", [1, 2])
@@ -70,8 +86,11 @@ def test_the_metadata_of_an_image_network(version):
 
 def test_the_examples_of_the_page_on_files_work(tmp_path, monkeypatch, capsys):
     page = (FOLDER.parents[2] / "docs" / "controller-files.md").read_text()
-    first, second = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    first, second, third = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
     monkeypatch.chdir(tmp_path)
     exec(first.replace("runs/cheetah", "half-cheetah-velocity/maml"), {})
-    exec(second, {})
-    assert capsys.readouterr().out == "gaussian-mlp half-cheetah-velocity (100, 20)\n"
+    names: dict[str, object] = {}
+    exec(second, names)
+    shutil.copy(FOLDER / "version-3" / "pruned.safetensors", tmp_path)
+    exec(third, names)
+    assert capsys.readouterr().out == "gaussian-mlp half-cheetah-velocity (100, 20)\ngaussian-mlp (5,)\n"

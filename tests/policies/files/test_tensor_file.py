@@ -2,11 +2,12 @@
 
 import hashlib
 import json
+import zlib
 
 import pytest
 import safetensors
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from metarl.policies.files.tensor_file import FileKind, read_tensors, write_tensors
 
@@ -76,3 +77,38 @@ def test_a_file_of_another_format_is_named(tmp_path):
     write_tensors(tmp_path / "file", FileKind("checkpoint", "metarl-checkpoint", 1), "{}", {"a": torch.zeros(1)})
     with pytest.raises(ValueError, match="^this is a checkpoint of metarl, and a sample is needed here$"):
         read_tensors(tmp_path / "file", KIND)
+
+
+DEFLATING = FileKind("sample", "metarl-sample", 2, newest=3)
+
+
+def test_a_deflated_file_comes_back_and_is_read_by_hand(tmp_path):
+    write_tensors(tmp_path / "file", DEFLATING, '{"a": 1}', TENSORS, deflate=True)
+    content, tensors = read_tensors(tmp_path / "file", DEFLATING)
+    assert content == '{"a": 1}' and tensors.keys() == TENSORS.keys()
+    for name, tensor in TENSORS.items():
+        assert tensors[name].dtype == tensor.dtype and torch.equal(tensors[name], tensor)
+    (deflated,) = load_file(tmp_path / "file").values()
+    text, _, saved = zlib.decompress(deflated.numpy().tobytes()).partition(b"\n")
+    assert text == b'{"a": 1}' and safetensors.torch.load(saved).keys() == TENSORS.keys()
+
+
+@pytest.mark.parametrize(
+    ("plain", "sentence"),
+    [
+        (zlib.compress(bytes(2**28 + 1)), "is truncated, or far larger"),
+        (zlib.compress(b"{}\n" + safetensors.torch.save({"a": torch.zeros(3)}))[:-6], "is truncated"),
+        (zlib.compress(b"{}\n" + safetensors.torch.save({"a": torch.zeros(3)})) + b"more", "is truncated"),
+        (zlib.compress(b"{}\n" + safetensors.torch.save({"a": torch.zeros(3).double()})), "must have the type"),
+        (zlib.compress(b"{}\n" + safetensors.torch.save({"a": torch.zeros(3)})), "checksum does not match"),
+        (zlib.compress(b"{}"), "is damaged"),
+        (zlib.compress("{ä}\n".encode() + safetensors.torch.save({"a": torch.zeros(3)})), "is damaged"),
+        (b"no stream", "is damaged"),
+    ],
+)
+def test_a_wrong_stream_is_refused(tmp_path, plain, sentence):
+    header = {"format": "metarl-sample", "version": "3", "checksum": "0"}
+    tensors = {"deflated": torch.frombuffer(bytearray(plain), dtype=torch.uint8)}
+    save_file(tensors, tmp_path / "file", {"metarl": json.dumps(header)})
+    with pytest.raises(ValueError, match=f"the sample .*{sentence}|{sentence}"):
+        read_tensors(tmp_path / "file", DEFLATING)
