@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
+from metarl.compression.images import image_tasks
 from metarl.compression.rounds import prune_in_rounds
 from metarl.compression.settings import PruneSettings
 from metarl.core.errors import Refusal
@@ -14,9 +15,10 @@ from metarl.core.settings import check_names
 from metarl.core.threads import available_threads
 from metarl.envs.family import TaskFamily
 from metarl.envs.registry import FAMILIES, get_family
+from metarl.policies.classifier import Classifier
 from metarl.policies.controller import Controller
 from metarl.policies.files.checks import check_adaptable
-from metarl.policies.loading import load_controller, load_start, require_controller
+from metarl.policies.loading import load, load_controller, load_start, require_controller
 from metarl.policies.methods import get_method
 from metarl.rl.checking import Check, check_adaptation
 from metarl.rl.evaluation import (
@@ -226,18 +228,32 @@ def compare(
     return check_adaptation(before, after, resolved, episodes, seed, threads or available_threads())
 
 
+@overload
+def prune(controller: Classifier, *, data: str | Path, **settings: Any) -> Classifier: ...
+
+
+@overload
+def prune(controller: Controller, **settings: Any) -> Controller: ...
+
+
+@overload
+def prune(controller: str | Path, **settings: Any) -> Controller | Classifier: ...
+
+
 def prune(
-    controller: Controller | str | Path,
+    controller: Controller | Classifier | str | Path,
     *,
+    data: str | Path | None = None,
     out: str | Path | None = None,
     family: str | TaskFamily | None = None,
     threads: int | None = None,
     **settings: Any,
-) -> Controller:
+) -> Controller | Classifier:
     """Remove weights of a meta-trained controller so that it still adapts (ANP), and return it.
 
     Args:
         controller: A controller, its file, its run's folder, or the name FAMILY/METHOD of one that ships.
+        data: The folder of an image network's images; of image networks alone.
         out: A folder for the outcome of each round, new or of the same pruning, which then goes on. None to keep
             nothing on disk.
         family: The tasks' family or its name; needed if the controller was trained on a family of your own.
@@ -248,10 +264,21 @@ def prune(
         The pruned controller. ValueError says what is wrong with the controller, the folder or a setting.
     """
     check_names(PruneSettings, settings)
-    controller = loaded(controller)
+    controller = load(controller) if isinstance(controller, str | Path) else controller
+    asked, folder, threads = (
+        PruneSettings(**settings),
+        None if out is None else Path(out),
+        threads or available_threads(),
+    )
+    if isinstance(controller, Classifier):
+        if data is None or family is not None:
+            raise Refusal("an image network is pruned on images: give their folder as data, and no family")
+        return prune_in_rounds(controller, image_tasks(controller, Path(data)), asked, threads, folder)
+    if data is not None:
+        raise Refusal("data is about image networks: leave it out for a policy")
+    controller = require_controller(controller)
     resolved = family_of(controller, trained_on(controller) if family is None else resolve(family))
-    folder = None if out is None else Path(out)
-    return prune_in_rounds(controller, resolved, PruneSettings(**settings), threads or available_threads(), folder)
+    return prune_in_rounds(controller, resolved, asked, threads, folder)
 
 
 def trained_on(controller: Controller) -> TaskFamily:

@@ -11,18 +11,22 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from metarl.compression.images import image_tasks
 from metarl.compression.judge import Judged, Verdict, judge, verdict_record
 from metarl.compression.rounds import Round, prune_in_rounds
 from metarl.compression.settings import PruneSettings
+from metarl.compression.tasks import Tasks, described
 from metarl.core.errors import Refusal
 from metarl.core.threads import available_threads
 from metarl.experiments.analysis.pruning_table import pruning_record, write_record
 from metarl.experiments.console.constructors import ControllerFile, Family, Maybe
 from metarl.experiments.console.families import family_for
 from metarl.experiments.console.output import Terminal
-from metarl.experiments.console.parsing import check_new_file, parse, require_at_least
-from metarl.experiments.console.progress import number
-from metarl.policies.loading import load_controller
+from metarl.experiments.console.parsing import check_new_file, parse, refuse, require_at_least
+from metarl.experiments.console.progress import decoding_line, number
+from metarl.policies.classifier import Classifier
+from metarl.policies.controller import Controller
+from metarl.policies.loading import load
 from metarl.rl.evaluation import family_of
 from metarl.runs.folder import CONTROLLER
 
@@ -31,7 +35,7 @@ from metarl.runs.folder import CONTROLLER
 class Compress:
     """Make a meta-trained controller smaller so that it still adapts, and judge the outcome.
 
-    prune: remove weights by what that does to adapted policies, shrink p-Meta's attention, and meta-train again.
+    prune: remove weights by what that does to adapted networks, shrink p-Meta's attention, and meta-train again.
 
     judge: compare two controllers on the same unseen tasks: bytes, operations and returns.
 
@@ -52,6 +56,8 @@ class JudgeOptions:
     """Seed of these tasks and of the episodes."""
     family: Family = None
     """Task family; needed where the controller was trained on one of your own (module:attribute)."""
+    data: Maybe[Path] = None
+    """Folder of images; an image network needs it."""
     threads: int = available_threads()
     """Threads of the simulator and of the training."""
     json: Maybe[Path] = None
@@ -65,7 +71,7 @@ class JudgeOptions:
 
 @dataclass(frozen=True)
 class Prune:
-    """Remove weights of a meta-trained policy by what that does to adapted policies, and meta-train again.
+    """Remove weights of a policy or an image network by what that does to adapted ones, and meta-train again.
 
     The folder holds the outcome of each round and the pruned controller. The same command goes on after an
     interruption. At the end the judge compares the pruned controller with the dense one.
@@ -81,7 +87,7 @@ class Prune:
 
 @dataclass(frozen=True)
 class Judge:
-    """Compare two controllers of a family on the same unseen tasks: bytes, operations and returns."""
+    """Compare two controllers of a family on the same unseen tasks: bytes, operations and what they reach."""
 
     controller: ControllerFile
     """The first controller: its file, its run's folder, or FAMILY/METHOD of one that ships with metarl."""
@@ -105,18 +111,18 @@ def prune(arguments: Sequence[str]) -> None:
     options, console = command.judged, Terminal()
     if options.json:
         check_new_file(options.json)
-    dense = load_controller(command.controller)
-    family = family_of(dense, family_for(dense, options.family))
+    dense = load(command.controller)
+    tasks = tasks_for(dense, options, console)
     pruned = prune_in_rounds(
         dense,
-        family,
+        tasks,
         command.settings,
         options.threads,
         command.out,
         on_round=lambda done: console.print(round_line(done, command.settings.rounds), soft_wrap=True),
     )
     console.print(f"pruned controller: {command.out / CONTROLLER}", soft_wrap=True)
-    verdict = judge(dense, pruned, family, options.judge_tasks, options.judge_seed, options.threads)
+    verdict = judge(dense, pruned, tasks, options.judge_tasks, options.judge_seed, options.threads)
     tell_verdict(verdict, options.judge_tasks, console)
     if options.json:
         write_record(
@@ -127,24 +133,35 @@ def prune(arguments: Sequence[str]) -> None:
 def judge_two(arguments: Sequence[str]) -> None:
     """Run ``metarl compress judge``."""
     command = parse(Judge, arguments, "metarl compress judge")
-    options = command.judged
+    options, console = command.judged, Terminal()
     if options.json:
         check_new_file(options.json)
-    first, second = load_controller(command.controller), load_controller(command.other)
-    if first.metadata.family != second.metadata.family:
+    first, second = load(command.controller), load(command.other)
+    if described(first) != described(second):
         raise Refusal(f"{command.controller} and {command.other} are controllers of different families")
-    family = family_of(first, family_for(first, options.family))
-    verdict = judge(first, second, family, options.judge_tasks, options.judge_seed, options.threads)
-    tell_verdict(verdict, options.judge_tasks, Terminal())
+    tasks = tasks_for(first, options, console)
+    verdict = judge(first, second, tasks, options.judge_tasks, options.judge_seed, options.threads)
+    tell_verdict(verdict, options.judge_tasks, console)
     if options.json:
         about = {"controller": str(command.controller), "other": str(command.other), "judge_seed": options.judge_seed}
         write_record(options.json, about | verdict_record(verdict))
 
 
+def tasks_for(controller: Controller | Classifier, options: JudgeOptions, console: Console) -> Tasks:
+    """Return what a controller is pruned and judged on; raise Refusal if an option is missing or for the other kind."""
+    if isinstance(controller, Classifier):
+        refuse(options, "is about policies: leave it out for an image network", "family")
+        if options.data is None:
+            raise Refusal("an image network is pruned and judged on images: name their folder with --data")
+        return image_tasks(controller, options.data, decoding_line(console))
+    refuse(options, "is about image networks: leave it out for a policy", "data")
+    return family_of(controller, family_for(controller, options.family))
+
+
 def round_line(done: Round, rounds: int) -> str:
     """Return what a round of pruning led to."""
     kept = ", ".join(f"{layer} {100 * share:.3g} %" for layer, share in done.kept.items())
-    trained = "" if done.trained_return is None else f"  return after training {number(done.trained_return)}"
+    trained = "" if done.trained_return is None else f"  after training {number(done.trained_return)}"
     return (
         f"round {done.number} of {rounds}: sparsity {done.sparsity:.3g}, kept {kept}  "
         f"largest weight {done.largest_weight:.3g}{trained}"
@@ -160,16 +177,23 @@ def tell_verdict(verdict: Verdict, tasks: int, console: Console) -> None:
         table.add_row(name, *("-" if value is None else f"{value:,}" for value in values))
 
     row("file, bytes", "file_bytes")
-    row("multiplications of an action", "macs")
+    measure, show = verdict.before.measure, number if verdict.before.measure == "return" else share
+    row(f"multiplications of an {'action' if measure == 'return' else 'image'}", "macs")
     row("working memory of an inner step, bytes", "adaptation_bytes")
-    for name, of in (("return before adaptation", "return_before"), ("return after adaptation", "return_after")):
-        intervals = (getattr(each, of) for each in (verdict.before, verdict.after))
-        table.add_row(name, *(f"{number(each.mean)} ± {number(each.ci95)}" for each in intervals))
+    for when in ("before", "after"):
+        intervals = (getattr(each, f"return_{when}") for each in (verdict.before, verdict.after))
+        table.add_row(f"{measure} {when} adaptation", *(f"{show(each.mean)} ± {show(each.ci95)}" for each in intervals))
     console.print(table)
     difference = verdict.paired_difference
     clear = "differs from" if verdict.is_clear else "cannot be told from"
     console.print(
-        f"paired difference of the returns after adaptation: {number(difference.mean)} ± {number(difference.ci95)} "
+        f"paired difference of the {'returns' if measure == 'return' else 'accuracies'} after adaptation: "
+        f"{show(difference.mean)} ± {show(difference.ci95)} "
         f"(95 %, {tasks} tasks), which {clear} zero",
         soft_wrap=True,
     )
+
+
+def share(accuracy: float) -> str:
+    """Return an accuracy, or a difference of two, with three digits."""
+    return f"{accuracy:.3f}"

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from torch import Tensor
 
+from metarl.compression.images import image_scores
+from metarl.compression.tasks import Tasks, described, family_of, images_of
 from metarl.core.errors import Refusal
 from metarl.core.intervals import Interval, interval_over_tasks
 from metarl.core.randomness import Purpose, generator
-from metarl.envs.family import TaskFamily
+from metarl.policies.classifier import Classifier
 from metarl.policies.compression.masks import kept_weights
 from metarl.policies.controller import Controller
 from metarl.policies.device.episodes import Episode
@@ -30,9 +33,10 @@ class Judged:
     file_bytes: int
     macs: int  # of one action; a pruned weight takes none
     adaptation_bytes: int | None  # working memory of an inner step, measured; None if a device cannot take it
-    return_before: Interval  # before adaptation, over tasks
+    return_before: Interval  # before adaptation, over tasks; of an image network the accuracy, here and below
     return_after: Interval  # after it
     returns: Tensor  # after adaptation [task]
+    measure: Literal["return", "accuracy"] = "return"
 
 
 @dataclass(frozen=True)
@@ -55,28 +59,31 @@ class Verdict:
 
 
 def judge(
-    before: Controller, after: Controller, family: TaskFamily, tasks: int = 40, seed: int = 1, threads: int = 1
+    before: Controller | Classifier,
+    after: Controller | Classifier,
+    where: Tasks,
+    tasks: int = 40,
+    seed: int = 1,
+    threads: int = 1,
 ) -> Verdict:
     """Compare two controllers on the same unseen tasks and episode seeds.
 
     Args:
         before: The controller before compression.
         after: The one after it.
-        family: The task family, as the controllers see it.
+        where: The task family of policies, as they see it, or the images of image networks.
         tasks: The number of unseen tasks, at least 2.
         seed: Seed of tasks and episodes.
         threads: Threads of the simulator and of the adaptation.
 
     Returns:
-        The verdict. Refusal if the controllers are not of one family, or a number is impossible.
+        The verdict. Refusal if the controllers are not for the same tasks, or a number is impossible.
     """
     if tasks < 2:
         raise Refusal(f"a paired difference needs at least 2 tasks, got {tasks}")
-    if before.metadata.family != after.metadata.family:
-        raise Refusal(
-            f"the controllers must be of one task family, got {before.metadata.family} and {after.metadata.family}"
-        )
-    first, second = (judged(each, family, tasks, seed, threads) for each in (before, after))
+    if described(before) != described(after):
+        raise Refusal(f"the controllers must be for the same tasks, got {described(before)} and {described(after)}")
+    first, second = (judged(each, where, tasks, seed, threads) for each in (before, after))
     return Verdict(first, second)
 
 
@@ -88,7 +95,8 @@ def verdict_record(verdict: Verdict) -> dict[str, Any]:
         for name in ("file_bytes", "macs", "adaptation_bytes")
     }
     for name in ("return_before", "return_after"):
-        record[name] = {side: getattr(each, name).mean for side, each in sides.items()}
+        measured = name.replace("return", verdict.before.measure)
+        record[measured] = {side: getattr(each, name).mean for side, each in sides.items()}
     difference = verdict.paired_difference
     return record | {
         "paired_difference": difference.mean,
@@ -97,7 +105,7 @@ def verdict_record(verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def stored_bytes(controller: Controller) -> int:
+def stored_bytes(controller: Controller | Classifier) -> int:
     """Return the size of the controller's file."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "controller.safetensors"
@@ -105,35 +113,48 @@ def stored_bytes(controller: Controller) -> int:
         return path.stat().st_size
 
 
-def judged(controller: Controller, family: TaskFamily, tasks: int, seed: int, threads: int) -> Judged:
+def judged(controller: Controller | Classifier, where: Tasks, tasks: int, seed: int, threads: int) -> Judged:
     """Return what a controller takes, and reaches on unseen tasks.
 
     Args:
         controller: The controller.
-        family: Its task family, as the controller sees it.
+        where: Its task family, as the controller sees it, or its images.
         tasks: The number of unseen tasks, at least 2.
         seed: Seed of tasks and episodes.
         threads: Threads of the simulator and of the adaptation.
     """
-    evaluation = evaluate_tasks(controller, family, unseen_tasks(family, tasks, seed), seed, threads)
-    intervals = evaluation.intervals()
+    scores: Sequence[Tensor]
+    if isinstance(controller, Classifier):
+        scores = image_scores(controller, images_of(where), tasks, seed, threads)
+    else:
+        family = family_of(where)
+        scores = list(evaluate_tasks(controller, family, unseen_tasks(family, tasks, seed), seed, threads).returns)
+    kept = kept_weights(controller.parameters, controller.network)
+    positions = {layer.name: layer.positions for layer in controller.network.layers}
     return Judged(
         file_bytes=stored_bytes(controller),
-        macs=sum(kept_weights(controller.parameters, controller.network).values()),
+        macs=sum(count * positions[layer] for layer, count in kept.items()),
         adaptation_bytes=_adaptation_bytes(controller, seed),
-        return_before=intervals[0],
-        return_after=intervals[-1],
-        returns=evaluation.returns[-1],
+        return_before=interval_over_tasks(scores[0]),
+        return_after=interval_over_tasks(scores[-1]),
+        returns=scores[-1],
+        measure="accuracy" if isinstance(controller, Classifier) else "return",
     )
 
 
-def _adaptation_bytes(controller: Controller, seed: int) -> int | None:
-    """Return the working memory of the first inner step, measured on random episodes of the controller's horizon."""
+def _adaptation_bytes(controller: Controller | Classifier, seed: int) -> int | None:
+    """Return the working memory of the inner steps, measured on random episodes or on random images, one at a time."""
     try:
         check_adaptable(controller.parameters, controller.network, get_method(controller.metadata.method), True)
     except Refusal:
         return None
-    random = generator(seed, Purpose.CHECK)
+    random, meter = generator(seed, Purpose.CHECK), Meter()
+    if isinstance(controller, Classifier):
+        network = controller.network
+        labels = np.repeat(np.arange(network.ways), controller.metadata.shots)
+        images = random.uniform(-1, 1, (len(labels), 3, network.side, network.side)).astype(np.float32)
+        controller.adapt(images, labels, meter=meter)
+        return meter.peak
     metadata, horizon = controller.metadata, controller.metadata.horizon
     episodes: list[Episode] = [
         {
@@ -143,6 +164,5 @@ def _adaptation_bytes(controller: Controller, seed: int) -> int | None:
         }
         for _ in range(metadata.episodes_per_step)
     ]
-    meter = Meter()
     controller.adapt(episodes, meter=meter)
     return meter.peak

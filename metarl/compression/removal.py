@@ -2,7 +2,8 @@
 
 For one output of a layer with weights w (its bias last) and inputs z (a 1 last), removing weights by a change d costs
 1/2 d^T H d with H = mean(z z^T): the mean squared change of the output. All functions work on all outputs of a layer at
-once, in float64. Moments are [output, input + 1, input + 1], or [1, input + 1, input + 1] if the same for all.
+once, in float64. Moments are [output, input + 1, input + 1], or [1, input + 1, input + 1] if the same for all. Without
+a bias, weights and moments lack their last entries.
 """
 
 from __future__ import annotations
@@ -16,14 +17,15 @@ from torch import Tensor
 Removal = Literal["exact", "literal"]
 
 
-def second_moments(inputs: Tensor, sensitivities: Tensor | None = None) -> Tensor:
+def second_moments(inputs: Tensor, sensitivities: Tensor | None = None, bias: bool = True) -> Tensor:
     """Return H with a 1 appended to each input (ANP, eq. 21): [1 or output, input + 1, input + 1].
 
     Args:
         inputs: z_{l-1} [sample, input].
         sensitivities: Weight of each sample for each output [sample, output]; all 1 if left out.
+        bias: Whether to append the 1, which a layer without bias does not take.
     """
-    samples = torch.cat([inputs, torch.ones_like(inputs[:, :1])], dim=1).double()
+    samples = (torch.cat([inputs, torch.ones_like(inputs[:, :1])], dim=1) if bias else inputs).double()
     if sensitivities is None:
         return (samples.mT @ samples / len(samples)).unsqueeze(0)
     products = [samples.mT @ (samples * each[:, None]) for each in sensitivities.double().unbind(dim=1)]
@@ -54,13 +56,14 @@ def removal_scores(weight: Tensor, kept: Tensor, moments: Tensor, removal: Remov
         removal: How costs are counted.
     """
     inputs = kept.shape[1]
-    inverse = torch.linalg.inv(moments).expand(len(weight), -1, -1).clone()
+    inverse = torch.linalg.inv(moments)
     weight = weight.double().clone()
     weight[:, :inputs][~kept] = 0
     scores = torch.full(kept.shape, -math.inf, dtype=torch.float64)
     if removal == "literal":
         costs = weight[:, :inputs].square() / (2 * inverse.diagonal(dim1=-2, dim2=-1)[:, :inputs])
         return torch.where(kept, costs, scores)
+    inverse = inverse.expand(len(weight), -1, -1).clone()
     rows, paid = torch.arange(len(weight)), torch.zeros(len(weight), dtype=torch.float64)
     left = torch.ones_like(kept)
     for _ in range(inputs):
@@ -118,17 +121,20 @@ def updated_weight(weight: Tensor, kept: Tensor, moments: Tensor, removal: Remov
         removal: How the updates are combined.
         before: Whether a weight was kept before this removal [output, input].
     """
-    stays = torch.cat([kept, torch.ones_like(kept[:, :1])], dim=1)
-    weight = weight.double()
-    moments = moments.expand(len(weight), -1, -1)
+    stays = torch.cat([kept, torch.ones_like(kept[:, : weight.shape[1] - kept.shape[1]])], dim=1)
+    weight, inputs = weight.double(), kept.shape[1]
     if removal == "exact":
+        moments = moments.expand(len(weight), -1, -1)
         target = torch.where(stays, (moments @ weight[:, :, None])[:, :, 0], 0.0)
         both = stays[:, :, None] & stays[:, None, :]
         system = torch.where(both, moments, 0.0) + torch.diag_embed((~stays).double())
         return torch.where(stays, torch.linalg.solve(system, target), 0.0)
     inverse = torch.linalg.inv(moments)
-    removed = torch.where(before & ~kept, weight[:, :-1] / inverse.diagonal(dim1=-2, dim2=-1)[:, :-1], 0.0)
-    return torch.where(stays, weight - (inverse[:, :, :-1] @ removed[:, :, None])[:, :, 0], 0.0)
+    removed = torch.where(before & ~kept, weight[:, :inputs] / inverse.diagonal(dim1=-2, dim2=-1)[:, :inputs], 0.0)
+    # One output after the other, because a shared H^-1 would be copied for each of them.
+    each_inverse = inverse[:, :, :inputs].expand(len(weight), -1, -1)
+    changes = [of_output[None] @ row[None, :, None] for of_output, row in zip(each_inverse, removed, strict=True)]
+    return torch.where(stays, weight - torch.cat(changes)[:, :, 0], 0.0)
 
 
 def smallest(scores: list[Tensor], count: int) -> list[Tensor]:

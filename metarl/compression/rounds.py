@@ -10,15 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from metarl.compression.attention import shrink_attention
+from metarl.compression.images import retrain_images
 from metarl.compression.pruning import check_prunable, prune_once, shares
 from metarl.compression.settings import PruneSettings
+from metarl.compression.tasks import Model, Tasks, family_of, images_of
 from metarl.compression.units import remove_units, widths_after, without_unread_units
 from metarl.core.atomic import write_atomically
 from metarl.core.errors import Refusal
 from metarl.envs.family import TaskFamily
+from metarl.policies.classifier import Classifier
 from metarl.policies.compression.masks import kept_weights, weight_names
 from metarl.policies.controller import Controller
-from metarl.policies.loading import load_controller
+from metarl.policies.loading import load_classifier, load_controller
 from metarl.rl.continuation import continued_settings
 from metarl.rl.settings import TrainSettings
 from metarl.rl.training import PolicyTraining
@@ -37,22 +40,23 @@ class Round:
     sparsity: float
     kept: dict[str, float]  # the kept share of each layer's weights
     largest_weight: float  # of the pruned policy: weights that grow keep the function and lose the adaptation
-    trained_return: float | None  # after adaptation, in the last meta-iteration; None without meta-training
+    # After adaptation, in the last meta-iteration; of images the accuracy after it. None without meta-training.
+    trained_return: float | None
 
 
 def prune_in_rounds(
-    controller: Controller,
-    family: TaskFamily,
+    controller: Model,
+    tasks: Tasks,
     settings: PruneSettings,
     threads: int,
     out: Path | None = None,
     on_round: Callable[[Round], None] = lambda done: None,
-) -> Controller:
+) -> Model:
     """Prune a controller and meta-train it after each round.
 
     Args:
         controller: The meta-trained controller.
-        family: The task family, as the controller sees it.
+        tasks: The task family of a policy, as it sees it, or the images of an image network.
         settings: How it is pruned.
         threads: Threads of the simulator and of the training.
         out: A folder for the outcome of each round and the pruned controller, new or of the same pruning, which then
@@ -63,49 +67,57 @@ def prune_in_rounds(
         The pruned controller. Refusal if the controller or the folder cannot be used.
     """
     check_prunable(controller, settings)
+    images = isinstance(controller, Classifier)
+    identity = images_of(tasks).identity if images else {"family": family_of(tasks).name}
     done: list[Round] = []
     if out is not None:
-        done = _opened(out, asdict(settings) | {"parent": controller.metadata.training, "family": family.name})
-    record, hidden_sizes = controller.metadata.training, controller.network.hidden_sizes
+        done = _opened(out, asdict(settings) | {"parent": controller.metadata.training} | identity)
+    record, dense = controller.metadata.training, controller
     for number, share in enumerate(shares(controller, settings), start=1):
         if out is not None and number <= len(done):
-            controller = load_controller(_file(out, number))
+            controller = _loaded_like(controller, _file(out, number))
             on_round(done[number - 1])
             continue
         drawn = replace(settings, seed=settings.seed + number - 1)
-        if number == 1 and settings.attention:
+        if number == 1 and settings.attention and isinstance(controller, Controller):
+            rank, count = settings.attention, settings.tasks
             controller = shrink_attention(
-                controller, family, settings.attention, settings.tasks, settings.seed, settings.damping, threads
+                controller, family_of(tasks), rank, count, settings.seed, settings.damping, threads
             )
-        if settings.sparsity and settings.structure == "units":
-            controller = remove_units(controller, family, drawn, widths_after(hidden_sizes, share), threads)
+        if settings.structure == "units" and isinstance(controller, Controller) and isinstance(dense, Controller):
+            if settings.sparsity:
+                widths = widths_after(dense.network.hidden_sizes, share)
+                controller = remove_units(controller, family_of(tasks), drawn, widths, threads)
         elif settings.sparsity:
-            controller = prune_once(controller, family, drawn, share, threads)
+            controller = prune_once(controller, tasks, drawn, share, threads)
         weights = (controller.parameters[name] for name in weight_names(controller.network))
-        facts = share, shares_left(controller, hidden_sizes), max(float(weight.abs().max()) for weight in weights)
+        facts = share, shares_left(controller, dense), max(float(weight.abs().max()) for weight in weights)
         reached = None
         if settings.iterations:
-            further = continued_settings(controller, family, settings.iterations, drawn.seed, threads)
-            controller, reached = retrained(controller, family, further)
+            if isinstance(controller, Classifier):
+                controller, reached = retrain_images(controller, images_of(tasks), drawn, threads)
+            else:
+                family = family_of(tasks)
+                further = continued_settings(controller, family, settings.iterations, drawn.seed, threads)
+                controller, reached = retrained(controller, family, further)
         training = record | {"pruning": asdict(settings) | {"reached": share, "kept": facts[1]}}
-        controller = replace(controller, metadata=replace(controller.metadata, training=training))
+        controller = _recorded(controller, training)
         done.append(Round(number, *facts, reached))
         if out is not None:
             controller.save(_file(out, number), overwrite=True)
             _write(out / ROUNDS, [asdict(each) for each in done])
         on_round(done[-1])
-    if settings.connected:
+    if settings.connected and isinstance(controller, Controller):
         controller = without_unread_units(controller)
     if out is not None:
         controller.save(out / CONTROLLER, overwrite=True)
     return controller
 
 
-def shares_left(controller: Controller, hidden_sizes: tuple[int, ...]) -> dict[str, float]:
-    """Return the share of each layer's weights that is kept, of those of a network with these hidden sizes."""
-    dense = replace(controller.network, hidden_sizes=hidden_sizes).parameter_shapes
-    kept = kept_weights(controller.parameters, controller.network)
-    return {layer: count / math.prod(dense[f"{layer}.weight"]) for layer, count in kept.items()}
+def shares_left(controller: Controller | Classifier, dense: Controller | Classifier) -> dict[str, float]:
+    """Return the share of each layer's weights that is kept, of those of the network that the pruning began with."""
+    shapes, kept = dense.network.parameter_shapes, kept_weights(controller.parameters, controller.network)
+    return {layer: count / math.prod(shapes[f"{layer}.weight"]) for layer, count in kept.items()}
 
 
 class LastReturn(Callback):
@@ -144,6 +156,18 @@ def _opened(out: Path, config: dict[str, Any]) -> list[Round]:
     out.mkdir(parents=True, exist_ok=True)
     _write(out / CONFIG, json.loads(text))
     return []
+
+
+def _loaded_like(controller: Model, path: Path) -> Model:
+    """Return the controller of a file, of the same kind as another one."""
+    return load_classifier(path) if isinstance(controller, Classifier) else load_controller(path)
+
+
+def _recorded(controller: Model, training: dict[str, Any]) -> Model:
+    """Return the controller with another record of its training."""
+    if isinstance(controller, Classifier):
+        return replace(controller, metadata=replace(controller.metadata, training=training))
+    return replace(controller, metadata=replace(controller.metadata, training=training))
 
 
 def _file(out: Path, number: int) -> Path:

@@ -23,10 +23,10 @@ class PruneSettings:
     """Share of all weights to remove, biases stay; with --structure units, of all hidden units. 0, with --attention,
     leaves the policy as it is."""
     structure: Literal["weights", "units"] = "weights"
-    """Remove single weights, or whole hidden units, which leaves a dense, smaller network."""
+    """Remove single weights, or whole hidden units, which leaves a dense, smaller network; of policies alone."""
     criterion: Criterion = "anp"
-    """What a weight is judged by: its removal's effect on what adapted policies compute (anp), on what they do
-    (weighted), on the policy before adaptation, on the policy adapted to one task (l-obs), its magnitude, or chance."""
+    """What a weight is judged by: its removal's effect on what adapted networks compute (anp), on what they do
+    (weighted), on the network before adaptation, on the one adapted to one task (l-obs), its magnitude, or chance."""
     removal: Removal = "exact"
     """Remove weights one by one and refit the others by least squares, or literally by the paper's single updates.
     Magnitude and chance refit nothing."""
@@ -34,16 +34,16 @@ class PruneSettings:
     """One ranking over all layers, or the same share of each layer, as in the paper."""
     connected: bool = True
     """Remove weights first that feed a unit without outgoing weights, and leave such units out of the network at last,
-    where no attention weighs channels."""
+    where no attention weighs channels; of policies alone."""
     rounds: AtLeastOne = 5
     """Rounds of pruning, each of the same number of weights, with meta-training after each."""
     iterations: Annotated[int, Field(ge=0)] = 5
     """Meta-iterations after each round; 0 for none."""
     tasks: AtLeastOne = 20
-    """Tasks that the policy is adapted to in each round, to see what its layers compute."""
+    """Tasks that the network is adapted to in each round, to see what its layers compute."""
     attention: Annotated[int, Field(ge=0)] = 0
-    """Hidden units to leave in each of p-Meta's attention modules, which are refitted before the first round; 0 for
-    modules as they are."""
+    """Hidden units to leave in each attention module of a policy of p-Meta, which are refitted before the first round;
+    0 for modules as they are."""
     damping: Positive = 1e-6
     """Added to the diagonal of the second moments, as a share of its mean."""
     seed: Annotated[int, Field(ge=0)] = 0
