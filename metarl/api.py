@@ -265,11 +265,8 @@ def prune(
     """
     check_names(PruneSettings, settings)
     controller = load(controller) if isinstance(controller, str | Path) else controller
-    asked, folder, threads = (
-        PruneSettings(**settings),
-        None if out is None else Path(out),
-        threads or available_threads(),
-    )
+    asked, folder = PruneSettings(**settings), None if out is None else Path(out)
+    threads = threads or available_threads()
     if isinstance(controller, Classifier):
         if data is None or family is not None:
             raise Refusal("an image network is pruned on images: give their folder as data, and no family")

@@ -17,9 +17,13 @@ KILO = 1000
 
 
 def pruning_figure(verdicts: Sequence[FiledVerdict]) -> Figure:
-    """Plot the return or accuracy after adaptation against the bytes of the file: a line per criterion, a panel each
-    for the protocols."""
-    groups = by_protocol(verdicts)
+    """Plot the return or accuracy after adaptation against the bytes of the file.
+
+    Each protocol with two sparsities or more has a panel, each criterion a line; if there is none, all have a panel.
+    """
+    protocols = by_protocol(verdicts)
+    curves = {key: own for key, own in protocols.items() if len({each.sparsity for each in own}) > 1}
+    groups = curves or protocols
     with rc_context(STYLE | {"axes.grid.axis": "both"}):
         figure = Figure(figsize=(8, 0.6 + 3.4 * len(groups)), dpi=DOTS_PER_INCH)
         panels = figure.subplots(len(groups), squeeze=False)[:, 0]

@@ -17,7 +17,7 @@ from metarl.experiments.console.sheets import MISSING, Sheet
 
 FOLDER = "pruning"  # of the results
 CRITERIA: tuple[Criterion, ...] = get_args(Criterion)
-DIGITS = {"return": 1, "accuracy": 3}
+SCALE = {"return": 1, "accuracy": 100}  # accuracies are shown in percent
 CAPTION = (
     "Mean paired difference of the pruned to the dense controller after adaptation, on unseen tasks that all share. "
     "95 % intervals over tasks for one seed; for n seeds, the root of the sum of the squares of the mean interval over "
@@ -142,7 +142,7 @@ def difference_sheet(protocol: Protocol, verdicts: Sequence[FiledVerdict]) -> Sh
             cells = ([each for each in own if each.sparsity == sparsity] for sparsity in sparsities)
             rows.append([criterion, *(told_difference(cell) for cell in cells)])
     first = verdicts[0]
-    dense = f"{first.reached('before'):.{DIGITS[first.measure]}f}"
+    dense = f"{SCALE[first.measure] * first.reached('before'):.1f}" + " %" * (first.measure == "accuracy")
     title = f"{protocol.title} (dense: {dense}, {first.record['tasks']} tasks)"
     return Sheet(title, ["criterion", *(f"{100 * sparsity:g} %" for sparsity in sparsities)], rows)
 
@@ -151,8 +151,8 @@ def told_difference(verdicts: Sequence[FiledVerdict]) -> str:
     """Return the difference over seeds with its interval: ``-1.2 ± 3.4 [3]``."""
     if not verdicts:
         return MISSING
-    over, digits = interval_on_shared_tasks([each.difference for each in verdicts]), DIGITS[verdicts[0].measure]
-    return f"{over.mean:.{digits}f} ± {over.ci95:.{digits}f} [{len(verdicts)}]"
+    over, scale = interval_on_shared_tasks([each.difference for each in verdicts]), SCALE[verdicts[0].measure]
+    return f"{scale * over.mean:.1f} ± {scale * over.ci95:.1f} [{len(verdicts)}]"
 
 
 def size_sheet(verdicts: Sequence[FiledVerdict]) -> Sheet:

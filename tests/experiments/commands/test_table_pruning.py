@@ -52,7 +52,9 @@ def test_rows_are_criteria_and_columns_sparsities(tmp_path: Path) -> None:
 
 
 def test_the_plot_has_a_panel_per_protocol_and_a_line_per_criterion(tmp_path: Path) -> None:
-    records = verdict("anp", 0.5, 0, -1.0), verdict("anp", 0.9, 0, -3.0), verdict("anp", 0.5, 0, -0.5, rounds=5)
+    trained = [verdict("anp", sparsity, 0, -0.5, rounds=5) for sparsity in (0.5, 0.9)]
+    alone = verdict("anp", 0.5, 0, -0.5, rounds=3)
+    records = verdict("anp", 0.5, 0, -1.0), verdict("anp", 0.9, 0, -3.0), *trained, alone
     figure = pruning_figure(pruning_table.filed_verdicts(filed(tmp_path, *records)))
     first, second = figure.axes
     line = next(each for each in first.containers if each.get_label() == "anp").lines[0]
