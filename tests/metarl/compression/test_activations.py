@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from metarl.compression.activations import Sample, layer_moments, sample_tasks
-from metarl.compression.removal import second_moments
+from metarl.compression.removal import damped, removal_scores, second_moments, smallest, updated_weight
 from metarl.envs.registry import get_family
 from metarl.policies.controller import Controller
 from metarl.policies.loading import load_controller
@@ -86,3 +86,31 @@ def test_one_task_is_enough_for_one_task_statistics(controllers: dict[str, Contr
     family = get_family("navigation-2d")
     assert len(sample_tasks(controllers["maml"], family, 3, 0, 1, "l-obs")) == 1
     assert len(sample_tasks(controllers["maml"], family, 3, 0, 1, "anp")) == 3
+
+
+def test_only_adapted_statistics_keep_a_unit_that_adaptation_wakes() -> None:
+    """A unit of the hidden layer is silent until the inner step of every second task has raised its bias."""
+    before = parameters(5)
+    before["layer1.bias"] = before["layer1.bias"].index_fill(0, torch.tensor([2]), -50.0)
+    before["layer2.weight"] = before["layer2.weight"].index_fill(1, torch.tensor([2]), 1.0)
+    awake = before | {"layer1.bias": before["layer1.bias"].index_fill(0, torch.tensor([2]), 5.0)}
+    un_adapted = [Sample(before, observations(seed)) for seed in range(4)]
+    adapted = [Sample((before, awake)[seed % 2], observations(seed)) for seed in range(4)]
+    joined = torch.cat([before["layer2.weight"], before["layer2.bias"][:, None]], dim=1)
+    errors, scores = {}, {}
+    for statistics, samples in (("un-adapted", un_adapted), ("anp", adapted)):
+        moments = damped(layer_moments(NETWORK, samples, statistics)["layer2"], 1e-6)
+        everything = torch.ones_like(before["layer2.weight"], dtype=torch.bool)
+        costs = removal_scores(joined, everything, moments, "exact")
+        scores[statistics] = costs[:, 2]
+        (mask,) = smallest([costs], 2)
+        refitted = updated_weight(joined, mask, moments, "exact", everything)
+        pruned = {"layer2.weight": refitted[:, :-1], "layer2.bias": refitted[:, -1]}
+        errors[statistics] = sum(
+            float((NETWORK(sample | pruned, seen)[0] - NETWORK(sample, seen)[0]).square().mean())
+            for sample, seen in adapted
+        )
+        assert bool(mask[:, 2].any()) == (statistics == "anp")
+    # Silent, the unit costs what the damping alone gives it.
+    assert scores["un-adapted"].max() < 1e-4 < 0.1 < scores["anp"].min()
+    assert 10 * errors["anp"] < errors["un-adapted"]
