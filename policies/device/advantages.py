@@ -18,7 +18,7 @@ from metarl.policies.advantages import MIN_SPREAD, BaselineFeatures
 
 if TYPE_CHECKING:
     from metarl.policies.device.in_place import FloatArray
-    from metarl.policies.device.kernels import Run
+    from metarl.policies.device.run import Run
 
 Doubles = NDArray[np.float64]
 

@@ -13,9 +13,9 @@ from torch import Tensor
 from metarl.core.errors import Refusal
 from metarl.policies.device.adaptation import advantages_program
 from metarl.policies.device.in_place import FloatArray
-from metarl.policies.device.kernels import Run
 from metarl.policies.device.meter import Meter
 from metarl.policies.device.network import Samples
+from metarl.policies.device.run import Run
 from metarl.policies.device.runner import Runner
 from metarl.policies.device.workload import Estimator, Workload
 from metarl.policies.networks.mlp import PolicyNetwork

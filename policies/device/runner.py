@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metarl.policies.attention import ATTENTION_BOUND, PREFIX
-from metarl.policies.device.kernels import KERNELS, Module, Run
+from metarl.policies.device.kernels import KERNELS, Module
 from metarl.policies.device.meter import Meter
 from metarl.policies.device.network import DeviceLayer
 from metarl.policies.device.planner import plan
 from metarl.policies.device.program import Operand, Phase, Program, Stage
+from metarl.policies.device.run import Run
 from metarl.policies.networks.network import Parameters
 
 Kept = Mapping[str, tuple[int, int]]  # channels by layer: those that attention keeps of an episode, and of all of them

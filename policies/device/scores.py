@@ -10,11 +10,11 @@ import torch
 from metarl.policies.attention import attention_scores
 from metarl.policies.device.episodes import Episode, advantages_per_episode, checked_episodes
 from metarl.policies.device.in_place import FloatArray
-from metarl.policies.device.kernels import Run
 from metarl.policies.device.meter import Meter
 from metarl.policies.device.network import DeviceLayer, Samples
 from metarl.policies.device.passes import Pass
 from metarl.policies.device.program import Buffers, Phase, Program, Stage
+from metarl.policies.device.run import Run
 from metarl.policies.device.runner import Runner, constants
 from metarl.policies.device.workload import Estimator, Workload, whole_window
 from metarl.policies.networks.mlp import PolicyNetwork

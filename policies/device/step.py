@@ -13,10 +13,10 @@ import torch
 from metarl.policies.compression.masks import masked
 from metarl.policies.device.adaptation import step_program
 from metarl.policies.device.in_place import FloatArray
-from metarl.policies.device.kernels import Run
 from metarl.policies.device.meter import Meter
 from metarl.policies.device.network import Samples, device_layers
 from metarl.policies.device.program import Program
+from metarl.policies.device.run import Run
 from metarl.policies.device.runner import Kept, Runner, constants
 from metarl.policies.device.workload import Estimator, Window, Workload
 from metarl.policies.methods import Method

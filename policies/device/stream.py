@@ -11,9 +11,9 @@ from metarl.core.errors import Refusal
 from metarl.core.text import plural
 from metarl.policies.compression.masks import masked
 from metarl.policies.device.in_place import FloatArray
-from metarl.policies.device.kernels import Run
 from metarl.policies.device.meter import Meter
 from metarl.policies.device.network import device_layers
+from metarl.policies.device.run import Run
 from metarl.policies.device.runner import Runner, constants
 from metarl.policies.device.stream_program import check_streaming, stream_program
 from metarl.policies.device.workload import Estimator

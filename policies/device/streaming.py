@@ -26,8 +26,8 @@ from metarl.policies.device.advantages import SMALLEST_DEVIATION, Doubles, trian
 
 if TYPE_CHECKING:
     from metarl.policies.device.in_place import FloatArray
-    from metarl.policies.device.kernels import Run
     from metarl.policies.device.network import DeviceLayer
+    from metarl.policies.device.run import Run
 
 REWARD_MOMENTS = 6  # count, mean, squared deviations; the sum of squared returns, and two numbers that it follows from
 

@@ -15,8 +15,9 @@ from metarl.cost.memory import LayerUpdate, Workload
 from metarl.cost.operations import Cost, cost, plan_updates, sample_bytes
 from metarl.experiments.paper.published import TABLE_1, TABLE_2, TABLE_3
 from metarl.policies.attention import SIDES, Side
-from metarl.policies.device.kernels import KERNELS, Run
+from metarl.policies.device.kernels import KERNELS
 from metarl.policies.device.network import DeviceLayer
+from metarl.policies.device.run import Run
 from metarl.policies.device.step import device_step
 from metarl.policies.methods import get_method
 from metarl.policies.networks.conv4 import Conv4

@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metarl.policies.device.adaptation import step_program
-from metarl.policies.device.kernels import KERNELS, Run
+from metarl.policies.device.kernels import KERNELS
 from metarl.policies.device.meter import Meter
 from metarl.policies.device.network import DeviceLayer, Samples, device_layers
 from metarl.policies.device.planner import Span, lifetimes, overlap, plan
 from metarl.policies.device.program import Buffer, Buffers, Operation, Phase, Program, Stage
+from metarl.policies.device.run import Run
 from metarl.policies.device.runner import Runner, constants
 from metarl.policies.device.step import device_step, recorded_step
 from metarl.policies.device.workload import Estimator, Window, Workload, whole_window
