@@ -24,7 +24,8 @@ from metarl.experiments.console.families import family_for
 from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import check_new_file, parse, require_at_least
 from metarl.experiments.console.progress import number
-from metarl.fleet.partial_update import Update, UpdateSettings, partial_update, towards
+from metarl.fleet.partial_update import Update as Updated
+from metarl.fleet.partial_update import UpdateSettings, partial_update, towards
 from metarl.fleet.scores import entropy_bits
 from metarl.policies.controller import Controller
 from metarl.policies.files.patch import Patch, difference, digest, read_patch, write_patch
@@ -37,7 +38,7 @@ PatchFile = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="PATCH")
 
 
 @dataclass(frozen=True)
-class UpdateCommand:
+class Update:
     """Send a few numbers to robots that have a controller already.
 
     make: continue its meta-training, and write what a share of its weights should become.
@@ -115,7 +116,7 @@ def main(arguments: Sequence[str]) -> None:
     if arguments and arguments[0] in kinds:
         kinds[arguments[0]](arguments[1:])
         return
-    parse(UpdateCommand, arguments, "metarl update")
+    parse(Update, arguments, "metarl update")
 
 
 def make(arguments: Sequence[str]) -> None:
@@ -143,7 +144,7 @@ def make(arguments: Sequence[str]) -> None:
         write_atomically(command.json, (json.dumps(record, indent=2) + "\n").encode())
 
 
-def made(command: Make, base: Controller, family: TaskFamily, console: Console) -> Update:
+def made(command: Make, base: Controller, family: TaskFamily, console: Console) -> Updated:
     """Return the update: trained, or towards another controller."""
     judged = command.judge_tasks, command.judge_seed
     if command.to is None:
@@ -156,10 +157,10 @@ def made(command: Make, base: Controller, family: TaskFamily, console: Console) 
             on_iteration=lambda told: console.print(told, soft_wrap=True),
         )
     new, sent = towards(base, load_controller(command.to), command.settings.ratio)
-    return Update(new, sent, judge(base, new, family, *judged, command.threads))
+    return Updated(new, sent, judge(base, new, family, *judged, command.threads))
 
 
-def record_of(command: Make, base: Controller, update: Update, size: int) -> dict[str, Any]:
+def record_of(command: Make, base: Controller, update: Updated, size: int) -> dict[str, Any]:
     """Return an update as JSON; ``size`` is that of the patch's file, 0 if none was sent."""
     numbers = sum(tensor.numel() for tensor in base.parameters.values())
     return {
