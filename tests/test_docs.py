@@ -32,6 +32,8 @@ TWO_WORDS = (
     ["table", "pruning"],
     ["update", "make"],
     ["update", "apply"],
+    ["update", "simulate"],
+    ["table", "fleet"],
     ["update", "info"],
 )
 

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from metarl.core.errors import Refusal
 from metarl.experiments.analysis.sweep import Job
-from metarl.experiments.commands import table_families, table_images, table_pruning, table_tradeoff
+from metarl.experiments.commands import table_families, table_fleet, table_images, table_pruning, table_tradeoff
 from metarl.experiments.console.constructors import Methods
 from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import parse, require_at_least
@@ -32,6 +32,7 @@ OWN_OPTIONS = {
     "families": table_families.main,
     "tradeoff": table_tradeoff.main,
     "pruning": table_pruning.main,
+    "fleet": table_fleet.main,
 }
 
 
@@ -47,12 +48,14 @@ class Table:
 
     metarl table pruning --help shows those of what pruned controllers lose.
 
+    metarl table fleet --help shows those of what robots reach after updates, by the bytes that were sent.
+
     With --train what is missing is trained, evaluated on 400 unseen tasks and filed.
 
     The same command goes on after an interruption, and computes nothing twice.
     """
 
-    name: Annotated[Literal["rl", "images", "families", "tradeoff", "pruning"], tyro.conf.Positional]
+    name: Annotated[Literal["rl", "images", "families", "tradeoff", "pruning", "fleet"], tyro.conf.Positional]
     """Which table; all but rl must be the first word."""
     filing: Annotated[Filing, tyro.conf.OmitArgPrefixes] = field(default_factory=Filing)
     """What to do beside showing the table."""

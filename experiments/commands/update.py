@@ -19,6 +19,7 @@ from metarl.core.threads import available_threads
 from metarl.envs.family import TaskFamily
 from metarl.envs.from_gymnasium.registered import parse_field
 from metarl.envs.ranges import with_ranges
+from metarl.experiments.commands import update_simulate
 from metarl.experiments.console.constructors import Family, FieldWords, Maybe
 from metarl.experiments.console.families import family_for
 from metarl.experiments.console.output import Terminal
@@ -47,10 +48,12 @@ class Update:
 
     info: tell what a patch changes and how it was made.
 
+    simulate: compare ways of updating in rounds, by what robots reach and the bytes that are sent.
+
     metarl update KIND --help shows the options of a kind.
     """
 
-    kind: Annotated[Literal["make", "apply", "info"], tyro.conf.Positional, tyro.conf.arg(metavar="KIND")]
+    kind: Annotated[Literal["make", "apply", "info", "simulate"], tyro.conf.Positional, tyro.conf.arg(metavar="KIND")]
     """One of those above."""
 
 
@@ -112,7 +115,12 @@ class Info:
 
 def main(arguments: Sequence[str]) -> None:
     """Run the command; raise Refusal saying what is wrong with its arguments, or why a patch cannot be applied."""
-    kinds: dict[str, Callable[[Sequence[str]], None]] = {"make": make, "apply": apply, "info": info}
+    kinds: dict[str, Callable[[Sequence[str]], None]] = {
+        "make": make,
+        "apply": apply,
+        "info": info,
+        "simulate": update_simulate.main,
+    }
     if arguments and arguments[0] in kinds:
         kinds[arguments[0]](arguments[1:])
         return

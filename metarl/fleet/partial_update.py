@@ -82,7 +82,7 @@ def partial_update(
     judged: tuple[int, int] = (40, 1),
     on_iteration: Callable[[str], None] = lambda told: None,
 ) -> Update:
-    """Continue the meta-training of a controller, and change a share of its weights.
+    """Continue the meta-training of a controller, change a share of its weights, and judge the outcome.
 
     Args:
         controller: The controller that robots have.
@@ -95,6 +95,31 @@ def partial_update(
     Returns:
         The update. Refusal if the controller cannot be trained on.
     """
+    new, sent = trained_update(controller, family, settings, threads, on_iteration=on_iteration)
+    return Update(new, sent, judge(controller, new, family, *judged, threads))
+
+
+def trained_update(
+    controller: Controller,
+    family: TaskFamily,
+    settings: UpdateSettings,
+    threads: int,
+    begun: int = 0,
+    on_iteration: Callable[[str], None] = lambda told: None,
+) -> tuple[Controller, dict[str, float]]:
+    """Continue the meta-training of a controller, and change a share of its weights.
+
+    Args:
+        controller: The controller that robots have.
+        family: The task family, as the controller sees it; its tasks may have changed since.
+        settings: What is sent.
+        threads: Threads of the simulator and of the training.
+        begun: How many iterations of the server went before with this seed, so that the random numbers are others.
+        on_iteration: Is told of each meta-iteration in words.
+
+    Returns:
+        The new controller, and the share of each matrix that may have changed. Refusal if it cannot be trained on.
+    """
     check_updatable(controller)
     count = settings.iterations
     training = continued_settings(controller, family, 2 * count, settings.seed, threads)
@@ -103,17 +128,17 @@ def partial_update(
     def told(stage: str, of: int) -> Callable[[int, float], None]:
         return lambda done, reached: on_iteration(f"{stage}: {done} of {of}, return after adaptation {reached:.4g}")
 
+    whole = range(begun, begun + 2 * count)
     if settings.metric == "random":
-        masks = largest(random_scores(controller.network, base, settings.seed), settings.ratio, masks_of(base))
-        start, left = base, range(2 * count)
+        scores = random_scores(controller.network, base, settings.seed, begun)
+        masks = largest(scores, settings.ratio, masks_of(base))
+        start, left = base, whole
     else:
-        full = continued(controller, base, family, training, range(count), None, told("full update", count))
+        full = continued(controller, base, family, training, whole[:count], None, told("full update", count))
         masks = update_masks(controller.network, base, full.parameters, full.local, settings.metric, settings.ratio)
-        start, left = full.parameters | stayed(base, full.parameters, masks), range(count, 2 * count)
+        start, left = full.parameters | stayed(base, full.parameters, masks), whole[count:]
     last = continued(controller, start, family, training, left, masks, told("partial update", len(left)))
-    new = replace(controller, parameters=last.parameters)
-    sent = {name: float(mask.mean()) for name, mask in masks.items()}
-    return Update(new, sent, judge(controller, new, family, *judged, threads))
+    return replace(controller, parameters=last.parameters), {name: float(mask.mean()) for name, mask in masks.items()}
 
 
 def towards(controller: Controller, wanted: Controller, ratio: float) -> tuple[Controller, dict[str, float]]:

@@ -55,9 +55,16 @@ def contributions(old: Parameters, new: Parameters, local: Parameters | None, me
     return {name: scores[name] + squared[name] / changes for name in new}
 
 
-def random_scores(network: Network, parameters: Parameters, seed: int) -> Parameters:
-    """Return scores that know nothing, of each matrix that an update sends in part: the baseline of the others."""
-    random = generator(seed, Purpose.UPDATE, RANDOM_SCORES)
+def random_scores(network: Network, parameters: Parameters, seed: int, begun: int = 0) -> Parameters:
+    """Return scores that know nothing, of each matrix that an update sends in part: the baseline of the others.
+
+    Args:
+        network: The network.
+        parameters: Its parameters.
+        seed: Seed of the scores.
+        begun: The iterations of the server that went before, so that each update has scores of its own.
+    """
+    random = generator(seed, Purpose.UPDATE, RANDOM_SCORES + begun)
     return {name: torch.from_numpy(random.random(parameters[name].shape)) for name in scored_names(network, parameters)}
 
 
