@@ -1,0 +1,1 @@
+"""Federated rounds: a server with float weights, clients with integers (FedAQT)."""
