@@ -27,6 +27,7 @@ COMMANDS = {
     "cost": "Tell the memory and operations of a controller on a device.",
     "compress": "Prune a controller so that it still adapts, and judge the outcome.",
     "update": "Make a patch for a controller that robots have already, and apply it.",
+    "federate": "Train on clients that hold integers and return gradients, here or over gRPC.",
     "export": "Write a policy as C for a microcontroller, or as ONNX.",
     "render": "Make a GIF of one episode.",
     "sweep": "Meta-train with several methods and seeds.",

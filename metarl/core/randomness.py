@@ -19,6 +19,7 @@ class Purpose(IntEnum):
     CHECK = 6
     PRUNING = 7
     UPDATE = 8
+    FEDERATION = 9
 
 
 def generator(seed: int, purpose: Purpose, index: int = 0) -> np.random.Generator:
