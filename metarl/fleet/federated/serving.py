@@ -47,14 +47,19 @@ class Post:
         self.waiting: set[int] = set()  # of the clients that the round asked, those that have not answered yet
         self.told: set[int] = set()  # those that have got the round's broadcast
         self.answers: dict[int, bytes] = {}
+        self.absent = set(range(clients))  # those that have not called since they failed to answer
         self.over = False
 
     def carry(self, message: bytes, asked: tuple[int, ...], timeout: float) -> dict[int, bytes | None]:
-        """Offer a broadcast to clients; return their answers when all are there, or when the time is over."""
+        """Offer a broadcast to clients; return their answers when all are there, or when the time is over.
+
+        A client that did not answer is not waited for again until it calls: one that died costs one wait.
+        """
         with self.changed:
             self.message, self.waiting, self.answers, self.told = message, set(asked), {}, set()
             self.changed.notify_all()
-            self.changed.wait_for(lambda: not self.waiting, timeout)
+            self.changed.wait_for(lambda: self.waiting <= self.absent, timeout)
+            self.absent |= self.waiting
             self.waiting = set()
             return {client: self.answers.get(client) for client in asked}
 
@@ -75,6 +80,7 @@ class Post:
         client = self._client(request, context)
         with self.changed:
             self.joined.add(client)
+            self.absent.discard(client)
             self.changed.notify_all()
         return self.welcome
 
@@ -82,6 +88,7 @@ class Post:
         """Serve ``Next``; a broadcast is handed to a client once."""
         client = self._client(request, context)
         with self.changed:
+            self.absent.discard(client)
             self.changed.wait_for(lambda: self.over or client in self.waiting - self.told, POLL)
             if self.over:
                 return OVER
