@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from metarl.core.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from metarl.api import adapt, evaluate, prune, resume, train
+    from metarl.api import adapt, evaluate, federate, prune, resume, train
     from metarl.policies.classifier import Classifier
     from metarl.policies.controller import Controller
     from metarl.policies.export.sb3 import to_sb3
@@ -32,6 +32,7 @@ __all__ = [
     "Recorder",
     "adapt",
     "evaluate",
+    "federate",
     "load",
     "load_classifier",
     "prune",
@@ -43,6 +44,7 @@ __all__ = [
 _MODULES = {
     "adapt": "metarl.api",
     "evaluate": "metarl.api",
+    "federate": "metarl.api",
     "prune": "metarl.api",
     "resume": "metarl.api",
     "train": "metarl.api",

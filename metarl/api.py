@@ -15,6 +15,9 @@ from metarl.core.settings import check_names
 from metarl.core.threads import available_threads
 from metarl.envs.family import TaskFamily
 from metarl.envs.registry import FAMILIES, get_family
+from metarl.fleet.federated.rounds import Outcome
+from metarl.fleet.federated.rounds import federate as run_rounds
+from metarl.fleet.federated.run import IMAGES, population_of, read_names
 from metarl.policies.classifier import Classifier
 from metarl.policies.controller import Controller
 from metarl.policies.files.checks import check_adaptable
@@ -276,6 +279,37 @@ def prune(
     controller = require_controller(controller)
     resolved = family_of(controller, trained_on(controller) if family is None else resolve(family))
     return prune_in_rounds(controller, resolved, asked, threads, folder)
+
+
+def federate(
+    family: str | TaskFamily,
+    *,
+    init: Controller | Classifier | str | Path | None = None,
+    out: str | Path | None = None,
+    **settings: Any,
+) -> Outcome:
+    """Train on the data of many clients that hold integers and return gradients (FedAQT), all computed here.
+
+    Args:
+        family: The task family of robots, or its name; ``"images"`` for clients that hold images of a folder.
+        init: What the server starts with: a controller, its file, its run's folder, or the name FAMILY/METHOD of one
+            that ships. If left out, random parameters of a policy, or a network trained on the server's own images.
+        out: A folder for checkpoints, log and controller, new or of the same federation, which then goes on. None to
+            keep nothing on disk.
+        **settings: Those of ``metarl.fleet.federated.settings.FederationSettings`` and of its clients,
+            ``metarl.fleet.federated.robots.RobotSettings`` or ``metarl.fleet.federated.images.ImageClientSettings``,
+            e.g. ``bits=4, relay=True, rounds=50``.
+
+    Returns:
+        The controller as clients hold it, what it reaches, and the log of the rounds. ValueError says what is wrong
+        with a setting, the folder or what to start from.
+    """
+    name = family if isinstance(family, str) else family.name
+    asked, own = read_names(name, settings)
+    begun = load(init) if isinstance(init, str | Path) else init
+    resolved = None if name == IMAGES else resolve(family)
+    with population_of(resolved, asked, own, begun) as population:
+        return run_rounds(population, asked, None if out is None else Path(out))
 
 
 def trained_on(controller: Controller) -> TaskFamily:

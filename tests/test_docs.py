@@ -35,6 +35,8 @@ TWO_WORDS = (
     ["update", "simulate"],
     ["table", "fleet"],
     ["update", "info"],
+    ["federate", "images"],
+    ["federate", "join"],
 )
 
 
