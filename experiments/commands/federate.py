@@ -54,11 +54,14 @@ class Federation:
     serve: Maybe[str] = None
     """Wait for clients at HOST:PORT, e.g. 127.0.0.1:8765, in place of computing all of them here."""
     timeout: float = 60.0
-    """Seconds that a server waits for clients to join, and in each round for their answers."""
+    """Seconds that a server waits for the answers of a round."""
+    join_timeout: float = 600.0
+    """Seconds that a server waits for all clients before it begins without those that are missing."""
 
     def __post_init__(self) -> None:
-        if not self.timeout > 0:
-            raise Refusal(f"--timeout must be above 0, got {self.timeout:g}")
+        for name in ("timeout", "join_timeout"):
+            if not getattr(self, name) > 0:
+                raise Refusal(f"--{name.replace('_', '-')} must be above 0, got {getattr(self, name):g}")
 
 
 @dataclass(frozen=True)
@@ -155,6 +158,6 @@ def carried(
     post = Post(welcome(asdict(settings), population.about(), described, layout), settings.clients)
     with serving(federation.serve, post) as address:
         console.print(f"serving {settings.clients} clients at {address}", soft_wrap=True)
-        there = post.wait_for_clients(federation.timeout)
+        there = post.wait_for_clients(federation.join_timeout)
         console.print(f"{there} of {settings.clients} clients have joined", soft_wrap=True)
         yield lambda message, asked: post.carry(message, asked, federation.timeout)

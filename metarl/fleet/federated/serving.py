@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import struct
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -30,7 +29,7 @@ from metarl.fleet.federated.weights import Layout
 SERVICE = "metarl.Federation"
 NOTHING_YET, OVER = b"", b"over"
 POLL = 1.0  # seconds for which the server lets a client wait for work before it tells that there is none yet
-FAREWELL = 3 * POLL  # after the last round, so that clients hear that it is over
+FAREWELL = 30.0  # seconds after the last round in which clients that are there can hear that it is over
 NUMBER = struct.Struct("<I")
 OPTIONS = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1), ("grpc.so_reuseport", 0)]
 THREADS_MORE = 4  # than clients, for those that try again
@@ -49,6 +48,7 @@ class Post:
         self.answers: dict[int, bytes] = {}
         self.absent = set(range(clients))  # those that have not called since they failed to answer
         self.over = False
+        self.dismissed: set[int] = set()  # those that have heard that it is over
 
     def carry(self, message: bytes, asked: tuple[int, ...], timeout: float) -> dict[int, bytes | None]:
         """Offer a broadcast to clients; return their answers when all are there, or when the time is over.
@@ -69,11 +69,12 @@ class Post:
             self.changed.wait_for(lambda: len(self.joined) == self.clients, timeout)
             return len(self.joined)
 
-    def finish(self) -> None:
-        """Tell all clients that the rounds are over."""
+    def finish(self, patience: float) -> None:
+        """Tell clients that the rounds are over, and wait until those that are there have heard it."""
         with self.changed:
             self.over = True
             self.changed.notify_all()
+            self.changed.wait_for(lambda: self.joined <= self.absent | self.dismissed, patience)
 
     def join(self, request: bytes, context: grpc.ServicerContext) -> bytes:
         """Serve ``Join``."""
@@ -91,6 +92,8 @@ class Post:
             self.absent.discard(client)
             self.changed.wait_for(lambda: self.over or client in self.waiting - self.told, POLL)
             if self.over:
+                self.dismissed.add(client)
+                self.changed.notify_all()
                 return OVER
             if client in self.waiting - self.told:
                 self.told.add(client)
@@ -132,10 +135,9 @@ def serving(address: str, post: Post) -> Iterator[str]:
     server.start()
     try:
         yield f"{address.rpartition(':')[0]}:{port}"
-        post.finish()
-        time.sleep(FAREWELL)
+        post.finish(FAREWELL)
     finally:
-        post.finish()
+        post.finish(0)
         server.stop(POLL).wait()
         executor.shutdown()
 

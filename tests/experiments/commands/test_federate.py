@@ -151,7 +151,8 @@ def test_the_table_puts_seeds_together(tmp_path: Path) -> None:
     # Means -12 and -13; the tasks' 2.0 and t_2 S / sqrt(3) = 4.303 * 2 / sqrt(3) = 4.97 add up in squares.
     assert sheet.rows[0][1:3] == ["-12.0 ± 5.4 [3]", "-"]
     assert sheet.rows[1][1:5] == ["-", "-", "-9.0 ± 2.0 [1]", "-"]
-    # Likewise with S = 1.803, which is 4.48 and 4.9 in all. Differences -1, -1.5, -0.5: mean -1, S = 0.5, t_2 S / sqrt(3) = 1.24.
+    # Likewise with S = 1.803, which is 4.48 and 4.9 in all.
+    # Differences -1, -1.5, -0.5: mean -1, S = 0.5, t_2 S / sqrt(3) = 1.24.
     assert sheet.rows[2][1:3] == ["-13.0 ± 4.9 [3]", "-1.0 ± 1.2"]
     assert sheet.rows[2][5:] == ["400", "4,000", "9,002"]
     assert len(federation_figure(filed_federations(tmp_path)).axes) == 1

@@ -33,7 +33,6 @@ Behavior = Callable[[bytes], bytes | None]  # from an honest answer to what is s
 @pytest.fixture(autouse=True)
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "POLL", 0.2)
-    monkeypatch.setattr(module, "FAREWELL", 0.6)
 
 
 def altered(**changes: object) -> Behavior:
@@ -157,25 +156,25 @@ def test_who_is_away_is_waited_for_once() -> None:
 
 
 COMMAND = [sys.executable, "-m", "metarl.experiments.cli", "federate"]
-QUICK = "--clients 3 --per-round 3 --rounds 4 --score-every 4 --bits 4 --relay --episodes 2 --horizon 5 --score-tasks 2"
+QUICK = "--clients 2 --per-round 2 --rounds 4 --score-every 4 --bits 4 --relay --episodes 2 --horizon 5 --score-tasks 2"
 
 
 @pytest.mark.slow
 def test_a_client_process_that_is_killed_is_dropped_and_counted(tmp_path: Path) -> None:
     out = tmp_path / "run"
-    words = [*COMMAND, "navigation-2d", *QUICK.split(), "--threads", "1", "--out", str(out), "--timeout", "25"]
+    words = [*COMMAND, "navigation-2d", *QUICK.split(), "--threads", "1", "--out", str(out), "--timeout", "10"]
     log = tmp_path / "log"
     with log.open("wb") as file:
         server = subprocess.Popen([*words, "--serve", "127.0.0.1:0", "--json", str(tmp_path / "r.json")], stdout=file)
     clients: list[subprocess.Popen[bytes]] = []
     try:
         address = waited_for(lambda: next((each.split()[-1] for each in log.read_text().splitlines()), None))
-        for client in range(3):
+        for client in range(2):
             clients.append(subprocess.Popen([*COMMAND, "join", address, "--client", str(client), "--threads", "1"]))  # noqa: PERF401
         waited_for((out / "progress.csv").exists)
         clients[1].send_signal(signal.SIGKILL)
         assert server.wait(240) == 0
-        assert [each.wait(60) for each in (clients[0], clients[2])] == [0, 0]
+        assert clients[0].wait(60) == 0
     finally:
         for process in (server, *clients):
             process.kill()
