@@ -11,6 +11,7 @@ from metarl.policies.controller import Controller
 from metarl.policies.files.controller_file import read_controller
 from metarl.policies.files.metadata import ClassifierMetadata
 from metarl.policies.files.pretrained import find_controller
+from metarl.policies.nested import load_nested
 from metarl.policies.networks.registry import kind_of
 
 
@@ -21,13 +22,16 @@ class Sb3Files(NamedTuple):
     normalization: Path | None = None  # what VecNormalize saved; None if the policy saw observations as they are
 
 
-def load(path: str | Path) -> Controller | Classifier:
-    """Return the policy or the image network of a controller's file.
+def load(path: str | Path, subnet: int | None = None) -> Controller | Classifier:
+    """Return the policy or the image network of a controller's file; of nested subnets, the one of that number.
 
     ``path`` is the file, a run's folder with ``controller.safetensors`` in it, or the name FAMILY/METHOD of one that
     comes with metarl; a file or folder of that path comes first. Raise ValueError if the file is missing, damaged,
-    altered, another program's, or of a newer version of the format.
+    altered, another program's, or of a newer version of the format, and if it holds nested subnets just where no
+    ``subnet`` is named.
     """
+    if subnet is not None:
+        return load_nested(path).subnet(subnet).controller()
     try:
         metadata, network, parameters = read_controller(find_controller(path))
         if isinstance(metadata, ClassifierMetadata):
@@ -37,9 +41,9 @@ def load(path: str | Path) -> Controller | Classifier:
         raise Refusal(f"{path}: {error}") from None
 
 
-def load_controller(path: str | Path) -> Controller:
+def load_controller(path: str | Path, subnet: int | None = None) -> Controller:
     """Return the policy of a file, as ``load`` does; raise ValueError if it holds an image network."""
-    return require_controller(load(path), str(path))
+    return require_controller(load(path, subnet), str(path))
 
 
 def load_start(

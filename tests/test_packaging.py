@@ -37,12 +37,15 @@ ARROWS = {
     "metarl.policies.controller": "core policies.networks policies.gate policies.normalization policies.methods "
     "policies.files policies.device",
     "metarl.policies.classifier": "core policies.networks policies.methods policies.files policies.device",
+    "metarl.policies.nested": "core policies.networks policies.normalization policies.compression policies.files "
+    "policies.controller policies.classifier",
     "metarl.policies.recorder": "core policies.device policies.controller",
     "metarl.policies.export": (
         "core policies.networks policies.attention policies.compression policies.normalization policies.methods "
         "policies.gate policies.files policies.device policies.controller policies.classifier"
     ),
-    "metarl.policies.loading": "core policies.networks policies.files policies.controller policies.classifier",
+    "metarl.policies.loading": "core policies.networks policies.files policies.controller policies.classifier "
+    "policies.nested",
     "metarl.policies.updates": "core policies.files policies.controller policies.loading",
     "metarl.envs": "",
     "metarl.envs.family": "core",

@@ -5,12 +5,14 @@ image network, and ``network``, an object with the ``kind`` of the network and t
 not finite, which JSON lacks, are the strings "inf", "-inf" and "nan". Each tensor is a parameter, float32, by its name.
 
 ``compression`` is null, or an object with ``kind`` and ``version`` (a whole number from 1) and what that kind adds; the
-kind written is ``pruning``, which masks weights, and every other kind is refused by name. A compressed file is deflated
-(``tensor_file``), as version 3; those of before are of version 2. In it these tensors stand in the place of a parameter
-NAME of n numbers, which are counted in row-major order:
+kinds written are ``pruning``, which masks weights, and ``nested``, and every other kind is refused by name. A
+compressed file is deflated (``tensor_file``), as version 3; those of before are of version 2. In it these tensors stand
+in the place of a parameter NAME of n numbers, which are counted in row-major order:
 
 * masked: ``NAME.mask`` uint8 [ceil(n / 8)], a bit for each number, the lowest bit of a byte first, 1 where the number
   is kept, else it is zero; ``NAME.kept`` float32, float16 or int8 [numbers kept], in order.
+* nested subnets, a kind of its own, ``nested``: ``NAME.values``, ``NAME.indices`` and ``NAME.counts``, as stated in
+  ``policies/compression/nested.py``, and ``NAME.subnets`` of what each subnet has of its own.
 * binary bases: ``NAME.codes`` uint8 [group, basis, ceil(size / 8)], bits as above, 1 for +1 and 0 for -1, for groups of
   ``size`` successive numbers; ``NAME.alphas`` float32 [group, basis], the coordinates, 0 for a basis that a group
   lacks. A number is the sum over the bases of its coordinate times its sign.
@@ -30,7 +32,7 @@ from metarl.core.errors import Refusal
 from metarl.core.validation import plain_json, read_record
 from metarl.policies.compression.masks import masks_of
 from metarl.policies.compression.packing import packed, unpacked
-from metarl.policies.files.metadata import PRUNING, ClassifierMetadata, Compression, ControllerMetadata
+from metarl.policies.files.metadata import NESTED, PRUNING, ClassifierMetadata, Compression, ControllerMetadata
 from metarl.policies.files.tensor_file import FileKind, read_tensors, write_tensors
 from metarl.policies.networks.network import Network, Parameters
 from metarl.policies.networks.registry import NETWORKS, kind_of
@@ -65,6 +67,8 @@ def read_controller(path: Path) -> tuple[Metadata, Any, Parameters]:
     """Return the metadata, the network and the parameters of a file; raise ValueError if it cannot be used."""
     content, tensors = read_tensors(path, KIND)
     metadata, network = from_json(content)
+    if metadata.compression is not None and metadata.compression.kind == NESTED:
+        raise Refusal("the file holds nested subnets: say which one, e.g. --subnet 1 for the densest")
     return metadata, network, unpacked(tensors, network) if metadata.compression else tensors
 
 
