@@ -72,7 +72,7 @@ ARROWS = {
     "metarl.runs": "core policies.networks policies.compression policies.files",
     "metarl.rl": "core losses adam inner_loop kept_channels reptile cost runs policies.* envs.*",
     "metarl.images": "core losses adam inner_loop kept_channels reptile cost runs policies.* envs.images",
-    "metarl.compression": "core inner_loop rl images runs cost policies.* envs.*",
+    "metarl.compression": "core adam inner_loop rl images runs cost policies.* envs.*",
     "metarl.fleet": "core losses adam rl images runs compression policies.* envs.*",
     "metarl.callbacks": "core rl runs",
     "metarl.api": "core rl images runs compression fleet policies.* envs.*",

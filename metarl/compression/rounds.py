@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from metarl.compression.attention import shrink_attention
+from metarl.compression.folders import opened, write_json
 from metarl.compression.images import retrain_images
 from metarl.compression.pruning import check_prunable, prune_once, shares
 from metarl.compression.settings import PruneSettings
 from metarl.compression.tasks import Model, Tasks, family_of, images_of
 from metarl.compression.units import remove_units, widths_after, without_unread_units
-from metarl.core.atomic import write_atomically
-from metarl.core.errors import Refusal
 from metarl.envs.family import TaskFamily
 from metarl.policies.classifier import Classifier
 from metarl.policies.compression.masks import kept_weights, weight_names
@@ -105,7 +104,7 @@ def prune_in_rounds(
         done.append(Round(number, *facts, reached))
         if out is not None:
             controller.save(_file(out, number), overwrite=True)
-            _write(out / ROUNDS, [asdict(each) for each in done])
+            write_json(out / ROUNDS, [asdict(each) for each in done])
         on_round(done[-1])
     if settings.connected and isinstance(controller, Controller):
         controller = without_unread_units(controller)
@@ -145,16 +144,9 @@ def retrained(controller: Controller, family: TaskFamily, settings: TrainSetting
 
 def _opened(out: Path, config: dict[str, Any]) -> list[Round]:
     """Make the folder of a pruning, or return the rounds that one of the same settings holds already."""
-    text = json.dumps(config, sort_keys=True, default=str)
-    if (out / CONFIG).is_file():
-        if json.loads((out / CONFIG).read_text()) != json.loads(text):
-            raise Refusal(f"{out} holds a pruning with other settings or of another controller: choose another folder")
-        rounds = out / ROUNDS
-        return [Round(**each) for each in json.loads(rounds.read_text())] if rounds.is_file() else []
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise Refusal(f"{out} exists already and is not the folder of a pruning: choose another one")
-    out.mkdir(parents=True, exist_ok=True)
-    _write(out / CONFIG, json.loads(text))
+    rounds = out / ROUNDS
+    if opened(out, CONFIG, config, "pruning") and rounds.is_file():
+        return [Round(**each) for each in json.loads(rounds.read_text())]
     return []
 
 
@@ -172,7 +164,3 @@ def _recorded(controller: Model, training: dict[str, Any]) -> Model:
 
 def _file(out: Path, number: int) -> Path:
     return out / f"round{number}.safetensors"
-
-
-def _write(path: Path, content: Any) -> None:
-    write_atomically(path, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode())

@@ -20,6 +20,7 @@ class Purpose(IntEnum):
     PRUNING = 7
     UPDATE = 8
     FEDERATION = 9
+    NESTING = 10
 
 
 def generator(seed: int, purpose: Purpose, index: int = 0) -> np.random.Generator:
