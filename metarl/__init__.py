@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any
 from metarl.core.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from metarl.api import adapt, evaluate, federate, prune, resume, train
+    from metarl.api import adapt, evaluate, federate, nest, prune, resume, train
     from metarl.policies.classifier import Classifier
     from metarl.policies.controller import Controller
     from metarl.policies.export.sb3 import to_sb3
     from metarl.policies.loading import load, load_classifier
+    from metarl.policies.nested import load_nested
     from metarl.policies.recorder import Recorder
 
 __all__ = [
@@ -35,6 +36,8 @@ __all__ = [
     "federate",
     "load",
     "load_classifier",
+    "load_nested",
+    "nest",
     "prune",
     "resume",
     "to_sb3",
@@ -45,12 +48,14 @@ _MODULES = {
     "adapt": "metarl.api",
     "evaluate": "metarl.api",
     "federate": "metarl.api",
+    "nest": "metarl.api",
     "prune": "metarl.api",
     "resume": "metarl.api",
     "train": "metarl.api",
     "to_sb3": "metarl.policies.export.sb3",
     "load": "metarl.policies.loading",
     "load_classifier": "metarl.policies.loading",
+    "load_nested": "metarl.policies.nested",
     "Classifier": "metarl.policies.classifier",
     "Controller": "metarl.policies.controller",
     "Recorder": "metarl.policies.recorder",

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, overload
 
 from metarl.compression.images import image_tasks
+from metarl.compression.nest_settings import NestSettings
+from metarl.compression.nesting import nest as train_nested
 from metarl.compression.rounds import prune_in_rounds
 from metarl.compression.settings import PruneSettings
 from metarl.core.errors import Refusal
@@ -23,6 +25,7 @@ from metarl.policies.controller import Controller
 from metarl.policies.files.checks import check_adaptable
 from metarl.policies.loading import load, load_controller, load_start, require_controller
 from metarl.policies.methods import get_method
+from metarl.policies.nested import Nested
 from metarl.rl.checking import Check, check_adaptation
 from metarl.rl.evaluation import (
     MOST_TASKS,
@@ -310,6 +313,44 @@ def federate(
     resolved = None if name == IMAGES else resolve(family)
     with population_of(resolved, asked, own, begun) as population:
         return run_rounds(population, asked, None if out is None else Path(out))
+
+
+def nest(
+    controller: Controller | Classifier | str | Path,
+    *,
+    data: str | Path | None = None,
+    out: str | Path | None = None,
+    family: str | TaskFamily | None = None,
+    threads: int | None = None,
+    **settings: Any,
+) -> Nested:
+    """Train several sparse subnets of a meta-trained controller in one table (DRESS), and return them.
+
+    Args:
+        controller: A controller, its file, its run's folder, or the name FAMILY/METHOD of one that ships.
+        data: The folder of an image network's images; of image networks alone.
+        out: A folder for the state after each epoch, new or of the same nesting, which then goes on. None to keep
+            nothing on disk.
+        family: The tasks' family or its name; needed if the controller was trained on a family of your own.
+        threads: Threads of the simulator and of the training; all cores if left out.
+        **settings: Those of ``metarl.compression.nest_settings.NestSettings``, e.g. ``sparsities=(0.5, 0.9)``.
+
+    Returns:
+        The nested controller, whose ``subnet(1)`` is the densest. ValueError says what is wrong with the controller,
+        the folder or a setting.
+    """
+    check_names(NestSettings, settings)
+    controller = load(controller) if isinstance(controller, str | Path) else controller
+    asked, folder = NestSettings(**settings), None if out is None else Path(out)
+    threads = threads or available_threads()
+    if isinstance(controller, Classifier):
+        if data is None or family is not None:
+            raise Refusal("an image network is nested on images: give their folder as data, and no family")
+        return train_nested(controller, image_tasks(controller, Path(data)), asked, threads, folder)
+    if data is not None:
+        raise Refusal("data is about image networks: leave it out for a policy")
+    resolved = family_of(controller, trained_on(controller) if family is None else resolve(family))
+    return train_nested(controller, resolved, asked, threads, folder)
 
 
 def trained_on(controller: Controller) -> TaskFamily:

@@ -60,9 +60,9 @@ def load_start(
     return load_controller(init) if isinstance(init, str | Path) else init and require_controller(init)
 
 
-def load_classifier(path: str | Path) -> Classifier:
+def load_classifier(path: str | Path, subnet: int | None = None) -> Classifier:
     """Return the image network of a file, as ``load`` does; raise ValueError if it holds a policy."""
-    loaded = load(path)
+    loaded = load(path, subnet)
     if isinstance(loaded, Controller):
         raise Refusal(f"{path}: this is a policy ({loaded.metadata.family}), and an image network is needed here")
     return loaded

@@ -18,7 +18,7 @@ from metarl.policies.classifier import Classifier
 from metarl.policies.compression.nested import Table, masked_subnet
 from metarl.policies.controller import Controller
 from metarl.policies.files.metadata import ClassifierMetadata, ControllerMetadata
-from metarl.policies.files.nested_file import read_nested, write_nested
+from metarl.policies.files.nested_file import is_nested, read_nested, write_nested
 from metarl.policies.files.pretrained import find_controller
 from metarl.policies.networks.network import Network, Parameters
 from metarl.policies.normalization import normalize
@@ -136,6 +136,15 @@ class Nested:
     def save(self, path: str | Path, overwrite: bool = False) -> None:
         """Write the file in one stroke; raise ValueError as ``Controller.save`` does."""
         write_nested(path, self.metadata, self.network, (self.tables, self.own, self.shared), overwrite)
+
+
+def nested_in(path: str | Path) -> Nested | None:
+    """Return all subnets of a file, or None if it holds one controller; raise ValueError if it is damaged."""
+    try:
+        nested = is_nested(find_controller(path))
+    except ValueError as error:
+        raise Refusal(f"{path}: {error}") from None
+    return load_nested(path) if nested else None
 
 
 def load_nested(path: str | Path) -> Nested:

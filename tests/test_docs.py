@@ -28,6 +28,7 @@ TWO_WORDS = (
     ["table", "images"],
     ["table", "tradeoff"],
     ["compress", "prune"],
+    ["compress", "nest"],
     ["compress", "judge"],
     ["table", "pruning"],
     ["update", "make"],

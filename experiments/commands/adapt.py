@@ -35,6 +35,8 @@ class Adapt:
     """The controller's file, its run's folder, or FAMILY/METHOD of one that ships with metarl."""
     task: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE [NAME=VALUE ...]")]
     """The task, e.g. target_velocity=1.5."""
+    subnet: Maybe[int] = None
+    """Which subnet of a nested controller, 1 the densest."""
     out: Maybe[Path] = None
     """File to write, which must be new; beside the controller's file and named after the task if left out."""
     horizon: Maybe[int] = None
@@ -63,7 +65,8 @@ def main(arguments: Sequence[str]) -> None:
     """Run the command; raise Refusal saying what is wrong with its arguments."""
     command = parse(Adapt, arguments, "metarl adapt")
     task = parse_task(command.task)
-    controller = varied(load_controller(command.controller), command.horizon, command.episodes, command.inner_steps)
+    controller = load_controller(command.controller, command.subnet)
+    controller = varied(controller, command.horizon, command.episodes, command.inner_steps)
     family = family_for(controller, command.family)
     out = command.out or named_after(command.controller, task)
     check_new_file(out)

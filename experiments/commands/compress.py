@@ -11,23 +11,19 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from metarl.compression.images import image_tasks
 from metarl.compression.judge import Judged, Verdict, judge, verdict_record
 from metarl.compression.rounds import Round, prune_in_rounds
 from metarl.compression.settings import PruneSettings
-from metarl.compression.tasks import Tasks, described
+from metarl.compression.tasks import described
 from metarl.core.errors import Refusal
-from metarl.core.threads import available_threads
 from metarl.experiments.analysis.pruning_table import pruning_record, write_record
-from metarl.experiments.console.constructors import ControllerFile, Family, Maybe
-from metarl.experiments.console.families import family_for
+from metarl.experiments.commands.compress_nest import nest
+from metarl.experiments.commands.compress_options import JudgeOptions, share, tasks_for
+from metarl.experiments.console.constructors import ControllerFile
 from metarl.experiments.console.output import Terminal
-from metarl.experiments.console.parsing import check_new_file, parse, refuse, require_at_least
-from metarl.experiments.console.progress import decoding_line, number
-from metarl.policies.classifier import Classifier
-from metarl.policies.controller import Controller
+from metarl.experiments.console.parsing import check_new_file, parse
+from metarl.experiments.console.progress import number
 from metarl.policies.loading import load
-from metarl.rl.evaluation import family_of
 from metarl.runs.folder import CONTROLLER
 
 
@@ -37,36 +33,15 @@ class Compress:
 
     prune: remove weights by what that does to adapted networks, shrink p-Meta's attention, and meta-train again.
 
+    nest: train several sparse subnets in one table, for budgets that change while a robot runs.
+
     judge: compare two controllers on the same unseen tasks: bytes, operations and returns.
 
     metarl compress KIND --help shows the options of a kind.
     """
 
-    kind: Annotated[Literal["prune", "judge"], tyro.conf.Positional, tyro.conf.arg(metavar="KIND")]
+    kind: Annotated[Literal["prune", "nest", "judge"], tyro.conf.Positional, tyro.conf.arg(metavar="KIND")]
     """One of those above."""
-
-
-@dataclass(frozen=True)
-class JudgeOptions:
-    """How two controllers are compared."""
-
-    judge_tasks: int = 40
-    """Unseen tasks that both controllers adapt to, at least 2."""
-    judge_seed: int = 1
-    """Seed of these tasks and of the episodes."""
-    family: Family = None
-    """Task family; needed where the controller was trained on one of your own (module:attribute)."""
-    data: Maybe[Path] = None
-    """Folder of images; an image network needs it."""
-    threads: int = available_threads()
-    """Threads of the simulator and of the training."""
-    json: Maybe[Path] = None
-    """Write the verdict to this file, which must be new."""
-
-    def __post_init__(self) -> None:
-        require_at_least(2, judge_tasks=self.judge_tasks)
-        require_at_least(0, judge_seed=self.judge_seed)
-        require_at_least(1, threads=self.threads)
 
 
 @dataclass(frozen=True)
@@ -98,7 +73,7 @@ class Judge:
 
 def main(arguments: Sequence[str]) -> None:
     """Run the command; raise Refusal saying what is wrong with its arguments."""
-    kinds = {"prune": prune, "judge": judge_two}
+    kinds = {"prune": prune, "nest": nest, "judge": judge_two}
     if arguments and arguments[0] in kinds:
         kinds[arguments[0]](arguments[1:])
         return
@@ -147,17 +122,6 @@ def judge_two(arguments: Sequence[str]) -> None:
         write_record(options.json, about | verdict_record(verdict))
 
 
-def tasks_for(controller: Controller | Classifier, options: JudgeOptions, console: Console) -> Tasks:
-    """Return what a controller is pruned and judged on; raise Refusal if an option is missing or for the other kind."""
-    if isinstance(controller, Classifier):
-        refuse(options, "is about policies: leave it out for an image network", "family")
-        if options.data is None:
-            raise Refusal("an image network is pruned and judged on images: name their folder with --data")
-        return image_tasks(controller, options.data, decoding_line(console))
-    refuse(options, "is about image networks: leave it out for a policy", "data")
-    return family_of(controller, family_for(controller, options.family))
-
-
 def round_line(done: Round, rounds: int) -> str:
     """Return what a round of pruning led to."""
     kept = ", ".join(f"{layer} {100 * share:.3g} %" for layer, share in done.kept.items())
@@ -192,8 +156,3 @@ def tell_verdict(verdict: Verdict, tasks: int, console: Console) -> None:
         f"(95 %, {tasks} tasks), which {clear} zero",
         soft_wrap=True,
     )
-
-
-def share(accuracy: float) -> str:
-    """Return an accuracy, or a difference of two, with three digits."""
-    return f"{accuracy:.3f}"

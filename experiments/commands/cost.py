@@ -68,6 +68,8 @@ class Cost:
         Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="[CONTROLLER]", help_behavior_hint="")
     ] = None
     """The file of a policy or of an image network, a run's folder, or FAMILY/METHOD of one that ships with metarl."""
+    subnet: Maybe[int] = None
+    """Which subnet of a nested controller, 1 the densest."""
     method: Maybe[str] = None
     """Meta-learning method, with --family or --backbone."""
     layers: Maybe[str] = None
@@ -91,6 +93,8 @@ class Cost:
             if networks or self.method is not None:
                 raise Refusal(f"{RULE}, not both")
             return
+        if self.subnet is not None:
+            raise Refusal("--subnet belongs to a CONTROLLER with nested subnets")
         if len(networks) == 2:
             raise Refusal(f"{RULE}, not with both")
         missing = [*([] if networks else ["--family or --backbone"]), *([] if self.method else ["--method"])]

@@ -27,7 +27,7 @@ def is_about_images(command: Cost) -> bool:
     """Return whether the command is about an image network, and not about a policy."""
     if command.controller is None:
         return command.image.backbone is not None
-    return isinstance(load(command.controller), Classifier)
+    return isinstance(load(command.controller, command.subnet), Classifier)
 
 
 def image_costing(command: Cost) -> Costing:
@@ -56,7 +56,7 @@ def chosen(command: Cost) -> Classifier:
     """Return a file's image network or an untrained one, with the layers and shots that are asked for."""
     if command.controller is not None:
         refuse(command.image, "goes with --backbone: a controller has its own", "side", "ways")
-        classifier = load_classifier(command.controller)
+        classifier = load_classifier(command.controller, command.subnet)
     else:
         assert command.image.backbone is not None and command.method is not None
         sizes = {"side": command.image.side, "ways": command.image.ways, "shots": command.image.shots}

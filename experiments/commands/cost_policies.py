@@ -68,7 +68,7 @@ def chosen(command: Cost) -> tuple[Controller, TaskFamily | None]:
 def named(command: Cost) -> tuple[Controller, TaskFamily | None]:
     """Return a file's controller with its family, if that is one of metarl's, or an untrained one without episodes."""
     if command.controller is not None:
-        controller = load_controller(command.controller)
+        controller = load_controller(command.controller, command.subnet)
         name = controller.metadata.family
         return controller, get_family(name) if name in FAMILIES else None
     assert command.policy.family is not None and command.method is not None

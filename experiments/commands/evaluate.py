@@ -93,6 +93,8 @@ class Evaluate:
 
     controller: ControllerFile
     """The file of a policy or of an image network, a run's folder, or FAMILY/METHOD of one that ships with metarl."""
+    subnet: Maybe[int] = None
+    """Which subnet of a nested controller, 1 the densest."""
     tasks: Maybe[int] = None
     """How many unseen tasks; 400 for a policy and 5000 for an image network if left out."""
     seed: int = 1
@@ -115,7 +117,7 @@ def main(arguments: Sequence[str]) -> None:
     if command.json:
         check_new_file(command.json)
     console = Terminal()
-    loaded = load(command.controller)
+    loaded = load(command.controller, command.subnet)
     if isinstance(loaded, Classifier):
         table, record = image_accuracies(command, loaded, console)
     else:

@@ -43,6 +43,8 @@ class Export:
     """The controller's file, its run's folder, or FAMILY/METHOD of one that ships with metarl."""
     out: Path
     """Folder of C, which must be new or empty, or file of ONNX, which must be new."""
+    subnet: Maybe[int] = None
+    """Which subnet of a nested controller, 1 the densest."""
     target: Literal["c", "onnx"] = "c"
     """What to write."""
     ram: Maybe[str] = None
@@ -90,7 +92,7 @@ def main(arguments: Sequence[str]) -> None:
     ram = None if command.ram is None else read_bytes(command.ram)
     if command.json:
         check_new_file(command.json)
-    loaded = load(command.controller)
+    loaded = load(command.controller, command.subnet)
     if command.target == "onnx":
         export_onnx(loaded, command.out)
         Terminal().print(f"ONNX: {command.out}", soft_wrap=True)

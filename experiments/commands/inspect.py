@@ -31,6 +31,7 @@ from metarl.experiments.console.progress import decoding_line
 from metarl.policies.classifier import Classifier
 from metarl.policies.controller import Controller
 from metarl.policies.loading import load
+from metarl.policies.nested import Nested, nested_in
 from metarl.rl.evaluation import family_of
 
 
@@ -40,6 +41,8 @@ class Inspect:
 
     controller: ControllerFile
     """The file of a policy or of an image network, a run's folder, or FAMILY/METHOD of one that ships with metarl."""
+    subnet: Maybe[int] = None
+    """Which subnet of a nested controller, 1 the densest."""
     seed: int = 1
     """Seed of the tasks and episodes or images that attention judges."""
     json: Maybe[Path] = None
@@ -59,7 +62,11 @@ def main(arguments: Sequence[str]) -> None:
     if command.json:
         check_new_file(command.json)
     console = Terminal()
-    loaded = load(command.controller)
+    nested = nested_in(command.controller) if command.subnet is None else None
+    if nested is not None:
+        show_subnets(command, nested, console)
+        return
+    loaded = load(command.controller, command.subnet)
     if isinstance(loaded, Classifier):
         tables, notes, record = image_network(command, loaded, console)
     else:
@@ -68,6 +75,21 @@ def main(arguments: Sequence[str]) -> None:
         console.print(each)
     if command.json:
         write_atomically(command.json, (json.dumps(record, indent=2) + "\n").encode())
+
+
+def show_subnets(command: Inspect, nested: Nested, console: Console) -> None:
+    """Print what each subnet of a nested controller takes, and write it to the file of ``--json``."""
+    table = Table("subnet", "sparsity", "multiplications", "bytes")
+    records = []
+    for number in range(1, nested.count + 1):
+        subnet = nested.subnet(number)
+        table.add_row(str(number), f"{100 * subnet.sparsity:.1f} %", f"{subnet.macs:,}", f"{subnet.table_bytes:,}")
+        facts = {"sparsity": subnet.sparsity, "multiplications": subnet.macs, "bytes": subnet.table_bytes}
+        records.append({"subnet": number} | facts)
+    console.print(table)
+    console.print(Text("--subnet K tells of one subnet what is told of any controller."))
+    if command.json:
+        write_atomically(command.json, (json.dumps({"subnets": records}, indent=2) + "\n").encode())
 
 
 def policy(command: Inspect, controller: Controller) -> tuple[list[Table], tuple[str, ...], dict[str, Any]]:

@@ -1,0 +1,145 @@
+"""Filed verdicts on nested subnets, put together over seeds, as sheets and as a plot of returns against operations."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from metarl.core.errors import Refusal
+from metarl.core.intervals import Interval, interval_on_shared_tasks
+from metarl.experiments.console.sheets import MISSING, Sheet
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FOLDER = "fleet/nest"  # of the results
+SCALE = {"return": 1, "accuracy": 100}  # accuracies are shown in percent
+SETTINGS = ("row", "gamma", "objective", "epochs", "iterations", "tuning", "tasks", "learning_rate", "sparsities")
+HEADINGS = ["controller", "sparsity", "multiplications", "bytes", "before", "after", "difference to dense"]
+
+
+def record_sheet(record: dict[str, Any]) -> Sheet:
+    """Return a row for the dense controller, for each subnet, and for each separate controller of one record."""
+    rows = [_row("dense", 0.0, record["dense"], record["dense"]["file_bytes"], record["measure"])]
+    for each in record["subnets"]:
+        name = f"subnet {each['number']}"
+        rows.append(_row(name, each["reached_sparsity"], each, each["table_bytes"], record["measure"]))
+    for sparsity, each in zip(record["settings"]["sparsities"], record["separate"], strict=False):
+        rows.append(_row("separate", sparsity, each, each["file_bytes"], record["measure"]))
+    return Sheet("", HEADINGS, rows)
+
+
+def _row(name: str, sparsity: float, facts: dict[str, Any], size: int, measure: str) -> list[str]:
+    scale = SCALE[measure]
+    reached = [f"{scale * facts[when]:.1f}" for when in ("before", "after")]
+    difference = f"{scale * facts['paired_difference']:.1f} ± {scale * facts['ci95']:.1f}" if sparsity else MISSING
+    return [name, f"{100 * sparsity:.1f} %", f"{facts['macs']:,}", f"{size:,}", *reached, difference]
+
+
+def filed_records(results: Path) -> list[dict[str, Any]]:
+    """Return all filed verdicts on nested subnets; raise Refusal naming a file that is none."""
+    records = []
+    for path in sorted((results / FOLDER).rglob("*.json")):
+        try:
+            record = json.loads(path.read_text())
+            record_sheet(record)
+            protocol(record)
+        except (ValueError, KeyError, TypeError) as error:
+            raise Refusal(f"{path} is no verdict on nested subnets: {error!r}") from None
+        records.append(record)
+    return records
+
+
+def protocol(record: dict[str, Any]) -> tuple[str, ...]:
+    """Return what the records of one sheet have in common: the controller and all settings but the seed."""
+    return (
+        record["controller"],
+        *(str(record["settings"][name]) for name in SETTINGS),
+        str(record["separate_iterations"]),
+    )
+
+
+def by_protocol(records: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Return the records of each protocol, the seeds together."""
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for record in records:
+        groups.setdefault(protocol(record), []).append(record)
+    return [groups[key] for key in sorted(groups)]
+
+
+def sheets(records: Sequence[dict[str, Any]]) -> list[Sheet]:
+    """Return a sheet for each protocol: sizes, and the paired differences to the dense controller over seeds."""
+    return [_sheet(group) for group in by_protocol(records)]
+
+
+def _sheet(group: Sequence[dict[str, Any]]) -> Sheet:
+    first = group[0]
+    scale, dense = SCALE[first["measure"]], first["dense"]
+    rows = [["dense", f"{dense['macs']:,}", f"{dense['file_bytes']:,}", f"{scale * dense['after']:.1f}", MISSING]]
+    for label, part in (("subnet", "subnets"), ("separate", "separate")):
+        for index in range(min(len(record[part]) for record in group)):
+            own = [record[part][index] for record in group]
+            over = over_seeds(own)
+            size = "table_bytes" if part == "subnets" else "file_bytes"
+            rows.append(
+                [
+                    f"{label} {100 * first['settings']['sparsities'][index]:g} %",
+                    f"{max(each['macs'] for each in own):,}",
+                    f"{max(each[size] for each in own):,}",
+                    f"{scale * sum(each['after'] for each in own) / len(own):.1f}",
+                    f"{scale * over.mean:.1f} ± {scale * over.ci95:.1f} [{len(own)}]",
+                ]
+            )
+    return Sheet(title(group), ["", "multiplications", "bytes", "after adaptation", "difference to dense"], rows)
+
+
+def title(group: Sequence[dict[str, Any]]) -> str:
+    """Return what a protocol is, and what one file takes against separate ones."""
+    first = group[0]
+    settings = first["settings"]
+    told = f"{first['controller']}: {settings['objective']}, row {settings['row']}, gamma {settings['gamma']:g}, "
+    told += f"{settings['epochs']} x {settings['iterations']} iterations"
+    told += f"; one file {max(each['nested_file_bytes'] for each in group):,} bytes"
+    if first["separate"]:
+        told += f", separate files {max(each['separate_file_bytes'] for each in group):,}"
+    return told
+
+
+def over_seeds(facts: Sequence[dict[str, Any]]) -> Interval:
+    """Return the paired difference to the dense controller over seeds."""
+    return interval_on_shared_tasks([Interval(each["paired_difference"], each["ci95"]) for each in facts])
+
+
+def nest_figure(records: Sequence[dict[str, Any]]) -> Figure:
+    """Plot the return or accuracy after adaptation against the multiplications, a panel for each protocol."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    from metarl.experiments.analysis.plots import DOTS_PER_INCH
+    from metarl.experiments.analysis.style import LIGHT, SERIES, STYLE
+
+    groups = by_protocol(records)
+    with rc_context(STYLE | {"axes.grid.axis": "both"}):
+        figure = Figure(figsize=(8, 0.6 + 3.4 * len(groups)), dpi=DOTS_PER_INCH)
+        panels = figure.subplots(len(groups), squeeze=False)[:, 0]
+        for axes, group in zip(panels, groups, strict=True):
+            dense, measure = group[0]["dense"]["after"], group[0]["measure"]
+            axes.axhline(dense, color=LIGHT["soft"], linestyle="--", label="dense")
+            for part, color in zip(("subnets", "separate"), SERIES, strict=False):
+                cells = list(zip(*(record[part] for record in group), strict=False))
+                overs = [over_seeds(cell) for cell in cells]
+                axes.errorbar(
+                    [sum(each["macs"] for each in cell) / len(cell) for cell in cells],
+                    [dense + over.mean for over in overs],
+                    yerr=[over.ci95 for over in overs],
+                    marker="o",
+                    capsize=3,
+                    color=LIGHT[color],
+                    label=part if cells else None,
+                )
+            axes.set(title=title(group), ylabel=f"{measure} after adaptation")
+            axes.legend()
+        panels[-1].set_xlabel("multiplications")
+    return figure
