@@ -68,8 +68,6 @@ def clustered(
 ) -> list[Parameters]:
     """Return each task's parameters after an inner step on its loss plus the penalty of weight clustering.
 
-    Nothing is pulled in the first inner step, before which all tasks are alike, nor with a single task.
-
     Args:
         network: The network.
         taken: Each task's parameters after the step on the loss alone.
@@ -80,10 +78,15 @@ def clustered(
     Returns:
         The parameters after the step.
     """
-    if not weight or step == 0 or len(start) < 2:
+    if not pulls(weight, step, len(start)):
         return list(taken)
     middle = center(network, start)
     return [pulled(network, *pair, middle, weight, step) for pair in zip(taken, start, strict=True)]
+
+
+def pulls(weight: float, step: int, tasks: int) -> bool:
+    """Return whether an inner step pulls tasks together: not the first, before which all are alike, nor one task."""
+    return weight > 0 and step > 0 and tasks > 1
 
 
 def center(network: Network, parameters: Sequence[Parameters]) -> Parameters:

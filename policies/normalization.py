@@ -6,6 +6,9 @@ Mean and deviation are running statistics over all observations of a meta-traini
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -50,22 +53,48 @@ def normalize(parameters: Parameters, observations: Tensor) -> Tensor:
     return ((observations - mean) / std).clamp(-LIMIT, LIMIT)
 
 
-def observe(parameters: Parameters, observations: Tensor) -> Parameters:
-    """Return the parameters with statistics that count new observations [sample, observation], too.
+class Seen(NamedTuple):
+    """What a group of observations adds to the statistics, in float64."""
+
+    observations: int
+    mean: Tensor  # [observation]
+    squares: Tensor  # [observation], the sum of squared deviations from the mean
+
+
+def seen_in(observations: Tensor) -> Seen:
+    """Return what observations [sample, observation] add to the statistics."""
+    count = len(observations)
+    new = observations.double() if count else torch.zeros(1, observations.shape[1], dtype=torch.float64)
+    return Seen(count, new.mean(dim=0), new.var(dim=0, correction=0) * count)
+
+
+def merged(groups: Sequence[Seen]) -> Seen:
+    """Return groups of observations as one, merged one after the other (Chan, Golub and LeVeque, see ``observe``)."""
+    count, mean, squares = groups[0]
+    for group in groups[1:]:
+        total = count + group.observations
+        if not total:
+            continue
+        shift = group.mean - mean
+        mean = mean + shift * group.observations / total
+        squares = squares + group.squares + shift**2 * count * group.observations / total
+        count = total
+    return Seen(count, mean, squares)
+
+
+def observe(parameters: Parameters, new: Seen) -> Parameters:
+    """Return the parameters with statistics, if they have any, that count new observations, too.
 
     Two groups' means and variances are merged as by Chan, Golub and LeVeque (The American Statistician 37(3), 1983).
     """
-    if MEAN not in parameters or not len(observations):
+    if MEAN not in parameters or not new.observations:
         return parameters
-    before, seen = parameters[COUNT].double(), float(len(observations))
-    total = before + seen
-    new = observations.double()
-    shift = new.mean(dim=0) - parameters[MEAN].double()
-    mean = parameters[MEAN].double() + shift * seen / total
+    before, count = parameters[COUNT].double(), float(new.observations)
+    total = before + count
+    shift = new.mean - parameters[MEAN].double()
+    mean = parameters[MEAN].double() + shift * count / total
     # Before the first observation the deviation is 1 by definition and counts for nothing.
-    squares = (
-        parameters[STD].double() ** 2 * before + new.var(dim=0, correction=0) * seen + shift**2 * before * seen / total
-    )
+    squares = parameters[STD].double() ** 2 * before + new.squares + shift**2 * before * count / total
     std = (squares / total).sqrt().clamp_min(SMALLEST)
     return parameters | {MEAN: mean.float(), STD: std.float(), COUNT: total.float()}
 

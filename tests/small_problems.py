@@ -9,7 +9,8 @@ from metarl.policies.methods import get_method, initial_meta_parameters, trained
 from metarl.policies.networks.mlp import CategoricalMLP, GaussianMLP, PolicyNetwork
 from metarl.policies.networks.network import Parameters
 from metarl.rl.batch import Batch
-from metarl.rl.objective import MetaObjective, TaskData
+from metarl.rl.objective import MetaObjective
+from metarl.rl.terms import TaskData, TaskTerms
 
 NETWORK = GaussianMLP(observation_size=3, hidden_sizes=(4, 5), action_size=2, initial_std=0.7)
 CHOOSING = CategoricalMLP(observation_size=3, hidden_sizes=(4, 5), choices=4)
@@ -50,17 +51,22 @@ def small_objective(
     first_order: bool = False,
     network: PolicyNetwork = NETWORK,
 ) -> MetaObjective:
-    return MetaObjective(
-        network=suited(network, method),
-        method=get_method(method),
-        trained=trained_names(get_method(method), small_parameters(method, inner_steps, network=network)),
-        first_order=first_order,
-        tasks=[
-            TaskData(
-                tuple(small_batch(10 * task + step, network=network) for step in range(inner_steps)),
-                small_batch(10 * task + 9, network=network),
-            )
-            for task in range(tasks)
-        ],
-        executor=ThreadPoolExecutor(2),
-    )
+    trained = trained_names(get_method(method), small_parameters(method, inner_steps, network=network))
+    return MetaObjective(trained, tasks, small_terms(method, inner_steps, tasks, first_order, network))
+
+
+def small_terms(
+    method: str = "maml",
+    inner_steps: int = 1,
+    tasks: int = 3,
+    first_order: bool = False,
+    network: PolicyNetwork = NETWORK,
+) -> TaskTerms:
+    data = [
+        TaskData(
+            tuple(small_batch(10 * task + step, network=network) for step in range(inner_steps)),
+            small_batch(10 * task + 9, network=network),
+        )
+        for task in range(tasks)
+    ]
+    return TaskTerms(suited(network, method), get_method(method), first_order, data, ThreadPoolExecutor(2))

@@ -6,17 +6,17 @@ import resource
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import Any
 
 from metarl.core.clock import Clock
 from metarl.core.randomness import Purpose, generator
-from metarl.core.threads import available_threads, single_threaded_torch
+from metarl.core.threads import available_threads
 from metarl.experiments.bench.measure import FULL_SCALE, Scale, print_table, ratio_of, ratio_text, spread
 from metarl.rl.iteration import meta_iteration
-from metarl.rl.sampling import Sampler
 from metarl.rl.start import build_network, initial_state
+from metarl.rl.workers import task_worker
 
 TARGET = 1.35
 TARGET_MIB = 4096
@@ -93,15 +93,11 @@ def timed_iterations(scale: Scale, threads: int, method: str, count: int) -> Ite
     network = build_network(family, settings)
     state = initial_state(network, settings)
     parameters, moments = state.parameters, state.moments
-    with (
-        single_threaded_torch(),
-        Sampler(family, network, settings.action_scale, threads) as sampler,
-        ThreadPoolExecutor(threads) as executor,
-    ):
+    with task_worker(family, network, settings) as workers:
         for iteration in range(count):
             clock, random = Clock(), generator(settings.seed, Purpose.TRAINING, iteration)
             start = time.perf_counter()
-            parameters, moments, _ = meta_iteration(parameters, moments, settings, sampler, executor, random, clock)
+            parameters, moments, _ = meta_iteration(parameters, moments, settings, workers, random, clock)
             yield time.perf_counter() - start, clock.seconds
 
 

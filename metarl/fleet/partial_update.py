@@ -7,7 +7,6 @@ new numbers if an independent test finds the new controller better, otherwise no
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -20,7 +19,6 @@ from metarl.core.clock import Clock
 from metarl.core.errors import NumericalFault, Refusal
 from metarl.core.randomness import Purpose, generator
 from metarl.core.settings import AtLeastOne, check_settings
-from metarl.core.threads import single_threaded_torch
 from metarl.envs.family import TaskFamily
 from metarl.fleet.scores import Metric, largest, random_scores, update_masks
 from metarl.policies.compression.masks import masks_of
@@ -30,8 +28,8 @@ from metarl.policies.networks.network import Parameters
 from metarl.rl.continuation import continued_settings
 from metarl.rl.iteration import meta_iteration
 from metarl.rl.outer import outer_names, stayed
-from metarl.rl.sampling import Sampler
 from metarl.rl.settings import TrainSettings
+from metarl.rl.workers import task_worker
 
 
 @dataclass(frozen=True)
@@ -197,17 +195,11 @@ def continued(
     method = get_method(controller.metadata.method)
     moments = initial_moments({name: parameters[name] for name in outer_names(method, parameters)[1]})
     local: Parameters | None = {}
-    with (
-        single_threaded_torch(),
-        Sampler(family, controller.network, settings.action_scale, settings.threads) as sampler,
-        ThreadPoolExecutor(settings.threads) as executor,
-    ):
+    with task_worker(family, controller.network, settings) as workers:
         for done, iteration in enumerate(iterations, start=1):
             random = generator(settings.seed, Purpose.UPDATE, iteration)
             try:
-                new, moments, report = meta_iteration(
-                    parameters, moments, settings, sampler, executor, random, Clock(), movable
-                )
+                new, moments, report = meta_iteration(parameters, moments, settings, workers, random, Clock(), movable)
             except FloatingPointError as error:
                 raise NumericalFault(f"{error}, in iteration {done} of the update") from None
             local = added(local, report.step.gradient, parameters, new)

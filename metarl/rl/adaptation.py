@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
@@ -15,10 +15,10 @@ from metarl.inner_loop import InnerStep, Scores, as_leaves, inner_step
 from metarl.policies.advantages import BaselineFeatures
 from metarl.policies.methods import Method
 from metarl.policies.networks.network import Parameters
-from metarl.reptile import clustered
+from metarl.reptile import center, pulled, pulls
 from metarl.rl.batch import Batch, prepare_batch
 from metarl.rl.episodes import Episodes
-from metarl.rl.sampling import Sampler
+from metarl.rl.sampling import ALL, Sampler
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ def adapt_to_tasks(
     generator: np.random.Generator,
     clock: Clock,
     query_advantages: bool = True,
+    share: slice = ALL,
 ) -> Adaptation:
     """Take K inner steps for every task, each on freshly sampled episodes, and sample once more.
 
@@ -65,18 +66,62 @@ def adapt_to_tasks(
         generator: What episodes' seeds and noise are drawn from.
         clock: Takes the time of each phase.
         query_advantages: Whether the last episodes are prepared as batches, too.
+        share: The tasks that are adapted to, alike whatever else is in their share.
+
+    Returns:
+        Episodes, batches, scores and parameters by inner step.
+    """
+    course = adapting(parameters, tasks, settings, sampler, executor, generator, clock, query_advantages, share)
+    try:
+        starts = next(course)
+        while True:
+            starts = course.send(center(sampler.network, starts))
+    except StopIteration as done:
+        adaptation: Adaptation = done.value
+        return adaptation
+
+
+def adapting(
+    parameters: Parameters,
+    tasks: Array,
+    settings: AdaptationSettings,
+    sampler: Sampler,
+    executor: Executor,
+    generator: np.random.Generator,
+    clock: Clock,
+    query_advantages: bool,
+    share: slice,
+) -> Generator[tuple[Parameters, ...], Parameters, Adaptation]:
+    """Do what ``adapt_to_tasks`` does, and stop wherever weight clustering needs the tasks outside of the share.
+
+    Args:
+        parameters: Where every task starts, those of the inner loop among them.
+        tasks: [task, field].
+        settings: What the adaptation depends on.
+        sampler: What rolls the policies out.
+        executor: Threads, each with a task of its own.
+        generator: What episodes' seeds and noise are drawn from.
+        clock: Takes the time of each phase.
+        query_advantages: Whether the last episodes are prepared as batches, too.
+        share: The tasks that are adapted to.
+
+    Yields:
+        The parameters of the share's tasks before an inner step that pulls all tasks together; ``reptile.center`` of
+        all tasks' is to be sent back.
 
     Returns:
         Episodes, batches, scores and parameters by inner step.
     """
     network = sampler.network
-    adapted = [tuple(as_leaves(parameters) for _ in tasks)]
+    own = range(len(tasks))[share]
+    adapted = [tuple(as_leaves(parameters) for _ in own)]
     episodes: list[Episodes] = []
     batches: list[tuple[Batch, ...]] = []
     scores: list[tuple[Scores, ...]] = []
     for step in range(settings.inner_steps + 1):
         with clock.phase("sampling"):
-            episodes.append(sampler.sample(stack(adapted[-1]), tasks, settings.episodes_per_task, generator))
+            policies = stack(adapted[-1])
+            episodes.append(sampler.sample(policies, tasks, settings.episodes_per_task, generator, share=share))
         if step == settings.inner_steps and not query_advantages:
             break
         with clock.phase("advantages"):
@@ -91,7 +136,7 @@ def adapt_to_tasks(
                             parameters,
                             settings.baseline,
                         ),
-                        range(len(tasks)),
+                        range(len(own)),
                     )
                 )
             )
@@ -103,8 +148,10 @@ def adapt_to_tasks(
 
             with clock.phase("inner loop"):
                 steps = tuple(executor.map(step_from, adapted[-1], batches[-1]))
-                taken = [each.parameters for each in steps]
-                taken = clustered(network, taken, adapted[-1], settings.weight_clustering, step)
+            taken = [each.parameters for each in steps]
+            if pulls(settings.weight_clustering, step, len(tasks)):
+                middle, weight = (yield adapted[-1]), settings.weight_clustering
+                taken = [pulled(network, *pair, middle, weight, step) for pair in zip(taken, adapted[-1], strict=True)]
             adapted.append(tuple(as_leaves(each) for each in taken))
             scores.append(tuple(each.scores for each in steps))
     return Adaptation(tuple(episodes), tuple(batches), tuple(scores), tuple(adapted))

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from metarl.adam import adam_step
 from metarl.policies.networks.network import Parameters
-from metarl.rl.objective import MetaGradient, MetaObjective, flatten
+from metarl.rl.objective import MetaGradient, MetaObjective
 from metarl.rl.settings import TrainSettings
 from metarl.rl.trpo import LineSearch, Measured, line_search
+from metarl.rl.vectors import flatten
 
 
 def attention_step(
@@ -42,7 +43,7 @@ def attention_step(
     alone = replace(objective, trained=names, penalty=None)
 
     def measure(candidate: Tensor) -> Measured:
-        return alone.measure(alone.displaced(parameters, candidate), gradient.adapted)
+        return alone.measure(alone.displaced(parameters, candidate))
 
     step = flatten([parameters[name] - wanted[name] for name in names])
     search = line_search(

@@ -21,9 +21,10 @@ from metarl.policies.controller import Controller, check_spaces
 from metarl.policies.methods import get_method
 from metarl.rl.adaptation import AdaptationSettings, adapt_to_tasks, stack
 from metarl.rl.episodes import Episodes
-from metarl.rl.iteration import success_intervals, task_successes
+from metarl.rl.iteration import success_intervals
 from metarl.rl.sampling import Sampler, for_each_task
 from metarl.rl.training import as_method_sees, with_horizon
+from metarl.rl.workers import task_successes
 
 TASKS_AT_ONCE = 40
 MOST_TASKS = 1_000_000

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Executor
+from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import numpy as np
 import torch
@@ -14,25 +15,12 @@ from metarl.core.intervals import Interval, interval_over_tasks
 from metarl.kept_channels import KeptChannels, kept_channels
 from metarl.policies.gate import GATE
 from metarl.policies.methods import STEP_SIZES, get_method
-from metarl.policies.networks.mlp import PolicyNetwork
 from metarl.policies.networks.network import Parameters
-from metarl.policies.normalization import observe
-from metarl.rl.adaptation import Adaptation, AdaptationSettings, adapt_to_tasks
+from metarl.policies.normalization import merged, observe
 from metarl.rl.attention_log import attention_row
-from metarl.rl.episodes import Episodes
 from metarl.rl.outer import OuterStep, outer_step
-from metarl.rl.sampling import Sampler
 from metarl.rl.settings import TrainSettings
-
-
-def task_returns(episodes: Episodes) -> Tensor:
-    """Return the mean return of each task's episodes [task], in float64."""
-    return episodes.returns().double().mean(dim=1)
-
-
-def task_successes(episodes: Episodes) -> Tensor:
-    """Return the share of each task's episodes that reached the goal [task]; NaN if the environment does not tell."""
-    return episodes.successes.double().mean(dim=1)
+from metarl.rl.workers import TaskOutcome, Workers
 
 
 def success_intervals(successes: Tensor) -> tuple[Interval, ...]:
@@ -60,25 +48,11 @@ class IterationReport:
     steps: int  # environment steps
 
 
-def adaptation_settings(settings: TrainSettings) -> AdaptationSettings:
-    """Return the part of the settings that the inner loop needs."""
-    return AdaptationSettings(
-        get_method(settings.method),
-        settings.inner_steps,
-        settings.episodes_per_task,
-        settings.discount,
-        settings.gae_lambda,
-        settings.baseline,
-        settings.weight_clustering,
-    )
-
-
 def meta_iteration(
     parameters: Parameters,
     moments: Parameters,
     settings: TrainSettings,
-    sampler: Sampler,
-    executor: Executor,
+    workers: Workers,
     generator: np.random.Generator,
     clock: Clock,
     movable: Parameters | None = None,
@@ -89,43 +63,47 @@ def meta_iteration(
         parameters: The meta-parameters.
         moments: Adam's state.
         settings: The settings of the training.
-        sampler: What rolls the policies out.
-        executor: Threads, each with a task of its own.
+        workers: What rolls the policies out, adapts them and keeps the episodes.
         generator: What tasks, episodes' seeds and noise are drawn from.
         clock: Takes the time of each phase.
         movable: By name, 1 where a number may move and 0 where it stays; None if all may.
 
     Returns:
-        The new parameters, the new moments and a report. NumericalFault if a number is not finite.
+        The new parameters, the new moments and a report. NumericalFault if a number is not finite, WorkerLost if a
+        worker in another process ended.
     """
-    tasks = sampler.family.sample_tasks(settings.meta_batch_size, generator)
-    inner = adaptation_settings(settings)
-    adaptation = adapt_to_tasks(
-        parameters, tasks, inner, sampler, executor, generator, clock, inner.method.outer == "gradient"
-    )
-    step = outer_step(parameters, moments, adaptation, settings, sampler.network, executor, clock, movable)
+    network, method = workers.network, get_method(settings.method)
+    tasks = workers.family.sample_tasks(settings.meta_batch_size, generator)
+    outcomes = workers.adapt(parameters, tasks, generator, clock)
+    step = outer_step(parameters, moments, settings, workers, clock, movable)
+    first_tasks = [outcome.scores for outcome in outcomes if outcome.scores]
+    scores = list(zip(*first_tasks, strict=True))
     report = IterationReport(
-        returns=tuple(interval_over_tasks(task_returns(episodes)) for episodes in adaptation.episodes),
-        successes=success_intervals(torch.stack([task_successes(episodes) for episodes in adaptation.episodes])),
+        returns=tuple(interval_over_tasks(returns) for returns in by_step([each.returns for each in outcomes])),
+        successes=success_intervals(by_step([each.successes for each in outcomes])),
         step=step,
-        spread=spread_before(sampler.network, parameters, adaptation),
-        step_sizes=dict(zip(sampler.network.layer_names, parameters[STEP_SIZES].mT.tolist(), strict=True)),
-        kept=kept_channels(inner.method, sampler.network.layer_names, adaptation.scores),
-        attention=attention_row(adaptation.scores, step.attention),
+        spread={network.spread_name: mean_spread([each.spread for each in outcomes])},
+        step_sizes=dict(zip(network.layer_names, parameters[STEP_SIZES].mT.tolist(), strict=True)),
+        kept=kept_channels(method, network.layer_names, scores),
+        attention=attention_row(scores, step.attention),
         gate=parameters[GATE].tolist() if GATE in parameters else [],
-        steps=sum(episodes.steps() for episodes in adaptation.episodes),
+        steps=sum(each.steps for each in outcomes),
     )
-    return observe_episodes(step.parameters, adaptation), step.moments, report
+    return observe_all(step.parameters, outcomes), step.moments, report
 
 
-def spread_before(network: PolicyNetwork, parameters: Parameters, adaptation: Adaptation) -> dict[str, float]:
-    """Return how widely the actions spread before adaptation, by the name of the log."""
-    observations = (batch.observations[batch.valid] for batch in adaptation.batches[0])
-    return {network.spread_name: network.spread(parameters, observations)}
+def by_step(values: Sequence[tuple[float, ...]]) -> Tensor:
+    """Return numbers of each task after 0, 1, ... K inner steps as float64 [inner step, task]."""
+    return torch.tensor(values, dtype=torch.float64).mT.contiguous()
 
 
-def observe_episodes(parameters: Parameters, adaptation: Adaptation) -> Parameters:
+def mean_spread(spreads: Sequence[float]) -> float:
+    """Return the mean over tasks; of a spread that is the same for all, that number without a rounding."""
+    return spreads[0] if len(set(spreads)) == 1 else fmean(spreads)
+
+
+def observe_all(parameters: Parameters, outcomes: Sequence[TaskOutcome]) -> Parameters:
     """Return the parameters with statistics, if they have any, of the iteration's observations, too."""
-    for episodes in adaptation.episodes:
-        parameters = observe(parameters, episodes.observations[episodes.valid])
+    for of_step in zip(*(outcome.seen for outcome in outcomes), strict=True):
+        parameters = observe(parameters, merged(of_step))
     return parameters

@@ -8,9 +8,10 @@ from metarl.policies.networks.mlp import PolicyNetwork
 from metarl.rl.attention_log import attention_columns
 from metarl.rl.iteration import IterationReport
 from metarl.rl.settings import TrainSettings
-from metarl.runs.logs import SUCCESS, seconds_column
+from metarl.runs.logs import MOVED, SUCCESS, seconds_column
 from metarl.runs.state import Row, TrainingState
 
+BYTES = (f"{MOVED}to_workers", f"{MOVED}from_workers")
 PHASES = ("sampling", "advantages", "inner loop", "meta-gradient", "conjugate gradient", "line search")
 
 
@@ -69,8 +70,8 @@ def progress_row(state: TrainingState, report: IterationReport | None) -> Row:
 
 
 def timings_columns() -> list[str]:
-    """Return the columns of ``timings.csv``."""
-    return ["iteration", *map(seconds_column, PHASES), "env_steps_per_second"]
+    """Return the columns of ``timings.csv``; a run without workers in other processes has none of bytes."""
+    return ["iteration", *map(seconds_column, PHASES), "env_steps_per_second", *BYTES]
 
 
 def timings_row(state: TrainingState, report: IterationReport | None, seconds: dict[str, float]) -> Row:
@@ -80,3 +81,10 @@ def timings_row(state: TrainingState, report: IterationReport | None, seconds: d
     if report is not None:
         row["env_steps_per_second"] = report.steps / seconds["sampling"]
     return row
+
+
+def bytes_row(before: tuple[int, int] | None, after: tuple[int, int] | None) -> Row:
+    """Return the cells of ``timings.csv`` on what was sent and received meanwhile; none without other processes."""
+    if before is None or after is None:
+        return {}
+    return {name: end - start for name, start, end in zip(BYTES, before, after, strict=True)}

@@ -1,45 +1,30 @@
 """The outer objective of MAML-TRPO: a mean over tasks of surrogate loss and KL divergence after adaptation.
 
-Loss, gradient, KL divergence and Fisher-vector product are sums of per-task terms. They are computed task by task, in
-as many threads as there are cores: a task's activations fit in the cache. Only vectors of parameter size come back.
+Whatever a task's episodes are needed for is among its ``Terms``, in this process or in another one. Their mean is taken
+here, in the order of tasks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from metarl.inner_loop import as_leaves, inner_step
-from metarl.losses import surrogate_loss
-from metarl.policies.methods import STEP_SIZES, Method
-from metarl.policies.networks.distributions import Distribution
-from metarl.policies.networks.mlp import PolicyNetwork
+from metarl.policies.methods import STEP_SIZES
 from metarl.policies.networks.network import Parameters
-from metarl.rl.batch import Batch
+from metarl.rl.terms import Terms
 from metarl.rl.trpo import Measured, Product
-
-Item = TypeVar("Item")
-
-
-class TaskData(NamedTuple):
-    """One task of a meta-batch: its support batches, one per inner step, and the query batch."""
-
-    support: tuple[Batch, ...]
-    query: Batch
+from metarl.rl.vectors import flatten, split
 
 
 class MetaGradient(NamedTuple):
-    """The gradient of the mean surrogate loss, and what else one pass over the tasks gives."""
+    """The gradient of the mean surrogate loss, and that loss."""
 
     trained: Tensor  # flat, of the parameters that the trust region moves
     others: Parameters  # of the other parameters that were asked for
     loss: float
-    adapted: list[Distribution]  # every task's policy, for ``measure``
 
 
 @dataclass(frozen=True)
@@ -53,52 +38,16 @@ class MetaObjective:
     the same however short the steps are: alpha is zero where a unit of it lowers the surrogate by less.
     """
 
-    network: PolicyNetwork
-    method: Method
     trained: tuple[str, ...]
-    first_order: bool
-    tasks: Sequence[TaskData]
-    executor: Executor
+    tasks: int
+    terms: Terms
     penalty: Tensor | None = None  # [inner step, layer], at least 0; None if the step sizes are not sparse
     movable: Parameters = field(default_factory=dict)  # 1 where a number may move, else 0; what is left out may
 
-    def query_distribution(self, parameters: Parameters, task: TaskData, differentiable: bool) -> Distribution:
-        """Return the policy adapted to a task, on its query batch.
-
-        Args:
-            parameters: The meta-parameters.
-            task: The task's support and query batches.
-            differentiable: Whether the result is differentiable with respect to ``parameters``.
-
-        Returns:
-            The distribution of its actions.
-        """
-        adapted = parameters if differentiable else as_leaves(parameters)
-        for step, batch in enumerate(task.support):
-            second_order = differentiable and not self.first_order
-            adapted = inner_step(self.network, adapted, self.method, step, batch, second_order).parameters
-            adapted = adapted if differentiable else as_leaves(adapted)
-        with torch.set_grad_enabled(differentiable):
-            outputs, _ = self.network(adapted, task.query.observations)
-            return self.network.distribution(adapted, outputs)
-
     def gradient(self, parameters: Parameters, others: tuple[str, ...] = ()) -> MetaGradient:
         """Return the meta-gradient of the loss with respect to ``trained``, and to ``others``."""
-
-        def term(task: TaskData) -> tuple[Tensor, Tensor, Distribution]:
-            leaves = as_leaves(parameters, self.trained + others)
-            new = self.query_distribution(leaves, task, differentiable=True)
-            log_probabilities = new.log_probability(task.query.actions)
-            loss = surrogate_loss(
-                log_probabilities, log_probabilities.detach(), task.query.advantages, task.query.valid
-            )
-            inputs = [leaves[name] for name in self.trained + others]
-            gradients = torch.autograd.grad(loss, inputs, materialize_grads=True)
-            return flatten(gradients), loss.detach(), new.detached()
-
-        gradients, losses, adapted = zip(*self.executor.map(term, self.tasks), strict=True)
-        mean = torch.stack(gradients).mean(dim=0)
-        parts = split(mean, [parameters[name] for name in self.trained + others])
+        gradients, losses = self.terms.gradients(parameters, self.trained + others)
+        parts = split(gradients.mean(dim=0), [parameters[name] for name in self.trained + others])
         count = len(self.trained)
         gradients_of = dict(zip(self.trained, parts[:count], strict=True))
         if self.penalty is not None:
@@ -106,8 +55,7 @@ class MetaObjective:
         return MetaGradient(
             flatten(list(gradients_of.values())),
             dict(zip(others, parts[count:], strict=True)),
-            float(torch.stack(losses).mean()) + self.penalty_at(parameters),
-            list(adapted),
+            float(losses.mean()) + self.penalty_at(parameters),
         )
 
     def penalty_at(self, parameters: Parameters) -> float:
@@ -130,58 +78,18 @@ class MetaObjective:
     def fisher_product(self, parameters: Parameters, fraction: float, damping: float) -> Product:
         """Return v -> (F + damping) v, with the Fisher matrix F of a fraction of the tasks in Gauss-Newton form.
 
-        F = mean over tasks of J^T M J, where J is the Jacobian, through the adaptation, of the distribution's
-        parameters on the query batch, and M their Fisher information (``Distribution.metric``). The KL divergence's own
-        gradient is zero at the point, so F is its exact Hessian there.
+        The KL divergence's own gradient is zero at the point, so F is its exact Hessian there.
         """
-        tasks = self.tasks[: max(1, round(fraction * len(self.tasks)))]
-        terms = list(self.executor.map(lambda task: self._fisher_term(parameters, task), tasks))
+        tasks = max(1, round(fraction * self.tasks))
+        products = self.terms.fisher_products(parameters, self.trained, tasks)
+        return lambda vector: products(vector).mean(dim=0) + damping * vector
 
-        def product(vector: Tensor) -> Tensor:
-            return self._mean_over(lambda term: term(vector), terms) + damping * vector
-
-        return product
-
-    def _fisher_term(self, parameters: Parameters, task: TaskData) -> Product:
-        """Return v -> J^T M J v of one task.
-
-        J v is the derivative of the linear function u -> J^T u in the direction v.
-        """
-        leaves = as_leaves(parameters, self.trained)
-        trained = self._trained_of(leaves)
-        distribution = self.query_distribution(leaves, task, differentiable=True)
-        outputs = tuple(distribution)
-        cotangents = [torch.zeros_like(output, requires_grad=True) for output in outputs]
-        pulled = torch.autograd.grad(outputs, trained, cotangents, create_graph=True, materialize_grads=True)
-        metric = distribution.metric(task.query.valid.to(outputs[0].dtype) / task.query.valid.sum())
-
-        def product(vector: Tensor) -> Tensor:
-            tangents = split(vector, trained)
-            pushed = torch.autograd.grad(pulled, cotangents, tangents, retain_graph=True, materialize_grads=True)
-            weighted = metric(pushed)
-            return flatten(torch.autograd.grad(outputs, trained, weighted, retain_graph=True, materialize_grads=True))
-
-        return product
-
-    def measure(self, parameters: Parameters, old: Sequence[Distribution]) -> Measured:
+    def measure(self, parameters: Parameters) -> Measured:
         """Measure the loss and the KL divergence at other meta-parameters, adapting anew to the same support batches.
 
-        ``old`` are the policies, adapted to each task, that the divergence is measured from.
+        The divergence is measured from the policies adapted where ``gradient`` was taken last.
         """
-
-        def term(pair: tuple[TaskData, Distribution]) -> Tensor:
-            task, before = pair
-            query = task.query
-            after = self.query_distribution(parameters, task, differentiable=False)
-            loss = surrogate_loss(
-                after.log_probability(query.actions),
-                before.log_probability(query.actions),
-                query.advantages,
-                query.valid,
-            )
-            return torch.stack([loss, before.kl_divergence(after, query.valid)])
-
-        loss, kl = self._mean_over(term, list(zip(self.tasks, old, strict=True))).tolist()
+        loss, kl = self.terms.measures(parameters).mean(dim=0).tolist()
         return Measured(loss + self.penalty_at(parameters), kl)
 
     def displaced(self, parameters: Parameters, step: Tensor) -> Parameters:
@@ -194,21 +102,5 @@ class MetaObjective:
 
     def named(self, parameters: Parameters, vector: Tensor) -> Parameters:
         """Return the parts of a flat vector of the ``trained`` numbers by name; they share its memory."""
-        return dict(zip(self.trained, split(vector, self._trained_of(parameters)), strict=True))
-
-    def _trained_of(self, parameters: Parameters) -> list[Tensor]:
-        return [parameters[name] for name in self.trained]
-
-    def _mean_over(self, term: Callable[[Item], Tensor], items: Sequence[Item]) -> Tensor:
-        return torch.stack(list(self.executor.map(term, items))).mean(dim=0)
-
-
-def flatten(tensors: Sequence[Tensor]) -> Tensor:
-    """Return one flat vector of all the tensors' elements."""
-    return torch.cat([tensor.flatten() for tensor in tensors])
-
-
-def split(vector: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
-    """Return the parts of a flat vector, shaped like the tensors."""
-    parts = torch.split(vector, [tensor.numel() for tensor in like])
-    return [part.view_as(tensor) for part, tensor in zip(parts, like, strict=True)]
+        like = [parameters[name] for name in self.trained]
+        return dict(zip(self.trained, split(vector, like), strict=True))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from statistics import fmean
 
@@ -15,15 +14,14 @@ from metarl.core.numerics import require_finite
 from metarl.policies.attention import PREFIX
 from metarl.policies.methods import CHANNEL_STEP_SIZES, Method, get_method, trained_names
 from metarl.policies.networks.layers import Layer
-from metarl.policies.networks.mlp import PolicyNetwork
 from metarl.policies.networks.network import Parameters
 from metarl.reptile import moved_towards
-from metarl.rl.adaptation import Adaptation
 from metarl.rl.attention_step import attention_step
-from metarl.rl.batch import Batch, pooled
-from metarl.rl.objective import MetaGradient, MetaObjective, TaskData, flatten
+from metarl.rl.objective import MetaGradient, MetaObjective
 from metarl.rl.settings import TrainSettings
 from metarl.rl.trpo import LineSearch, Measured, line_search, natural_step
+from metarl.rl.vectors import flatten
+from metarl.rl.workers import Workers
 
 
 @dataclass(frozen=True)
@@ -54,10 +52,8 @@ class OuterStep:
 def outer_step(
     parameters: Parameters,
     moments: Parameters,
-    adaptation: Adaptation,
     settings: TrainSettings,
-    network: PolicyNetwork,
-    executor: Executor,
+    workers: Workers,
     clock: Clock,
     movable: Parameters | None = None,
 ) -> OuterStep:
@@ -66,10 +62,8 @@ def outer_step(
     Args:
         parameters: The meta-parameters.
         moments: Adam's state.
-        adaptation: The outcome of the inner loop from these parameters.
         settings: The settings of the training.
-        network: The policy network.
-        executor: Threads, each with a task of its own.
+        workers: What has adapted to the tasks from these parameters.
         clock: Takes the time of each phase.
         movable: By name, 1 where a number may move and 0 where it stays; a parameter that is left out may move.
 
@@ -78,9 +72,9 @@ def outer_step(
     """
     movable = movable or {}
     if get_method(settings.method).outer == "towards":
-        step = towards_adapted(parameters, moments, adaptation, settings, network)
+        step = towards_adapted(parameters, moments, settings, workers)
     else:
-        step = along_meta_gradient(parameters, moments, adaptation, settings, network, executor, clock, movable)
+        step = along_meta_gradient(parameters, moments, settings, workers, clock, movable)
     return replace(step, parameters=step.parameters | stayed(parameters, step.parameters, movable))
 
 
@@ -90,41 +84,31 @@ def stayed(old: Parameters, new: Parameters, movable: Parameters) -> Parameters:
 
 
 def towards_adapted(
-    parameters: Parameters, moments: Parameters, adaptation: Adaptation, settings: TrainSettings, network: PolicyNetwork
+    parameters: Parameters, moments: Parameters, settings: TrainSettings, workers: Workers
 ) -> OuterStep:
     """Move towards the mean of the adapted parameters (Reptile).
 
     Args:
         parameters: The meta-parameters.
         moments: Adam's state, which stays.
-        adaptation: The outcome of the inner loop from these parameters.
         settings: The settings of the training.
-        network: The policy network.
+        workers: What has adapted to the tasks from these parameters.
 
     Returns:
         The step. NumericalFault if an adapted parameter is not finite.
     """
     names = trained_names(get_method(settings.method), parameters)
-    new = moved_towards(parameters, adaptation.parameters[-1], names, settings.outer_lr)
+    new = moved_towards(parameters, workers.adapted(names), names, settings.outer_lr)
     require_finite("the adapted parameters are", flatten([new[name] for name in names]))
-    kl = fmean(divergence(network, parameters, new, batch) for batch in adaptation.batches[0])
+    kl = fmean(workers.divergences(parameters, new))
     return OuterStep(new, moments, kl, accepted=True, search=None)
-
-
-@torch.no_grad()
-def divergence(network: PolicyNetwork, old: Parameters, new: Parameters, batch: Batch) -> float:
-    """Return the mean KL(old || new) of a policy with other parameters, on a batch's observations."""
-    before, after = (network.distribution(each, network(each, batch.inputs)[0]) for each in (old, new))
-    return float(before.kl_divergence(after, batch.valid))
 
 
 def along_meta_gradient(
     parameters: Parameters,
     moments: Parameters,
-    adaptation: Adaptation,
     settings: TrainSettings,
-    network: PolicyNetwork,
-    executor: Executor,
+    workers: Workers,
     clock: Clock,
     movable: Parameters,
 ) -> OuterStep:
@@ -135,10 +119,8 @@ def along_meta_gradient(
     Args:
         parameters: The meta-parameters.
         moments: Adam's state.
-        adaptation: The outcome of the inner loop from these parameters.
         settings: The settings of the training.
-        network: The policy network.
-        executor: Threads, each with a task of its own.
+        workers: What has adapted to the tasks from these parameters.
         clock: Takes the time of each phase.
         movable: By name, 1 where a number may move and 0 where it stays.
 
@@ -148,13 +130,10 @@ def along_meta_gradient(
     method = get_method(settings.method)
     trusted, attention = outer_names(method, parameters)
     objective = MetaObjective(
-        network=network,
-        method=method,
         trained=trusted,
-        first_order=settings.first_order,
-        tasks=task_data(adaptation, method),
-        executor=executor,
-        penalty=lasso_penalty(network.layers, settings),
+        tasks=settings.meta_batch_size,
+        terms=workers.terms,
+        penalty=lasso_penalty(workers.network.layers, settings),
         movable=movable,
     )
     gradient, search = trust_region_step(objective, parameters, attention, settings, clock)
@@ -193,17 +172,6 @@ def lasso_penalty(layers: Sequence[Layer], settings: TrainSettings) -> Tensor | 
     return (settings.lasso * memory / memory.max()).repeat(settings.inner_steps, 1)
 
 
-def task_data(adaptation: Adaptation, method: Method) -> list[TaskData]:
-    """Return the batches by task: all but the last are support batches, the last one is the query batch.
-
-    A method without an inner loop has one policy in all of them, so the outer step takes all as the query batch.
-    """
-    by_task = zip(*adaptation.batches, strict=True)
-    if not method.adapts:
-        return [TaskData((), pooled(batches)) for batches in by_task]
-    return [TaskData(batches[:-1], batches[-1]) for batches in by_task]
-
-
 def trust_region_step(
     objective: MetaObjective,
     parameters: Parameters,
@@ -234,7 +202,7 @@ def trust_region_step(
         require_finite("the trust-region step is", step)
 
     def measure(candidate: Tensor) -> Measured:
-        return objective.measure(objective.displaced(parameters, candidate), gradient.adapted)
+        return objective.measure(objective.displaced(parameters, candidate))
 
     with clock.phase("line search"):
         search = line_search(

@@ -27,6 +27,7 @@ from metarl.rl.simulation import check_observations, check_transition
 MAX_GROUPS = 4
 PATIENCE = 5.0  # seconds for the step under way when a group has failed or a signal has come
 LARGE = 10**9  # bytes of environments that are worth a word
+ALL = slice(None)
 
 
 class Sampler:
@@ -73,15 +74,18 @@ class Sampler:
         episodes: int,
         generator: np.random.Generator,
         deterministic: bool = False,
+        share: slice = ALL,
     ) -> Episodes:
-        """Roll out the policies of all tasks.
+        """Roll out the policies of all tasks, or of a share of them.
 
         Args:
-            parameters: The policies, with a leading task axis.
-            tasks: [task, field].
+            parameters: The policies of the share, with a leading task axis.
+            tasks: [task, field], also those outside of the share.
             episodes: Episodes of each task.
-            generator: What the episodes' seeds and the noise of the actions are drawn from.
+            generator: What the episodes' seeds and the noise of the actions are drawn from, for all tasks, so that a
+                task's episodes do not depend on the share that it belongs to.
             deterministic: Whether to take the most likely actions.
+            share: The tasks that are sampled.
 
         Returns:
             The episodes.
@@ -89,10 +93,11 @@ class Sampler:
         Raises:
             NumericalFault: An action, observation or reward is not finite.
         """
-        count, horizon = len(tasks), self.family.horizon
-        seeds = generator.integers(2**31, size=(count, episodes))
-        shape = (horizon, count, episodes, self.network.sizes[-1])
+        horizon = self.family.horizon
+        seeds = generator.integers(2**31, size=(len(tasks), episodes))[share]
+        shape = (horizon, len(tasks), episodes, self.network.sizes[-1])
         noise = np.zeros(shape, np.float32) if deterministic else self.network.distribution_type.noise(generator, shape)
+        tasks, noise, count = tasks[share], noise[:, share], len(seeds)
         batch = Episodes(
             observations=torch.zeros(count, episodes, horizon, self.network.observation_size),
             actions=torch.zeros(count, episodes, horizon, self.network.action_size),

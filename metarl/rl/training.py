@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import torch
 from gymnasium import Env
 from gymnasium.wrappers import TimeLimit
 
@@ -25,22 +27,36 @@ from metarl.policies.gate import is_measured, measure_returns
 from metarl.policies.loading import Sb3Files
 from metarl.policies.methods import get_method
 from metarl.policies.networks.network import Parameters
-from metarl.rl.iteration import IterationReport, meta_iteration, task_returns
-from metarl.rl.logs import progress_columns, progress_row, timings_columns, timings_row
-from metarl.rl.sampling import Sampler, for_each_task
+from metarl.rl.dealt import DealtWorkers, ShareHolder
+from metarl.rl.iteration import IterationReport, meta_iteration
+from metarl.rl.logs import bytes_row, progress_columns, progress_row, timings_columns, timings_row
 from metarl.rl.settings import TrainSettings
 from metarl.rl.start import build_network, describe, initial_state, start_from, start_from_sb3, warn_of_clipping
+from metarl.rl.workers import Workers, task_worker
 from metarl.runs.folder import PROGRESS, TIMINGS
 from metarl.runs.state import FAULTS_IN_A_ROW, Step, TrainingState, abandon
+from metarl.workers.pool import Cluster, WorkerLost, check_losses, repeated
 
 SELECTION_WINDOW = 10  # iterations whose mean return is the selection score of the newest
 
 
 class PolicyTraining:
-    """The meta-training of a policy on a task family, with the family and the network built once."""
+    """The meta-training of a policy on a task family, with the family and the network built once.
 
-    def __init__(self, family: TaskFamily, settings: TrainSettings, init: Controller | Sb3Files | None = None) -> None:
+    The tasks of a meta-batch are in this process, or in the workers of a ``cluster``. That changes no number.
+    """
+
+    def __init__(
+        self,
+        family: TaskFamily,
+        settings: TrainSettings,
+        init: Controller | Sb3Files | None = None,
+        cluster: Cluster | None = None,
+    ) -> None:
         self.family, self.settings = as_method_sees(family, settings.horizon, settings.method), settings
+        self.cluster = cluster
+        if cluster is not None:
+            cluster.check(settings.meta_batch_size, "a meta-batch")
         # A user's environments that cannot be used are refused here, before a run folder is made.
         self.family.make_simulator(1).close()
         self.network = build_network(self.family, settings)
@@ -76,37 +92,55 @@ class PolicyTraining:
         settings = self.settings
         if not state.iteration:
             warn_of_clipping(self.family, settings)
-        with (
-            single_threaded_torch(),
-            Sampler(self.family, self.network, settings.action_scale, settings.threads) as sampler,
-            ThreadPoolExecutor(settings.threads, thread_name_prefix="outer") as executor,
-        ):
+        with self.workers() as workers:
             if not is_measured(state.parameters):
-                state = replace(state, parameters=self.with_measured_gate(state.parameters, sampler))
+                state = replace(state, parameters=self.with_measured_gate(state.parameters, workers))
+            losses, before = 0, workers.bytes_moved()
             while state.iteration < settings.iterations:
                 clock, report, fault = Clock(on_phase), None, ""
                 random = generator(settings.seed, Purpose.TRAINING, state.iteration)
                 try:
                     parameters, moments, report = meta_iteration(
-                        state.parameters, state.moments, settings, sampler, executor, random, clock
+                        state.parameters, state.moments, settings, workers, random, clock
                     )
                     state = advance(state, parameters, moments, report)
                 except FloatingPointError as error:
                     state, fault = abandon(state), str(error)
-                timings = timings_row(state, report, clock.seconds)
+                except WorkerLost as lost:
+                    losses += 1
+                    check_losses(lost, losses, f"iteration {state.iteration + 1}")
+                    workers.restore()
+                    continue  # with the same random numbers
+                timings = timings_row(state, report, clock.seconds) | bytes_row(before, workers.bytes_moved())
+                losses, before = 0, workers.bytes_moved()
                 yield Step(state, progress_row(state, report), timings, fault)
                 if state.faults_in_a_row >= FAULTS_IN_A_ROW:
                     raise NumericalFault(
                         f"{fault}; it was the {FAULTS_IN_A_ROW}th such iteration in a row, so training stops"
                     )
 
-    def with_measured_gate(self, parameters: Parameters, sampler: Sampler) -> Parameters:
+    @contextmanager
+    def workers(self) -> Iterator[Workers]:
+        """Yield what holds the tasks."""
+        family, settings = self.family, self.settings
+        if self.cluster is None:
+            with task_worker(family, self.network, settings) as worker:
+                yield worker
+        else:
+            holder = partial(ShareHolder, family, settings)
+            with single_threaded_torch(), self.cluster.pool(holder, settings.threads, settings.meta_batch_size) as pool:
+                yield DealtWorkers(family, self.network, pool)
+
+    def with_measured_gate(self, parameters: Parameters, workers: Workers) -> Parameters:
         """Return the parameters with the return gate's statistics, measured on a meta-batch of tasks."""
-        random = generator(self.settings.seed, Purpose.GATE)
-        tasks = self.family.sample_tasks(self.settings.meta_batch_size, random)
-        policies = for_each_task(parameters, len(tasks))
-        episodes = sampler.sample(policies, tasks, self.settings.episodes_per_task, random)
-        return measure_returns(parameters, task_returns(episodes))
+
+        def attempt() -> list[float]:
+            random = generator(self.settings.seed, Purpose.GATE)
+            tasks = self.family.sample_tasks(self.settings.meta_batch_size, random)
+            return workers.returns(parameters, tasks, random)
+
+        returns = repeated(attempt, workers.restore, "measuring the gate's returns")
+        return measure_returns(parameters, torch.tensor(returns, dtype=torch.float64))
 
     def controller(self, state: TrainingState) -> Controller:
         """Return the controller of the best iteration so far, with a record of its training."""

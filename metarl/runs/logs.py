@@ -13,6 +13,7 @@ from metarl.runs.folder import PROGRESS, TIMINGS
 from metarl.runs.state import Row, Step
 
 SUCCESS = "success_"  # begins the columns of success rates, of which few environments tell
+MOVED = "bytes_"  # begins the columns of what travels, where workers are in other processes
 
 
 def seconds_column(phase: str) -> str:
@@ -24,7 +25,8 @@ class RunLog:
     """Appends every iteration to ``progress.csv`` and ``timings.csv``.
 
     A file that exists already keeps the columns of its header, so that a run can go on that was started when there
-    were fewer. A new one has no columns of successes if the first iteration tells of none, and was without a fault.
+    were fewer. A new one has no columns of successes, or of bytes that travel, if the first iteration tells of none,
+    and was without a fault.
     Refusal if a file has a column that is not among ``columns``, or cannot be read.
     """
 
@@ -39,7 +41,7 @@ class RunLog:
             path = self.folder / name
             if not step.fault and not path.exists():
                 self.columns[name] = [
-                    column for column in self.wanted[name] if column in row or not column.startswith(SUCCESS)
+                    column for column in self.wanted[name] if column in row or not column.startswith((SUCCESS, MOVED))
                 ]
             left_out = set(self.wanted[name]) - set(self.columns[name])
             append_row(path, self.columns[name], {key: value for key, value in row.items() if key not in left_out})

@@ -20,9 +20,10 @@ from metarl.policies.networks.mlp import GaussianMLP
 from metarl.policies.networks.network import Parameters
 from metarl.rl.adaptation import adapt_to_tasks
 from metarl.rl.batch import Batch
-from metarl.rl.iteration import adaptation_settings, meta_iteration
+from metarl.rl.iteration import meta_iteration
 from metarl.rl.sampling import Sampler
 from metarl.rl.start import build_network, initial_state
+from metarl.rl.workers import TaskWorker, adaptation_settings
 
 LAYERS = ("layer1", "layer2", "layer3")
 
@@ -135,8 +136,8 @@ def test_a_meta_iteration_reports_the_support_batches() -> None:
     }
     inner = adaptation_settings(settings)
     with ThreadPoolExecutor(2) as executor, Sampler(family, network, settings.action_scale, 1) as sampler:
-        generator = np.random.default_rng(3)
-        _, _, report = meta_iteration(parameters, state.moments, settings, sampler, executor, generator, Clock())
+        generator, worker = np.random.default_rng(3), TaskWorker(settings, sampler, executor)
+        _, _, report = meta_iteration(parameters, state.moments, settings, worker, generator, Clock())
         generator = np.random.default_rng(3)
         tasks = family.sample_tasks(settings.meta_batch_size, generator)
         batches = adapt_to_tasks(parameters, tasks, inner, sampler, executor, generator, Clock()).batches

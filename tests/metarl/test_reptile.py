@@ -30,10 +30,11 @@ from metarl.policies.networks.mlp import GaussianMLP
 from metarl.policies.networks.network import Network, Parameters
 from metarl.reptile import center, clustered, clustering_gradient, moved_towards
 from metarl.rl.adaptation import Adaptation, adapt_to_tasks
-from metarl.rl.iteration import adaptation_settings, meta_iteration
+from metarl.rl.iteration import meta_iteration
 from metarl.rl.sampling import Sampler
 from metarl.rl.settings import TrainSettings
 from metarl.rl.training import PolicyTraining
+from metarl.rl.workers import adaptation_settings, task_worker
 
 SETTINGS = replace(TINY, method="reptile", inner_steps=3, outer_lr=0.25)
 
@@ -59,9 +60,9 @@ def test_the_outer_move_by_hand() -> None:
 def test_an_iteration_moves_towards_what_its_tasks_adapted_to() -> None:
     parameters, inner = adaptation(SETTINGS)
     training = PolicyTraining(point_family(), SETTINGS)
-    with Sampler(point_family(), training.network, 0.2, 1) as sampler, ThreadPoolExecutor(2) as executor:
+    with task_worker(point_family(), training.network, SETTINGS) as worker:
         random = generator(0, Purpose.TRAINING, 0)
-        new, moments, report = meta_iteration(parameters, {}, SETTINGS, sampler, executor, random, Clock())
+        new, moments, report = meta_iteration(parameters, {}, SETTINGS, worker, random, Clock())
     for name in training.network.parameter_shapes:
         mean = sum(each[name].detach() for each in inner.parameters[-1]) / 3
         torch.testing.assert_close(new[name], parameters[name] + 0.25 * (mean - parameters[name]))

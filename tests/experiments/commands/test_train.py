@@ -61,7 +61,10 @@ def frames(thread: int) -> list[str]:
 
 
 def test_the_way_from_the_shell_to_the_simulator_is_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Twelve calls at most, from the command to a step of the simulator, which runs in the sampler's own thread."""
+    """Fourteen calls at most, from the command to a step of the simulator, which runs in the sampler's own thread.
+
+    Two of them are the worker that holds the tasks, and its course, which stops where it needs other workers' tasks.
+    """
     seen: list[list[str]] = []
 
     class Watched(PointSimulator):
@@ -75,7 +78,7 @@ def test_the_way_from_the_shell_to_the_simulator_is_short(tmp_path: Path, monkey
     monkeypatch.setitem(sys.modules, "watched", SimpleNamespace(family=family))
     succeeds("train", "watched:family", *COMMAND_LINE_TINY, "--out", tmp_path / "run")
     assert seen[0][-1] == "main" and "meta_iteration" in seen[0]
-    assert len(seen[0]) <= 12, seen[0]
+    assert len(seen[0]) <= 14, seen[0]
 
 
 def test_a_training_starts_from_a_controller(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from metarl.policies.methods import METHODS
 from metarl.policies.networks.mlp import GaussianMLP
 from metarl.rl.adaptation import adapt_to_tasks
 from metarl.rl.evaluation import adapt_to_task, adaptation_settings
-from metarl.rl.iteration import task_returns
 from metarl.rl.sampling import Sampler
+from metarl.rl.workers import task_returns
 
 TASK = {"target": 0.4}
 

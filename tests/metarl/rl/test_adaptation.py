@@ -15,9 +15,9 @@ from metarl.inner_loop import as_leaves, inner_step
 from metarl.policies.networks.network import Parameters
 from metarl.rl.adaptation import Adaptation, adapt_to_tasks, stack
 from metarl.rl.batch import prepare_batch
-from metarl.rl.iteration import adaptation_settings
 from metarl.rl.sampling import Sampler
 from metarl.rl.start import build_network, initial_state
+from metarl.rl.workers import adaptation_settings
 
 FAMILY = point_family(horizon=12)
 SETTINGS = replace(TINY, method="p-meta", inner_steps=2, episodes_per_task=5)

@@ -4,17 +4,19 @@ from dataclasses import replace
 
 import pytest
 import torch
-from small_problems import CHOOSING, NETWORK, small_objective, small_parameters
+from small_problems import CHOOSING, NETWORK, small_objective, small_parameters, small_terms
 from torch.autograd.functional import hessian
 
 from metarl.core.clock import Clock
 from metarl.policies.methods import STEP_SIZES
 from metarl.policies.networks.mlp import PolicyNetwork
 from metarl.policies.networks.network import Parameters
-from metarl.rl.objective import MetaObjective, flatten, split
+from metarl.rl.objective import MetaObjective
 from metarl.rl.outer import trust_region_step
 from metarl.rl.settings import TrainSettings
+from metarl.rl.terms import TaskTerms
 from metarl.rl.trpo import natural_step
+from metarl.rl.vectors import flatten, split
 
 CASES = [("maml", 1), ("maml", 2), ("anil", 1), ("boil", 2), ("maml++", 1), ("maml++", 2), ("p-meta-layers", 1)]
 CASES += [("cavia", 1), ("cavia", 2)]
@@ -22,11 +24,11 @@ CASES += [("cavia", 1), ("cavia", 2)]
 
 def numeric_gradient(objective: MetaObjective, parameters: Parameters, epsilon: float = 1e-6) -> torch.Tensor:
     """Central differences of the loss that ``measure`` gives, one meta-parameter at a time."""
-    old = objective.gradient(parameters).adapted
+    objective.gradient(parameters)  # which ``measure`` measures from
     size = sum(parameters[name].numel() for name in objective.trained)
     slopes = []
     for unit in torch.eye(size, dtype=torch.float64) * epsilon:
-        below, above = (objective.measure(objective.displaced(parameters, step), old).loss for step in (unit, -unit))
+        below, above = (objective.measure(objective.displaced(parameters, step)).loss for step in (unit, -unit))
         slopes.append((above - below) / (2 * epsilon))
     return torch.tensor(slopes, dtype=torch.float64)
 
@@ -48,31 +50,24 @@ def test_first_order_gradient_leaves_the_second_derivatives_out() -> None:
     first = small_objective(first_order=True).gradient(parameters).trained
     assert (exact - first).norm() > 1e-3 * exact.norm()
 
-    def at_the_adapted_point(objective: MetaObjective) -> torch.Tensor:
+    def at_the_adapted_point(terms: TaskTerms, names: tuple[str, ...]) -> torch.Tensor:
         """Adapts first, and differentiates with the adapted policy as the starting point."""
-        terms = []
-        for task in objective.tasks:
-            single = MetaObjective(
-                objective.network,
-                objective.method,
-                objective.trained,
-                False,
-                [task._replace(support=())],
-                objective.executor,
-            )
-            adapted = adapted_parameters(objective, parameters, task.support)
-            terms.append(single.gradient(adapted)[0])
-        return torch.stack(terms).mean(dim=0)
+        gradients = []
+        for task in terms.tasks:
+            single = TaskTerms(terms.network, terms.method, False, [task._replace(support=())], terms.executor)
+            adapted = adapted_parameters(terms, parameters, task.support)
+            gradients.append(single.gradients(adapted, names).gradients[0])
+        return torch.stack(gradients).mean(dim=0)
 
-    torch.testing.assert_close(first, at_the_adapted_point(small_objective()))
+    torch.testing.assert_close(first, at_the_adapted_point(small_terms(), small_objective().trained))
 
 
-def adapted_parameters(objective: MetaObjective, parameters: Parameters, support: tuple) -> Parameters:
+def adapted_parameters(terms: TaskTerms, parameters: Parameters, support: tuple) -> Parameters:
     from metarl.inner_loop import as_leaves, inner_step
 
     for step, batch in enumerate(support):
         parameters = as_leaves(
-            inner_step(objective.network, as_leaves(parameters), objective.method, step, batch, False).parameters
+            inner_step(terms.network, as_leaves(parameters), terms.method, step, batch, False).parameters
         )
     return {name: tensor.detach() for name, tensor in parameters.items()}
 
@@ -84,17 +79,18 @@ def test_fisher_product_equals_the_exact_hessian_of_the_kl(
 ) -> None:
     parameters = small_parameters(method, inner_steps, network=network)
     objective = small_objective(method, inner_steps, network=network)
-    old = objective.gradient(parameters).adapted
+    terms = small_terms(method, inner_steps, network=network)
+    terms.gradients(parameters, objective.trained)
     start = flatten([parameters[name] for name in objective.trained])
 
     def divergence(vector: torch.Tensor) -> torch.Tensor:
         parts = split(vector, [parameters[name] for name in objective.trained])
         moved = parameters | dict(zip(objective.trained, parts, strict=True))
-        terms = [
-            before.kl_divergence(objective.query_distribution(moved, task, differentiable=True), task.query.valid)
-            for task, before in zip(objective.tasks, old, strict=True)
+        divergences = [
+            before.kl_divergence(terms.query_distribution(moved, task, differentiable=True), task.query.valid)
+            for task, before in zip(terms.tasks, terms.adapted, strict=True)
         ]
-        return torch.stack(terms).mean()
+        return torch.stack(divergences).mean()
 
     exact = hessian(divergence, start)
     product = objective.fisher_product(parameters, fraction=1.0, damping=0.0)
@@ -107,21 +103,19 @@ def test_damping_and_fraction() -> None:
     objective = small_objective(tasks=4)
     undamped = objective.fisher_product(parameters, 0.5, 0.0)(vector)
     torch.testing.assert_close(objective.fisher_product(parameters, 0.5, 0.1)(vector), undamped + 0.1)
-    half = MetaObjective(
-        objective.network, objective.method, objective.trained, False, objective.tasks[:2], objective.executor
-    )
+    half = small_objective(tasks=2)
     torch.testing.assert_close(half.fisher_product(parameters, 1.0, 0.0)(vector), undamped)
 
 
 def test_the_natural_step_moves_the_policies_by_the_limit() -> None:
     parameters, objective = small_parameters(), small_objective()
-    gradient, _, loss, old = objective.gradient(parameters)
+    gradient, _, loss = objective.gradient(parameters)
     product = objective.fisher_product(parameters, 1.0, 0.0)
     step = natural_step(product, gradient, max_kl=1e-6, cg_iterations=60)
-    measured = objective.measure(objective.displaced(parameters, step), old)
+    measured = objective.measure(objective.displaced(parameters, step))
     assert measured.loss < loss
     assert measured.kl == pytest.approx(1e-6, rel=0.02)
-    assert objective.measure(parameters, old).kl == 0
+    assert objective.measure(parameters).kl == 0
 
 
 def with_penalty(penalty: float) -> tuple[MetaObjective, Parameters]:
@@ -145,8 +139,8 @@ def test_the_penalty_is_part_of_loss_and_gradient() -> None:
     assert gradient.loss - without.loss == pytest.approx(0.7 * float(parameters[STEP_SIZES].sum()))
     difference = slopes_of(objective, parameters, gradient.trained - without.trained)
     torch.testing.assert_close(difference, torch.full_like(difference, 0.7))
-    loss = objective.measure(parameters, gradient.adapted).loss
-    assert loss - plain.measure(parameters, gradient.adapted).loss == pytest.approx(gradient.loss - without.loss)
+    loss = objective.measure(parameters).loss
+    assert loss - plain.measure(parameters).loss == pytest.approx(gradient.loss - without.loss)
 
 
 def test_no_step_goes_below_zero_and_what_is_held_there_takes_no_part() -> None:

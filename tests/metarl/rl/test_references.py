@@ -15,11 +15,10 @@ from metarl.policies.gate import GATE
 from metarl.policies.methods import REFERENCES
 from metarl.rl.adaptation import adapt_to_tasks
 from metarl.rl.batch import pooled
-from metarl.rl.iteration import adaptation_settings
-from metarl.rl.objective import MetaObjective, TaskData
-from metarl.rl.outer import task_data
 from metarl.rl.sampling import Sampler
+from metarl.rl.terms import TaskData, TaskTerms
 from metarl.rl.training import PolicyTraining
+from metarl.rl.workers import adaptation_settings, task_data
 
 FAMILY = point_family()
 
@@ -61,9 +60,8 @@ def test_the_outer_step_learns_from_all_episodes() -> None:
 
         def gradient(data: list[TaskData]) -> torch.Tensor:
             names = tuple(sorted(training.network.parameter_shapes))
-            return (
-                MetaObjective(training.network, inner.method, names, False, data, executor).gradient(parameters).trained
-            )
+            terms = TaskTerms(training.network, inner.method, False, data, executor)
+            return terms.gradients(parameters, names).gradients.mean(dim=0)
 
         halves = [gradient([TaskData((), batch) for batch in batches]) for batches in adaptation.batches]
         whole = gradient(data)
