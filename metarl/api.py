@@ -42,6 +42,7 @@ from metarl.rl.variation import varied
 from metarl.runs.callbacks import Callback
 from metarl.runs.recorder import CheckpointSettings
 from metarl.runs.run import DEFAULT_CHECKPOINTS, run
+from metarl.workers.ray_pool import RayCluster
 
 
 def train(
@@ -53,6 +54,7 @@ def train(
     init_normalization: str | Path | None = None,
     checkpoints: CheckpointSettings = DEFAULT_CHECKPOINTS,
     callbacks: Sequence[Callback] = (),
+    cluster: RayCluster | None = None,
     **overrides: Any,
 ) -> Controller:
     """Meta-train a policy and return the controller of the best iteration.
@@ -67,6 +69,7 @@ def train(
         init_normalization: The file that VecNormalize of Stable-Baselines3 saved beside the ``.zip``.
         checkpoints: How often a checkpoint is written to ``out``.
         callbacks: What watches the training.
+        cluster: A Ray cluster whose workers hold the tasks, with ``threads`` threads each; this process if left out.
         **overrides: Single settings, e.g. ``iterations=100, seed=1, method="anil"``.
 
     Returns:
@@ -75,7 +78,7 @@ def train(
     """
     resolved = resolve(family)
     settings = preset(resolved.name, **overrides) if settings is None else with_overrides(settings, overrides)
-    training = PolicyTraining(resolved, settings, load_start(init, init_normalization))
+    training = PolicyTraining(resolved, settings, load_start(init, init_normalization), cluster)
     return training.controller(run(training, None if out is None else Path(out), checkpoints, callbacks))
 
 
@@ -86,6 +89,7 @@ def resume(
     family: TaskFamily | None = None,
     checkpoints: CheckpointSettings = DEFAULT_CHECKPOINTS,
     callbacks: Sequence[Callback] = (),
+    cluster: RayCluster | None = None,
 ) -> Controller:
     """Go on with the run in a folder, from its newest checkpoint to its last iteration.
 
@@ -97,6 +101,7 @@ def resume(
         family: A task family of your own that cannot be found by name.
         checkpoints: How often a checkpoint is written.
         callbacks: What watches the training.
+        cluster: A Ray cluster whose workers hold the tasks; this process if left out.
 
     Returns:
         The controller of the best iteration. ValueError says why the folder is not that of a run.
@@ -104,7 +109,7 @@ def resume(
     name, settings = read_config(Path(folder))
     if iterations is not None:
         settings = replace(settings, iterations=iterations)
-    training = PolicyTraining(family or get_family(name), settings)
+    training = PolicyTraining(family or get_family(name), settings, cluster=cluster)
     return training.controller(run(training, Path(folder), checkpoints, callbacks, resume=True))
 
 
@@ -121,6 +126,7 @@ def evaluate(
     family: str | TaskFamily | None = None,
     threads: int | None = None,
     on_tasks: Callable[[int], None] = lambda done: None,
+    cluster: RayCluster | None = None,
 ) -> Evaluation:
     """Adapt a controller to unseen tasks and return its returns before and after each inner step.
 
@@ -136,6 +142,8 @@ def evaluate(
         family: The tasks' family or its name; needed if the controller was trained on a family of your own.
         threads: Threads of the simulator and of the adaptation; all cores if left out.
         on_tasks: Is told how many tasks are done.
+        cluster: A Ray cluster whose workers adapt to the tasks, with ``threads`` threads each; this process if left
+            out.
 
     Returns:
         The returns. ValueError says why the controller cannot be adapted, or which number is impossible.
@@ -148,7 +156,8 @@ def evaluate(
     check_adaptable(controller.parameters, controller.network, method, on_device=False)
     resolved = family_of(controller, trained_on(controller) if family is None else resolve(family))
     chosen = unseen_tasks(resolved, tasks, seed) if grid is None else grid_of_tasks(resolved, grid)
-    return evaluate_tasks(controller, resolved, chosen, seed, threads or available_threads(), on_tasks, deterministic)
+    threads = threads or available_threads()
+    return evaluate_tasks(controller, resolved, chosen, seed, threads, on_tasks, deterministic, cluster)
 
 
 def adapt(

@@ -40,6 +40,7 @@ class Job:
     family: str
     settings: TrainSettings | ImageSettings
     checkpoints: CheckpointSettings
+    workers: tuple[str, ...] = ()  # words of the command line on where the tasks are
 
     @property
     def is_on_images(self) -> bool:
@@ -160,8 +161,9 @@ def command(job: Job) -> list[str]:
     """Return the command line that starts the training, or goes on with it."""
     words = [sys.executable, "-m", "metarl.experiments.cli", "train"]
     if is_begun(job):
-        return [*words, "--resume", str(job.folder), *options(job.checkpoints)]
-    return [*words, job.family, "--out", str(job.folder), *options(job.settings), *options(job.checkpoints)]
+        return [*words, "--resume", str(job.folder), *options(job.checkpoints), *job.workers]
+    settings = options(job.settings)
+    return [*words, job.family, "--out", str(job.folder), *settings, *options(job.checkpoints), *job.workers]
 
 
 def options(settings: TrainSettings | ImageSettings | CheckpointSettings) -> list[str]:

@@ -12,6 +12,7 @@ from metarl.experiments.console.suggestions import command_line, example_task, o
 from metarl.images.logs import VALIDATION
 from metarl.images.training import ImageTraining
 from metarl.policies.methods import get_method
+from metarl.rl.logs import BYTES
 from metarl.rl.training import SELECTION_WINDOW, PolicyTraining
 from metarl.runs.state import Step, TrainingState
 
@@ -23,14 +24,19 @@ class PolicyView:
     training: PolicyTraining
 
     def line(self, step: Step) -> str:
-        """Return returns before and after adaptation, KL divergence, environment steps per second, skipped updates."""
+        """Return returns before and after adaptation, KL divergence, environment steps per second, skipped updates.
+
+        Where workers are in other processes, also what the iteration has sent to and received from them.
+        """
         if step.fault:
             return f"skipped: {step.fault}; {step.state.skipped} skipped so far"
         last = self.training.settings.inner_steps
+        moved = [step.timings[name] for name in BYTES if name in step.timings]
         return join(
             f"return {number(step.scalars['return_0'])} → {number(step.scalars[f'return_{last}'])}",
             f"KL {step.scalars['kl']:.4f}",
             f"{step.timings['env_steps_per_second'] / 1000:.0f}k steps/s",
+            f"{sum(moved) / 1e6:.3g} MB to and from workers" if moved else "",
             f"{step.state.skipped} skipped" if step.state.skipped else "",
         )
 

@@ -30,6 +30,7 @@ from metarl.experiments.console.families import family_for
 from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import check_new_file, parse, refuse, require_at_least
 from metarl.experiments.console.progress import decoding_line
+from metarl.experiments.console.workers import WorkerOptions
 from metarl.policies.classifier import Classifier
 from metarl.policies.controller import Controller
 from metarl.policies.loading import load
@@ -103,6 +104,7 @@ class Evaluate:
     """Write the numbers, those of each task among them, to this file, which must be new."""
     threads: int = available_threads()
     """Threads of the simulator and of the adaptation."""
+    workers: Annotated[WorkerOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=WorkerOptions)
     policy: Annotated[PolicyOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=PolicyOptions)
     image: Annotated[ImageOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=ImageOptions)
 
@@ -147,6 +149,7 @@ def policy_returns(command: Evaluate, controller: Controller, console: Console) 
             family=family,
             threads=command.threads,
             on_tasks=lambda done: show(done, ""),
+            cluster=command.workers.cluster(),
         )
     record = returns_record(evaluation, controller, family, command.seed, options.deterministic)
     if options.grid is None:
@@ -161,6 +164,7 @@ def policy_returns(command: Evaluate, controller: Controller, console: Console) 
 def image_accuracies(command: Evaluate, classifier: Classifier, console: Console) -> tuple[Table, dict[str, Any]]:
     """Evaluate an image network; return what is printed, and what ``--json`` writes."""
     refuse(command.policy, "is about policies: leave it out for an image network")
+    refuse(command.workers, "is about policies: leave it out for an image network")
     options, tasks = command.image, command.tasks or IMAGE_TASKS
     if options.data is None:
         raise Refusal("an image network is evaluated on images: name their folder with --data")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +18,7 @@ from metarl.experiments.console.families import family_by_name, first_word
 from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import parse
 from metarl.experiments.console.suggestions import command_line
+from metarl.experiments.console.workers import WorkerOptions
 from metarl.policies.methods import METHODS, REFERENCES
 from metarl.rl.settings import TrainSettings, preset
 from metarl.runs.recorder import CheckpointSettings
@@ -55,6 +56,8 @@ class Sweep:
     """Trainings at a time."""
     checkpoints: Annotated[CheckpointSettings, tyro.conf.OmitArgPrefixes] = field(default_factory=CheckpointSettings)
     """How often each run is saved."""
+    workers: Annotated[WorkerOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=WorkerOptions)
+    """Where the tasks of each training's meta-batch are. All trainings share one Ray cluster."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -70,7 +73,11 @@ def main(arguments: Sequence[str]) -> None:
         command.processes,
     )
     console = Terminal()
-    with status_display(console) as show:
+    settings = todo[0].settings
+    if cluster := command.workers.cluster():
+        cluster.check(command.settings.meta_batch_size, "a meta-batch")
+    with command.workers.shared(command.processes, settings.threads) as workers, status_display(console) as show:
+        todo = [replace(job, workers=workers.words()) for job in todo]
         statuses = sweep.run(todo, command.processes, show)
     failed = [job.name for job, status in statuses.items() if status.state == "failed"]
     if failed:

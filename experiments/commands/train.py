@@ -18,6 +18,7 @@ from metarl.experiments.console.families import family_by_name, first_word, word
 from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import parse, refuse
 from metarl.experiments.console.training import Plan, follow, summary
+from metarl.experiments.console.workers import WorkerOptions
 from metarl.images.run import IMAGE_CHECKPOINTS, is_image_run
 from metarl.policies.loading import load_start
 from metarl.policies.methods import METHODS, REFERENCES
@@ -54,6 +55,8 @@ class Train:
     """The file that VecNormalize of Stable-Baselines3 saved beside the .zip of --init."""
     out: Maybe[Path] = None
     """Run folder, which must be new; runs/FAMILY-METHOD-seedSEED if left out."""
+    workers: Annotated[WorkerOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=WorkerOptions)
+    """Where the tasks of a meta-batch are. It changes no number."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,8 @@ class Resume:
     """Folder of the images, if they have moved since the run was begun."""
     checkpoints: Annotated[CheckpointSettings, tyro.conf.OmitArgPrefixes] = field(default_factory=CheckpointSettings)
     """How often the run is saved."""
+    workers: Annotated[WorkerOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=WorkerOptions)
+    """Where the tasks of a meta-batch are from now on. It changes no number."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -77,6 +82,7 @@ def main(arguments: Sequence[str]) -> None:
         command = parse(Resume, arguments, "metarl train")
         if is_image_run(command.resume):
             refuse(command, "is for policies: the learning rate on images follows a cosine to the end", "iterations")
+            refuse(command.workers, "is for policies: images are trained in this process")
             is_default = command.checkpoints == CheckpointSettings()
             checkpoints = IMAGE_CHECKPOINTS if is_default else command.checkpoints
             plan = train_images.resumed(command.resume, command.data, checkpoints, console)
@@ -104,7 +110,8 @@ def planned(command: Train) -> Plan:
     family, settings = family_by_name(command.family, command.fields), command.settings
     name = family.name.replace(":", ".").replace("/", "-")
     folder = command.out or Path("runs") / f"{name}-{settings.method}-seed{settings.seed}"
-    training = PolicyTraining(family, settings, load_start(command.init, command.init_normalization))
+    init = load_start(command.init, command.init_normalization)
+    training = PolicyTraining(family, settings, init, command.workers.cluster())
     return Plan(training, folder, PolicyView(training), command.checkpoints)
 
 
@@ -113,5 +120,5 @@ def resumed(command: Resume) -> Plan:
     name, settings = read_config(command.resume)
     if command.iterations is not None:
         settings = replace(settings, iterations=command.iterations)
-    training = PolicyTraining(family_by_name(name), settings)
+    training = PolicyTraining(family_by_name(name), settings, cluster=command.workers.cluster())
     return Plan(training, command.resume, PolicyView(training), command.checkpoints, resume=True)

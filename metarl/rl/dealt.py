@@ -130,7 +130,7 @@ class DealtWorkers:
     ) -> list[TaskOutcome]:
         """Adapt to tasks [task, field] where they are, and return the outcome of each task."""
         with clock.phase("sampling"):
-            answers = self.pool.call("adapt", parameters, tasks, generator, own=shares(self.pool))
+            answers = self.pool.call("adapt", parameters, tasks, generator, own=shares(len(self.pool)))
             while isinstance(answers[0], list):
                 answers = self.pool.call("pull", center(self.network, in_turn(answers)))
         for phase in IN_WORKERS:
@@ -149,7 +149,7 @@ class DealtWorkers:
 
     def returns(self, parameters: Parameters, tasks: Array, generator: np.random.Generator) -> list[float]:
         """Return the mean return of each of the tasks [task, field], without adaptation."""
-        return in_turn(self.pool.call("returns", parameters, tasks, generator, own=shares(self.pool)))
+        return in_turn(self.pool.call("returns", parameters, tasks, generator, own=shares(len(self.pool))))
 
     def restore(self) -> None:
         """Replace the workers that were lost."""
@@ -183,9 +183,9 @@ class DealtTerms:
         return stacked(self.pool.call("measures", parameters))
 
 
-def shares(pool: Pool) -> list[slice]:
+def shares(workers: int) -> list[slice]:
     """Return the tasks of each worker, dealt in turn."""
-    return [slice(worker, None, len(pool)) for worker in range(len(pool))]
+    return [slice(worker, None, workers) for worker in range(workers)]
 
 
 def in_turn(parts: Sequence[Sequence[Item]]) -> list[Item]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -20,11 +22,13 @@ from metarl.envs.family import Array, TaskFamily
 from metarl.policies.controller import Controller, check_spaces
 from metarl.policies.methods import get_method
 from metarl.rl.adaptation import AdaptationSettings, adapt_to_tasks, stack
+from metarl.rl.dealt import shares, stacked
 from metarl.rl.episodes import Episodes
 from metarl.rl.iteration import success_intervals
-from metarl.rl.sampling import Sampler, for_each_task
+from metarl.rl.sampling import ALL, Sampler, for_each_task
 from metarl.rl.training import as_method_sees, with_horizon
 from metarl.rl.workers import task_successes
+from metarl.workers.pool import Cluster, repeated
 
 TASKS_AT_ONCE = 40
 MOST_TASKS = 1_000_000
@@ -79,6 +83,48 @@ class Evaluation:
         return {"tasks": str(len(self.tasks))} | means | rates
 
 
+class TaskMeter:
+    """Adapts a controller to tasks and measures its returns; the object of a worker."""
+
+    def __init__(
+        self, controller: Controller, family: TaskFamily, seed: int, threads: int, deterministic: bool = False
+    ) -> None:
+        self.controller, self.seed, self.deterministic = controller, seed, deterministic
+        scale = controller.metadata.action_scale
+        with ExitStack() as stack:
+            stack.enter_context(single_threaded_torch())
+            self.sampler = stack.enter_context(Sampler(family, controller.network, scale, threads))
+            self.executor = stack.enter_context(ThreadPoolExecutor(threads))
+            self.close = stack.pop_all().close
+
+    def measure(self, tasks: Array, index: int, share: slice = ALL) -> Tensor:
+        """Return returns, success rates and standard errors [task, 3, inner step] of a share of tasks [task, field].
+
+        ``index`` tells the random numbers of these tasks from those of others.
+        """
+        controller, random = self.controller, generator(self.seed, Purpose.ADAPTATION, index)
+        adaptation = adapt_to_tasks(
+            controller.parameters,
+            tasks,
+            adaptation_settings(controller),
+            self.sampler,
+            self.executor,
+            random,
+            Clock(),
+            query_advantages=False,
+            share=share,
+        )
+        sampled: Sequence[Episodes] = adaptation.episodes
+        if self.deterministic:
+            count = controller.metadata.episodes_per_step
+            sampled = [
+                self.sampler.sample(stack(parameters), tasks, count, random, deterministic=True, share=share)
+                for parameters in adaptation.parameters
+            ]
+        told = measured(tasks[share], sampled)
+        return torch.stack([told.returns, told.successes, told.errors]).permute(2, 0, 1)
+
+
 def evaluate_tasks(
     controller: Controller,
     family: TaskFamily,
@@ -87,6 +133,7 @@ def evaluate_tasks(
     threads: int,
     on_tasks: Callable[[int], None] = lambda done: None,
     deterministic: bool = False,
+    cluster: Cluster | None = None,
 ) -> Evaluation:
     """Adapt a controller to each of the tasks.
 
@@ -99,42 +146,46 @@ def evaluate_tasks(
         on_tasks: Is told how many tasks are done.
         deterministic: Whether returns are those of further episodes with the most likely actions. The episodes that the
             inner steps take have exploration noise all the same.
+        cluster: Whose workers adapt to the tasks, with ``threads`` threads each; None for this process.
 
     Returns:
-        The returns before and after each inner step.
+        The returns before and after each inner step, the same wherever the tasks are.
     """
-    chunks = []
-    with (
-        single_threaded_torch(),
-        Sampler(family, controller.network, controller.metadata.action_scale, threads) as sampler,
-        ThreadPoolExecutor(threads) as executor,
-    ):
+    make = partial(TaskMeter, controller, family, seed, threads, deterministic)
+    with measuring(make, threads, min(len(tasks), TASKS_AT_ONCE), cluster) as measure:
+        chunks = []
         for index, start in enumerate(range(0, len(tasks), TASKS_AT_ONCE)):
-            chunk = tasks[start : start + TASKS_AT_ONCE]
-            random = generator(seed, Purpose.ADAPTATION, index)
-            adaptation = adapt_to_tasks(
-                controller.parameters,
-                chunk,
-                adaptation_settings(controller),
-                sampler,
-                executor,
-                random,
-                Clock(),
-                query_advantages=False,
-            )
-            sampled: Sequence[Episodes] = adaptation.episodes
-            if deterministic:
-                episodes_per_task = controller.metadata.episodes_per_step
-                sampled = [
-                    sampler.sample(stack(parameters), chunk, episodes_per_task, random, deterministic=True)
-                    for parameters in adaptation.parameters
-                ]
-            chunks.append(measured(chunk, sampled))
-            on_tasks(start + len(chunk))
-    returns, successes, errors = (
-        torch.cat([getattr(chunk, name) for chunk in chunks], dim=1) for name in ("returns", "successes", "errors")
-    )
-    return Evaluation(tasks, returns, successes, errors, chunks[0].episodes)
+            chunks.append(measure(tasks[start : start + TASKS_AT_ONCE], index))
+            on_tasks(start + len(chunks[-1]))
+    returns, successes, errors = torch.cat(chunks).permute(1, 2, 0).contiguous()
+    return Evaluation(tasks, returns, successes, errors, controller.metadata.episodes_per_step)
+
+
+@contextmanager
+def measuring(
+    make: Callable[[], TaskMeter], threads: int, at_once: int, cluster: Cluster | None
+) -> Iterator[Callable[[Array, int], Tensor]]:
+    """Yield what measures tasks, as ``TaskMeter.measure`` does.
+
+    Args:
+        make: Makes a meter.
+        threads: The threads of each.
+        at_once: Tasks at a time, at most.
+        cluster: Whose workers hold meters that share the tasks; None for this process.
+    """
+    if cluster is None:
+        with closing(make()) as meter:
+            yield meter.measure
+        return
+    cluster.check(at_once, "an evaluation at a time")
+    with single_threaded_torch(), cluster.pool(make, threads, at_once) as pool:
+
+        def attempt(tasks: Array, index: int) -> Tensor:
+            workers = min(len(pool), len(tasks))
+            own = shares(workers)
+            return stacked(pool.call("measure", tasks, index, own=own, workers=workers))
+
+        yield lambda tasks, index: repeated(partial(attempt, tasks, index), pool.restore, "a part of the evaluation")
 
 
 def measured(tasks: Array, sampled: Sequence[Episodes]) -> Evaluation:
