@@ -32,11 +32,13 @@ class Bench:
 
     device: RAM, flash and instructions of adapting on an emulated Cortex-M4.
 
+    scale: meta-iterations per second of up to 16 workers of a Ray cluster, with sleep in the place of physics.
+
     learning: environment steps and seconds until half-cheetah-velocity reaches -82.2, of three trainings or of --runs.
     """
 
     name: Annotated[
-        Literal["sampling", "iteration", "peers", "images", "device", "learning"],
+        Literal["sampling", "iteration", "peers", "images", "device", "scale", "learning"],
         tyro.conf.Positional,
         tyro.conf.arg(metavar="NAME"),
     ]
@@ -46,14 +48,15 @@ class Bench:
     threads: int = available_threads()
     """Threads to use."""
     family: Family = None
-    """Task family of sampling and peers; half-cheetah-velocity if left out."""
+    """Task family of sampling and peers, half-cheetah-velocity if left out; for scale, the one whose physics takes as
+    long as the sleep."""
     runs: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="RUN [RUN ...]", help_behavior_hint="")] = ()
     """Run folders that learning reads; it trains the preset with three seeds if left out."""
 
     def __post_init__(self) -> None:
         require_at_least(1, threads=self.threads)
-        if self.family is not None and self.name not in ("sampling", "peers"):
-            raise Refusal(f"--family belongs to sampling and peers: {self.name} measures one family only")
+        if self.family is not None and self.name not in ("sampling", "peers", "scale"):
+            raise Refusal(f"--family belongs to sampling, peers and scale: {self.name} measures one family only")
         if self.runs and self.name != "learning":
             raise Refusal(f"--runs belongs to learning: {self.name} measures no training")
 

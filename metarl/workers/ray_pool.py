@@ -24,7 +24,8 @@ from metarl.core.version import __version__
 from metarl.workers.pool import Traffic, WorkerLost, check_workers, pack, unpack
 
 ANSWER_SECONDS = 30.0  # for a cluster to answer
-START_SECONDS = 90.0  # for workers to start
+START_SECONDS = 180.0  # for workers to start
+STARTS_PER_NODE = 4  # at a time: importing torch takes a core for seconds
 END_SECONDS = 5.0  # for a worker to close what its object holds
 STORE_BYTES = 80_000_000  # of shared memory on this machine: what travels is of parameter size
 INLINE_BYTES = 100_000  # Ray itself puts larger arguments into its store, once for each call
@@ -168,12 +169,18 @@ class RayPool:
         self.actors = []
 
     def _started(self, workers: int) -> list[Any]:
-        """Start workers and return those that are ready in time."""
-        actors = [self.remote.remote() for _ in range(workers)]
-        ready = [actor for actor, _ in self._answering(actors, "hold", self.make, sys.path)]
-        for actor in actors:
-            if actor not in ready:
-                self.ray.kill(actor)
+        """Start workers, a few on each node at a time, and return those that are ready in time."""
+        ready: list[Any] = []
+        at_once = STARTS_PER_NODE * sum(node["Alive"] for node in self.ray.nodes())
+        for begun in range(0, workers, at_once):
+            actors = [self.remote.remote() for _ in range(min(at_once, workers - begun))]
+            answering = [actor for actor, _ in self._answering(actors, "hold", self.make, sys.path)]
+            ready += answering
+            for actor in actors:
+                if actor not in answering:
+                    self.ray.kill(actor)
+            if len(answering) < len(actors):
+                break
         return ready
 
     def _answering(self, actors: Sequence[Any], method: str, *arguments: Any) -> list[tuple[Any, Any]]:

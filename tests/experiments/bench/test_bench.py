@@ -164,7 +164,7 @@ def test_a_replay_of_something_else_is_noticed(monkeypatch, wrong):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["iteration", "--family", "ant-velocity"], "--family belongs to sampling and peers"),
+        (["iteration", "--family", "ant-velocity"], "--family belongs to sampling, peers and scale"),
         (["sampling", "--family", "ant-speed"], "unknown task family 'ant-speed'"),
         (["peers", "--family", "pendulum-gravity"], "no peer simulates the robot of pendulum-gravity"),
     ],
