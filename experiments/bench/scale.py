@@ -98,15 +98,11 @@ def sleeping_family(load: Load) -> TaskFamily:
     )
 
 
-@dataclass(frozen=True)
 class FirstWorkers:
     """The first workers of a pool."""
 
-    pool: Pool
-    count: int
-
-    def __post_init__(self) -> None:
-        self.__dict__["traffic"] = self.pool.traffic
+    def __init__(self, pool: Pool, count: int) -> None:
+        self.pool, self.count, self.traffic = pool, count, pool.traffic
 
     def __len__(self) -> int:
         """Return the number of workers."""
