@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from metarl.core.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from metarl.api import adapt, evaluate, federate, nest, prune, resume, train
+    from metarl.api import adapt, evaluate, federate, int8, nest, prune, resume, train
     from metarl.policies.classifier import Classifier
     from metarl.policies.controller import Controller
     from metarl.policies.export.sb3 import to_sb3
@@ -34,6 +34,7 @@ __all__ = [
     "adapt",
     "evaluate",
     "federate",
+    "int8",
     "load",
     "load_classifier",
     "load_nested",
@@ -48,6 +49,7 @@ _MODULES = {
     "adapt": "metarl.api",
     "evaluate": "metarl.api",
     "federate": "metarl.api",
+    "int8": "metarl.api",
     "nest": "metarl.api",
     "prune": "metarl.api",
     "resume": "metarl.api",

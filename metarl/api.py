@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, overload
 
 from metarl.compression.images import image_tasks
+from metarl.compression.integers import IntegerSettings, require_floats, to_integers
 from metarl.compression.nest_settings import NestSettings
 from metarl.compression.nesting import nest as train_nested
 from metarl.compression.rounds import prune_in_rounds
@@ -360,6 +361,30 @@ def nest(
         raise Refusal("data is about image networks: leave it out for a policy")
     resolved = family_of(controller, trained_on(controller) if family is None else resolve(family))
     return train_nested(controller, resolved, asked, threads, folder)
+
+
+def int8(
+    controller: Controller | str | Path,
+    *,
+    family: str | TaskFamily | None = None,
+    threads: int | None = None,
+    **settings: Any,
+) -> Controller:
+    """Return a meta-trained policy with int8 weights and activations, which acts and adapts in integers.
+
+    Args:
+        controller: A controller, its file, its run's folder, or the name FAMILY/METHOD of one that ships.
+        family: The tasks' family or its name; needed if the controller was trained on a family of your own.
+        threads: Threads of the simulator and of the adaptation; all cores if left out.
+        **settings: Those of ``metarl.compression.integers.IntegerSettings``, e.g. ``gradient_bits=16``.
+
+    Returns:
+        The controller of integers. ValueError says what is wrong with the controller or a setting.
+    """
+    check_names(IntegerSettings, settings)
+    asked, controller = IntegerSettings(**settings), require_floats(loaded(controller))
+    resolved = family_of(controller, trained_on(controller) if family is None else resolve(family))
+    return to_integers(controller, resolved, asked, threads or available_threads())
 
 
 def trained_on(controller: Controller) -> TaskFamily:

@@ -15,6 +15,7 @@ from torch import Tensor
 from metarl.core.errors import Refusal
 from metarl.core.text import facts_as_html, facts_as_text
 from metarl.policies.device.episodes import Episode, checked_episodes, columns
+from metarl.policies.device.integers.step import integer_step
 from metarl.policies.device.meter import Meter
 from metarl.policies.device.step import CHUNK, recorded_step
 from metarl.policies.device.stream import Stream
@@ -24,6 +25,7 @@ from metarl.policies.files.controller_file import write_controller
 from metarl.policies.files.metadata import ControllerMetadata
 from metarl.policies.gate import gate_factor
 from metarl.policies.methods import STEP_SIZES, Method, get_method
+from metarl.policies.networks.integers import IntegerMLP, refuse_integers
 from metarl.policies.networks.mlp import GaussianMLP, PolicyNetwork
 from metarl.policies.networks.network import Parameters
 from metarl.policies.normalization import normalize
@@ -138,6 +140,7 @@ class Controller:
         chunk: int | None = CHUNK,
         meter: Meter | None = None,
         streaming: bool = False,
+        seed: int = 0,
     ) -> Controller:
         """Take one inner step on recorded episodes and return the adapted controller; this one stays as it was.
 
@@ -148,6 +151,7 @@ class Controller:
             chunk: the number of observations in work at a time: fewer take less memory, None takes a whole episode.
             meter: measures how many bytes the step takes.
             streaming: whether to take in one time step after the other and to store none, as ``stream`` does.
+            seed: of the stochastic rounding, where the controller is one of integers.
 
         Returns:
             The controller after the inner step.
@@ -169,9 +173,11 @@ class Controller:
             return self.adapt_streamed(stream)
         estimator = estimator_of(self.metadata)
         with np.errstate(over="ignore", invalid="ignore"):  # the check below says it in a sentence
-            adapted = recorded_step(
-                self.network, self._gated(step, checked), method, step, columns(checked), estimator, chunk, meter
-            )
+            start, storage = self._gated(step, checked), columns(checked)
+            if isinstance(self.network, IntegerMLP):
+                adapted = integer_step(self.network, start, method, step, storage, estimator, chunk, meter, seed)
+            else:
+                adapted = recorded_step(self.network, start, method, step, storage, estimator, chunk, meter)
         return self._adapted(adapted)
 
     def stream(self, step: int = 0, horizon: int | None = None, meter: Meter | None = None) -> Stream:
@@ -193,6 +199,8 @@ class Controller:
             ValueError: this controller cannot take the step, or not without its episodes.
         """
         method = self._method_of(step)
+        if isinstance(self.network, IntegerMLP):
+            raise Refusal("a policy of integers adapts to recorded episodes: it cannot take in a stream")
         estimator = estimator_of(self.metadata)
         return Stream(self.network, self.parameters, method, step, horizon or self.metadata.horizon, estimator, meter)
 
@@ -267,6 +275,7 @@ def require_vectors(controller: Controller, what: str) -> GaussianMLP:
         raise Refusal(
             f"{what} is for actions that are vectors, and this controller has {actions_text(controller.network)}"
         )
+    refuse_integers(controller.network, what)
     return controller.network
 
 

@@ -29,6 +29,7 @@ TWO_WORDS = (
     ["table", "tradeoff"],
     ["compress", "prune"],
     ["compress", "nest"],
+    ["compress", "int8"],
     ["compress", "judge"],
     ["table", "pruning"],
     ["update", "make"],

@@ -17,12 +17,14 @@ from metarl.envs.family import TaskFamily
 from metarl.experiments.analysis.adaptable import TASKS, KeptShares, TakenStep, mean_shares
 from metarl.policies.controller import Controller, estimator_of
 from metarl.policies.device.episodes import Episode, advantages_per_episode, checked_episodes
-from metarl.policies.device.memory import device_memory
+from metarl.policies.device.integers.memory import integer_memory
+from metarl.policies.device.memory import DeviceMemory, device_memory
 from metarl.policies.device.meter import Meter
 from metarl.policies.device.network import device_layers
 from metarl.policies.device.scores import episode_scores
 from metarl.policies.device.workload import Workload as DeviceWorkload
 from metarl.policies.methods import get_method
+from metarl.policies.networks.integers import IntegerMLP
 from metarl.policies.networks.sizes import WORD_BYTES, check_bytes
 from metarl.rl.adaptation import stack
 from metarl.rl.evaluation import unseen_tasks
@@ -138,14 +140,22 @@ def device_record(controller: Controller, taken: Sequence[TakenStep], chunk: int
     metadata = controller.metadata
     work = DeviceWorkload(metadata.horizon, chunk or metadata.horizon)
     estimator = estimator_of(metadata)
+    method, network = get_method(metadata.method), controller.network
+    if isinstance(network, IntegerMLP):
+        memory = integer_memory(network, controller.parameters, method, work, metadata.episodes_per_step, estimator)
+        return _device_record(memory, taken)
     memory = device_memory(
-        controller.network,
+        network,
         controller.parameters,
-        get_method(metadata.method),
+        method,
         work,
         metadata.episodes_per_step,
         estimator,
     )
+    return _device_record(memory, taken)
+
+
+def _device_record(memory: DeviceMemory, taken: Sequence[TakenStep]) -> dict[str, int]:
     return {
         "working_bytes": max((step.peak_bytes for step in taken), default=memory.working),
         "largest_working_bytes": memory.working,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,6 +11,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from metarl.compression.integers import IntegerSettings, require_floats, to_integers
 from metarl.compression.judge import Judged, Verdict, judge, verdict_record
 from metarl.compression.rounds import Round, prune_in_rounds
 from metarl.compression.settings import PruneSettings
@@ -20,10 +21,12 @@ from metarl.experiments.analysis.pruning_table import pruning_record, write_reco
 from metarl.experiments.commands.compress_nest import nest
 from metarl.experiments.commands.compress_options import JudgeOptions, share, tasks_for
 from metarl.experiments.console.constructors import ControllerFile
+from metarl.experiments.console.families import family_for
 from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import check_new_file, parse
 from metarl.experiments.console.progress import number
 from metarl.policies.loading import load
+from metarl.rl.evaluation import family_of
 from metarl.runs.folder import CONTROLLER
 
 
@@ -35,12 +38,14 @@ class Compress:
 
     nest: train several sparse subnets in one table, for budgets that change while a robot runs.
 
+    int8: weights, activations and gradients of 8 bits, and an inner step in integers.
+
     judge: compare two controllers on the same unseen tasks: bytes, operations and returns.
 
     metarl compress KIND --help shows the options of a kind.
     """
 
-    kind: Annotated[Literal["prune", "nest", "judge"], tyro.conf.Positional, tyro.conf.arg(metavar="KIND")]
+    kind: Annotated[Literal["prune", "nest", "int8", "judge"], tyro.conf.Positional, tyro.conf.arg(metavar="KIND")]
     """One of those above."""
 
 
@@ -61,6 +66,22 @@ class Prune:
 
 
 @dataclass(frozen=True)
+class Int8:
+    """Round a policy to int8 weights and activations, so that it acts and adapts in integers.
+
+    Scales come from rollouts before and after adaptation. At the end the judge compares the outcome with the float
+    controller.
+    """
+
+    controller: ControllerFile
+    """The controller's file, its run's folder, or FAMILY/METHOD of one that ships with metarl."""
+    out: Path
+    """File to write, which must be new."""
+    settings: Annotated[IntegerSettings, tyro.conf.OmitArgPrefixes] = field(default_factory=IntegerSettings)
+    judged: Annotated[JudgeOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=JudgeOptions)
+
+
+@dataclass(frozen=True)
 class Judge:
     """Compare two controllers of a family on the same unseen tasks: bytes, operations and what they reach."""
 
@@ -73,7 +94,7 @@ class Judge:
 
 def main(arguments: Sequence[str]) -> None:
     """Run the command; raise Refusal saying what is wrong with its arguments."""
-    kinds = {"prune": prune, "nest": nest, "judge": judge_two}
+    kinds = {"prune": prune, "nest": nest, "int8": int8, "judge": judge_two}
     if arguments and arguments[0] in kinds:
         kinds[arguments[0]](arguments[1:])
         return
@@ -103,6 +124,24 @@ def prune(arguments: Sequence[str]) -> None:
         write_record(
             options.json, pruning_record(str(command.controller), command.settings, verdict, options.judge_seed)
         )
+
+
+def int8(arguments: Sequence[str]) -> None:
+    """Run ``metarl compress int8``."""
+    command = parse(Int8, arguments, "metarl compress int8")
+    options, console = command.judged, Terminal()
+    for file in (command.out, *([options.json] if options.json else [])):
+        check_new_file(file)
+    controller = require_floats(load(command.controller))
+    family = family_of(controller, family_for(controller, options.family))
+    integers = to_integers(controller, family, command.settings, options.threads)
+    integers.save(command.out)
+    console.print(f"int8 controller: {command.out}", soft_wrap=True)
+    verdict = judge(controller, integers, family, options.judge_tasks, options.judge_seed, options.threads)
+    tell_verdict(verdict, options.judge_tasks, console)
+    if options.json:
+        about = {"controller": str(command.controller), "judge_seed": options.judge_seed}
+        write_record(options.json, about | asdict(command.settings) | verdict_record(verdict))
 
 
 def judge_two(arguments: Sequence[str]) -> None:

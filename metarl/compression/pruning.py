@@ -22,12 +22,14 @@ from metarl.policies.compression.masks import MASK, masks_of, sparsity, weight_n
 from metarl.policies.controller import Controller
 from metarl.policies.files.checks import check_adaptable
 from metarl.policies.methods import CHANNEL_STEP_SIZES, get_method
+from metarl.policies.networks.integers import refuse_integers
 from metarl.policies.networks.mlp import PolicyNetwork
 from metarl.policies.networks.network import Network, Parameters
 
 
 def check_prunable(controller: Controller | Classifier, settings: PruneSettings) -> None:
     """Raise Refusal if the controller cannot be pruned to that sparsity."""
+    refuse_integers(controller.network, "pruning")
     if isinstance(controller, Controller) and controller.metadata.adapted_to is not None:
         raise Refusal("the controller is adapted to a task: prune the meta-trained one that it came from")
     method = get_method(controller.metadata.method)

@@ -24,6 +24,7 @@ from metarl.fleet.scores import Metric, largest, random_scores, update_masks
 from metarl.policies.compression.masks import masks_of
 from metarl.policies.controller import Controller
 from metarl.policies.methods import get_method
+from metarl.policies.networks.integers import refuse_integers
 from metarl.policies.networks.network import Parameters
 from metarl.rl.continuation import continued_settings
 from metarl.rl.iteration import meta_iteration
@@ -162,6 +163,7 @@ def towards(controller: Controller, wanted: Controller, ratio: float) -> tuple[C
 
 def check_updatable(controller: Controller) -> None:
     """Raise Refusal if the controller is not one that was meta-trained to adapt."""
+    refuse_integers(controller.network, "an update")
     if controller.metadata.adapted_to is not None:
         raise Refusal("the controller is adapted to a task: update the meta-trained one that it came from")
     method = get_method(controller.metadata.method)

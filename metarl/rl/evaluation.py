@@ -21,8 +21,11 @@ from metarl.core.threads import single_threaded_torch
 from metarl.envs.family import Array, TaskFamily
 from metarl.policies.controller import Controller, check_spaces
 from metarl.policies.methods import get_method
+from metarl.policies.networks.integers import IntegerMLP
+from metarl.policies.networks.network import Parameters
 from metarl.rl.adaptation import AdaptationSettings, adapt_to_tasks, stack
 from metarl.rl.dealt import shares, stacked
+from metarl.rl.device_adaptation import adapt_on_device
 from metarl.rl.episodes import Episodes
 from metarl.rl.iteration import success_intervals
 from metarl.rl.sampling import ALL, Sampler, for_each_task
@@ -103,26 +106,29 @@ class TaskMeter:
         ``index`` tells the random numbers of these tasks from those of others.
         """
         controller, random = self.controller, generator(self.seed, Purpose.ADAPTATION, index)
-        adaptation = adapt_to_tasks(
-            controller.parameters,
-            tasks,
-            adaptation_settings(controller),
-            self.sampler,
-            self.executor,
-            random,
-            Clock(),
-            query_advantages=False,
-            share=share,
-        )
-        sampled: Sequence[Episodes] = adaptation.episodes
+        sampled, adapted = self._adapted(tasks, random, share)
         if self.deterministic:
             count = controller.metadata.episodes_per_step
             sampled = [
                 self.sampler.sample(stack(parameters), tasks, count, random, deterministic=True, share=share)
-                for parameters in adaptation.parameters
+                for parameters in adapted
             ]
         told = measured(tasks[share], sampled)
         return torch.stack([told.returns, told.successes, told.errors]).permute(2, 0, 1)
+
+    def _adapted(
+        self, tasks: Array, random: np.random.Generator, share: slice
+    ) -> tuple[Sequence[Episodes], Sequence[Sequence[Parameters]]]:
+        """Return episodes and parameters [inner step][task] after 0, 1, ... K inner steps; in integers as a device."""
+        controller, sampler, executor = self.controller, self.sampler, self.executor
+        if isinstance(controller.network, IntegerMLP):
+            episodes, controllers = adapt_on_device(controller, tasks, sampler, executor, random, share)
+            return episodes, [[each.parameters for each in step] for step in controllers]
+        settings, start = adaptation_settings(controller), controller.parameters
+        adaptation = adapt_to_tasks(
+            start, tasks, settings, sampler, executor, random, Clock(), query_advantages=False, share=share
+        )
+        return adaptation.episodes, adaptation.parameters
 
 
 def evaluate_tasks(

@@ -29,6 +29,7 @@ from metarl.policies.methods import (
     meta_parameter_shapes,
     without_context,
 )
+from metarl.policies.networks.integers import refuse_integers
 from metarl.policies.networks.mlp import CategoricalMLP, GaussianMLP, PolicyNetwork
 from metarl.policies.networks.sizes import check_size
 from metarl.policies.normalization import MEAN, fold, initial_normalization
@@ -97,6 +98,7 @@ def start_from(init: Controller, state: TrainingState, family: TaskFamily, setti
     Returns:
         The state. Refusal names what of the controller is not as the family and the settings ask for.
     """
+    refuse_integers(init.network, "meta-training")
     check_spaces(init, family.observation_space.shape, family.action_shape, family.name, family.choices)
     given = {
         "hidden sizes": (init.network.hidden_sizes, settings.hidden_sizes),

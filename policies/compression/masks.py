@@ -49,8 +49,11 @@ def weight_names(network: Network) -> tuple[str, ...]:
 
 
 def mask_shapes(network: Network) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of the masks that a network may have, by name."""
-    return {name + MASK: network.parameter_shapes[name] for name in weight_names(network)}
+    """Return the shapes of the masks that a network may have, by name: integers have none."""
+    types = network.parameter_types
+    return {
+        name + MASK: network.parameter_shapes[name] for name in weight_names(network) if types[name] == torch.float32
+    }
 
 
 def kept_weights(parameters: Parameters, network: Network) -> dict[str, int]:

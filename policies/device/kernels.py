@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from metarl.policies.attention import NEARLY
 from metarl.policies.device import advantages, in_place, streaming, weight_gradients
 from metarl.policies.device.in_place import Bits, FloatArray
+from metarl.policies.device.integers.kernels import INTEGER_KERNELS
 from metarl.policies.device.network import DeviceLayer
 from metarl.policies.device.run import Run
 from metarl.policies.device.weight_gradients import Places
@@ -183,7 +184,7 @@ def open_channels(run: Run, layer: DeviceLayer, scores: FloatArray, places: Plac
     run.kept[layer.name] = max(most, int(np.count_nonzero(scores))), known + len(new)
 
 
-KERNELS: dict[str, Callable[..., None]] = {
+KERNELS: dict[str, Callable[..., None]] = INTEGER_KERNELS | {
     kernel.__name__: kernel
     for kernel in (
         weight_gradients.add_masked_gradient,

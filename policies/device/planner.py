@@ -1,7 +1,7 @@
 """The place of every buffer of a device program in one arena: from lifetimes to offsets.
 
-Buffers that are never alive at the same time share memory. Buffers whose size follows the data stand behind all others,
-so that the arena can grow in place.
+Buffers that are never alive at the same time share memory. Buffers whose size follows the data stand behind all others
+that are alive while they are, so that the arena can grow in place.
 """
 
 from __future__ import annotations
@@ -45,22 +45,25 @@ class Plan:
 def plan(program: Program) -> Plan:
     """Return a plan in which no two buffers that are alive at the same time overlap.
 
-    Larger buffers are placed first, each at the lowest offset that is free during its lifetime.
+    Larger buffers are placed first, each at the lowest offset that is free during its lifetime; before them all those
+    that growing buffers stand behind.
     """
     buffers, alive = program.buffers, lifetimes(program)
     sizes = buffers.owned_bytes()
+    growing = [name for name in alive if buffers[name].grows]
+    beside = {name for name in alive if any(overlap(alive[name], alive[other]) for other in growing)}
     placed: dict[str, int] = {}
-    for name in sorted(alive, key=lambda name: -sizes[name]):
+    for name in sorted(alive, key=lambda name: (name not in beside, -sizes[name])):
         if not buffers[name].grows:
             others = [other for other in placed if overlap(alive[name], alive[other])]
             taken = sorted((placed[other], placed[other] + sizes[other]) for other in others)
             placed[name] = _lowest(taken, sizes[name], buffers[name])
-    end = max((offset + sizes[name] for name, offset in placed.items()), default=0)
-    for name in alive:
-        if buffers[name].grows:
-            placed[name] = _aligned(end, buffers[name])
-            end = placed[name] + sizes[name]
-    return Plan(program, {name: placed[buffers.owner(name)] for name in buffers}, end)
+    end = max((offset + sizes[name] for name, offset in placed.items() if name in beside), default=0)
+    for name in growing:
+        placed[name] = _aligned(end, buffers[name])
+        end = placed[name] + sizes[name]
+    total = max((offset + sizes[name] for name, offset in placed.items()), default=0)
+    return Plan(program, {name: placed[buffers.owner(name)] for name in buffers}, total)
 
 
 def overlap(first: Lifetime, second: Lifetime) -> bool:

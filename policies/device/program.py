@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-Element = Literal["float32", "float64", "int16", "uint8", "uint32"]
+Element = Literal["float32", "float64", "int8", "int16", "int32", "uint8", "uint32"]
 Operand = str | int | float | None  # the name of a buffer or of a layer, a number, or nothing
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from metarl.policies.device.in_place import FloatArray
+from metarl.policies.networks.fixed_point import Dice
 
 
 @dataclass
@@ -14,13 +16,14 @@ class Run:
 
     storage: Mapping[str, Sequence[FloatArray]]  # by column; one array [time, ...] per episode
     steps: int  # of all episodes
-    adapted: dict[str, FloatArray] = field(default_factory=dict)  # the parameters that the step changes
+    adapted: dict[str, Any] = field(default_factory=dict)  # the parameters that the step changes
     episode: int = 0
     start: int = 0
     stop: int = 0
     first: int = 0  # the first time step of the episode that the storage has: with streaming, the one in work
     episodes: int = 0  # of a stream
     gate: float = 1.0  # multiplies the step sizes
+    dice: Dice = field(default_factory=lambda: Dice(0))  # for stochastic rounding
     kept: dict[str, tuple[int, int]] = field(default_factory=dict)  # channels by layer: of an episode at most, of all
 
     def column(self, name: str) -> FloatArray:

@@ -13,6 +13,7 @@ from metarl.core.errors import Refusal
 from metarl.core.version import __version__
 from metarl.policies.classifier import Classifier
 from metarl.policies.controller import Controller
+from metarl.policies.networks.integers import refuse_integers
 from metarl.policies.networks.kinds import GROUPS
 from metarl.policies.networks.layers import Layer
 from metarl.policies.networks.network import Network, Parameters
@@ -48,6 +49,7 @@ def write_onnx(controller: Controller | Classifier, path: str | Path, batch: int
     """
     if batch < 1:
         raise Refusal(f"a batch has at least 1 input, got {batch}")
+    refuse_integers(controller.network, "the export to ONNX")
     model = policy_model(controller, batch) if isinstance(controller, Controller) else image_model(controller, batch)
     try:
         write_atomically(Path(path), model.SerializeToString())

@@ -17,6 +17,7 @@ from metarl.policies.methods import (
     check_on_device,
     meta_parameter_shapes,
 )
+from metarl.policies.networks.integers import IntegerMLP, check_integers
 from metarl.policies.networks.network import Network, Parameters
 from metarl.policies.networks.sizes import check_size
 from metarl.policies.normalization import check_normalization, normalization_shapes
@@ -46,14 +47,15 @@ def check_parameters(parameters: Parameters, network: Network, inner_steps: int)
                 f"unknown parameter '{name}': known are those of the layers {first} to {last}, {STEP_SIZES}, "
                 f"{GATE}, observation statistics, masks of weights and attention"
             )
-    dtypes = {name: layer.dtype for layer in network.layers for name in layer.parameter_shapes}
     for name, shape in known.items():
         if name in parameters:
-            _check_parameter(name, parameters[name], shape, dtypes.get(name, torch.float32))
+            _check_parameter(name, parameters[name], shape, network.parameter_types.get(name, torch.float32))
         elif name in required:
             raise Refusal(f"the parameter '{name}' is missing")
     check_normalization(parameters)
     check_masks(parameters)
+    if isinstance(network, IntegerMLP):
+        check_integers(parameters, network)
     if ATTENTION_BOUND in parameters and not parameters[ATTENTION_BOUND] > 0:
         raise Refusal(f"the parameter '{ATTENTION_BOUND}' must be positive, got {float(parameters[ATTENTION_BOUND]):g}")
 

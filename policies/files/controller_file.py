@@ -5,7 +5,7 @@ image network, and ``network``, an object with the ``kind`` of the network and t
 not finite, which JSON lacks, are the strings "inf", "-inf" and "nan". Each tensor is a parameter, float32, by its name.
 
 ``compression`` is null, or an object with ``kind`` and ``version`` (a whole number from 1) and what that kind adds; the
-kinds written are ``pruning``, which masks weights, and ``nested``, and every other kind is refused by name. A
+kinds written are ``pruning``, which masks weights, ``nested`` and ``int8``; every other kind is refused by name. A
 compressed file is deflated (``tensor_file``), as version 3; those of before are of version 2. In it these tensors stand
 in the place of a parameter NAME of n numbers, which are counted in row-major order:
 
@@ -16,8 +16,10 @@ in the place of a parameter NAME of n numbers, which are counted in row-major or
 * binary bases: ``NAME.codes`` uint8 [group, basis, ceil(size / 8)], bits as above, 1 for +1 and 0 for -1, for groups of
   ``size`` successive numbers; ``NAME.alphas`` float32 [group, basis], the coordinates, 0 for a basis that a group
   lacks. A number is the sum over the bases of its coordinate times its sign.
-* quantized: ``NAME.integers`` int8 of the parameter's shape; ``NAME.scales`` float32 [output] and, if it is not
-  symmetric, ``NAME.offsets`` int32 [output]. A number is its output's scale times (integer - offset).
+
+Of the kind ``int8`` are networks of the kind ``int8-mlp``, whose parameters stand in the file as they are: of each
+LAYER ``LAYER.weight`` int8, ``LAYER.bias`` int32, ``LAYER.weight_scale``, ``LAYER.input_scale`` and
+``LAYER.gradient_scale`` float32, ``LAYER.sum_shift`` int32 (``metarl.policies.networks.integers``).
 """
 
 from __future__ import annotations
@@ -32,8 +34,9 @@ from metarl.core.errors import Refusal
 from metarl.core.validation import plain_json, read_record
 from metarl.policies.compression.masks import masks_of
 from metarl.policies.compression.packing import packed, unpacked
-from metarl.policies.files.metadata import NESTED, PRUNING, ClassifierMetadata, Compression, ControllerMetadata
+from metarl.policies.files.metadata import INT8, NESTED, PRUNING, ClassifierMetadata, Compression, ControllerMetadata
 from metarl.policies.files.tensor_file import FileKind, read_tensors, write_tensors
+from metarl.policies.networks.integers import IntegerMLP
 from metarl.policies.networks.network import Network, Parameters
 from metarl.policies.networks.registry import NETWORKS, kind_of
 
@@ -58,7 +61,8 @@ def write_controller(
     path = Path(path)
     if path.exists() and not overwrite:
         raise Refusal(f"{path} exists already and is not overwritten: choose another name")
-    compression = Compression(PRUNING, 1) if masks_of(parameters) else None
+    kind = INT8 if isinstance(network, IntegerMLP) else PRUNING if masks_of(parameters) else None
+    compression = None if kind is None else Compression(kind, 1)
     metadata = replace(metadata, compression=compression)
     write_tensors(path, KIND, to_json(metadata, network), packed(parameters), deflate=compression is not None)
 
@@ -69,6 +73,8 @@ def read_controller(path: Path) -> tuple[Metadata, Any, Parameters]:
     metadata, network = from_json(content)
     if metadata.compression is not None and metadata.compression.kind == NESTED:
         raise Refusal("the file holds nested subnets: say which one, e.g. --subnet 1 for the densest")
+    if isinstance(network, IntegerMLP) != (metadata.compression is not None and metadata.compression.kind == INT8):
+        raise Refusal(f"the network of kind '{kind_of(network)}' does not fit the compression of the file")
     return metadata, network, unpacked(tensors, network) if metadata.compression else tensors
 
 

@@ -66,6 +66,11 @@ class Network(Protocol):
         """The shape of every parameter by its name, in the order of the layers."""
         return {name: shape for layer in self.layers for name, shape in layer.parameter_shapes.items()}
 
+    @cached_property
+    def parameter_types(self) -> dict[str, torch.dtype]:
+        """The type of every parameter by its name."""
+        return {name: layer.dtype for layer in self.layers for name in layer.parameter_shapes}
+
     def initial_parameters(self, generator: torch.Generator) -> Parameters:
         """Return Xavier-uniform weights, norms that change nothing, and zero biases."""
         return {name: tensor for layer in self.layers for name, tensor in layer.initial_parameters(generator).items()}

@@ -6,6 +6,7 @@ from typing import Any
 
 from metarl.core.errors import Refusal
 from metarl.policies.networks.conv4 import Conv4
+from metarl.policies.networks.integers import IntegerMLP
 from metarl.policies.networks.mlp import CategoricalMLP, GaussianMLP
 from metarl.policies.networks.network import Network
 from metarl.policies.networks.resnet12 import ResNet12
@@ -13,6 +14,7 @@ from metarl.policies.networks.resnet12 import ResNet12
 NETWORKS: dict[str, type[Any]] = {
     "gaussian-mlp": GaussianMLP,
     "categorical-mlp": CategoricalMLP,
+    "int8-mlp": IntegerMLP,
     "conv4": Conv4,
     "resnet12": ResNet12,
 }

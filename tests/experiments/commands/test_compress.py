@@ -1,13 +1,17 @@
 """``metarl compress``: what it prints, writes and refuses."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from integer_problems import integer_controller
 
 from metarl.core.errors import Refusal
 from metarl.experiments.commands.compress import main
 from metarl.policies.loading import load_controller
+from metarl.policies.networks.integers import IntegerMLP
 from metarl.rl.variation import varied
 
 
@@ -64,3 +68,46 @@ def test_without_a_kind_the_help_names_them(capsys) -> None:
     printed = capsys.readouterr().out
     assert "prune:" in printed
     assert "judge:" in printed
+
+
+def test_int8_writes_a_controller_that_evaluates_adapts_and_is_judged(short: str, tmp_path: Path, capsys) -> None:
+    out, verdict = tmp_path / "int8.safetensors", tmp_path / "verdict.json"
+    words = ["--tasks", "2", "--judge-tasks", "3", "--threads", "1", "--gradient-bits", "16"]
+    main(["int8", short, "--out", str(out), *words, "--json", str(verdict)])
+    assert "paired difference of the returns after adaptation" in capsys.readouterr().out
+    record = json.loads(verdict.read_text())
+    assert record["file_bytes"]["after"] == out.stat().st_size < record["file_bytes"]["before"] / 3
+    assert record["adaptation_bytes"]["after"] < record["adaptation_bytes"]["before"] / 2
+    assert record["gradient_bits"] == 16
+    assert isinstance(load_controller(out).network, IntegerMLP)
+
+
+@pytest.mark.parametrize("bits", ["0", "7", "32"])
+def test_gradients_of_other_bits_are_refused(short: str, tmp_path: Path, bits: str) -> None:
+    with pytest.raises(Refusal, match="8 or 16"):
+        main(["int8", short, "--out", str(tmp_path / "out"), "--gradient-bits", bits])
+    assert not (tmp_path / "out").exists()
+
+
+def test_int8_refuses_what_integers_cannot_hold(tmp_path: Path) -> None:
+    """Each in a sentence, with nothing written; the controller's file stays as it is."""
+    source = tmp_path / "integers.safetensors"
+    integer_controller().save(source)
+    before, plain = source.read_bytes(), load_controller("navigation-2d/maml")
+    adapted = replace(plain, metadata=replace(plain.metadata, adapted_to={}))
+    adapted.save(tmp_path / "adapted.safetensors")
+    weight = plain.parameters["layer1.weight"]
+    kept = torch.ones_like(weight)
+    pruned = replace(plain, parameters=plain.parameters | {"layer1.weight.mask": kept})
+    pruned.save(tmp_path / "pruned.safetensors")
+    for name, sentence in (
+        ("integers", r"compressed already \(int8\)"),
+        ("pruned", r"compressed already \(pruned\)"),
+        ("adapted", "adapted to a task"),
+    ):
+        with pytest.raises(Refusal, match=sentence):
+            main(["int8", str(tmp_path / f"{name}.safetensors"), "--out", str(tmp_path / "out")])
+    with pytest.raises(Refusal, match="exists already"):
+        main(["int8", "navigation-2d/maml", "--out", str(source)])
+    assert source.read_bytes() == before
+    assert not (tmp_path / "out").exists()
