@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from metarl.core.errors import Refusal
 from metarl.core.intervals import Interval, interval_on_shared_tasks, interval_over_seeds, student_t
@@ -238,4 +239,5 @@ def draw_protocol(axes: Axes, protocol: Protocol, filed: Sequence[FiledFederatio
             axes.plot(down, means, color=LIGHT[color], linestyle="--" if skew else "-", label=label)
     measure = "accuracy" if filed[0].is_images else "return after adaptation"
     axes.set(title=protocol.title, ylabel=measure, xscale="log")
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
