@@ -35,10 +35,10 @@ from metarl.policies.networks.network import Parameters
 from metarl.rl.adaptation import Adaptation, adapt_to_tasks
 from metarl.rl.batch import Batch
 from metarl.rl.evaluation import adaptation_settings
-from metarl.rl.iteration import task_returns
 from metarl.rl.objective import MetaObjective
-from metarl.rl.outer import task_data
 from metarl.rl.sampling import Sampler
+from metarl.rl.terms import TaskTerms
+from metarl.rl.workers import task_data, task_returns
 
 VALIDATION = 1_000_000  # the index of the validation's random stream, beyond all iterations
 
@@ -96,14 +96,9 @@ class PolicyObjective:
     def _surrogate(self, subnet: Parameters, names: tuple[str, ...], iteration: int) -> Parameters:
         method = get_method(self.dense.metadata.method)
         adaptation = self._adapted(subnet, self.settings.tasks, iteration)
-        objective = MetaObjective(
-            network=self.dense.network,
-            method=method,
-            trained=names,
-            first_order=False,
-            tasks=task_data(adaptation, method),
-            executor=self.executor,
-        )
+        data = task_data(adaptation, method)
+        terms = TaskTerms(self.dense.network, method, False, data, self.executor)
+        objective = MetaObjective(names, len(data), terms)
         return objective.named(subnet, objective.gradient(subnet).trained)
 
     def _distilled(self, subnet: Parameters, names: tuple[str, ...], adaptation: Adaptation) -> Parameters:

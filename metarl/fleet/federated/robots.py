@@ -32,13 +32,13 @@ from metarl.policies.networks.mlp import PolicyNetwork
 from metarl.policies.networks.network import Parameters
 from metarl.rl.adaptation import adapt_to_tasks
 from metarl.rl.evaluation import adaptation_settings, evaluate_tasks, family_of, unseen_tasks
-from metarl.rl.iteration import task_returns
 from metarl.rl.objective import MetaObjective
-from metarl.rl.outer import task_data
 from metarl.rl.sampling import Sampler
 from metarl.rl.settings import preset
+from metarl.rl.terms import TaskTerms
 from metarl.rl.training import PolicyTraining
 from metarl.rl.variation import varied
+from metarl.rl.workers import task_data, task_returns
 
 BINS = 10  # of the first task field, by which skewed robots gather
 POOL = 20  # tasks that are drawn for each robot, to choose from
@@ -131,14 +131,9 @@ class Robots:
         adaptation = adapt_to_tasks(
             parameters, task, adaptation_settings(self.begun), self.sampler, self.executor, random, Clock()
         )
-        objective = MetaObjective(
-            network=self.network,
-            method=self.method,
-            trained=self.trained,
-            first_order=self.own.first_order,
-            tasks=task_data(adaptation, self.method),
-            executor=self.executor,
-        )
+        data = task_data(adaptation, self.method)
+        terms = TaskTerms(self.network, self.method, self.own.first_order, data, self.executor)
+        objective = MetaObjective(self.trained, len(data), terms)
         gradient = objective.gradient(parameters).trained
         require_finite("the robot's gradient is", gradient)
         episodes = adaptation.episodes[-1]
