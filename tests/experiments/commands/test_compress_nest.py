@@ -1,6 +1,7 @@
 """``metarl compress nest``, and what the other commands make of its file."""
 
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ from small_classifiers import small_classifier
 from metarl.experiments.analysis.fleet_nest import FOLDER, filed_records, nest_figure, sheets
 from metarl.policies.nested import load_nested
 
-QUICK = [
+QUICK = shlex.split(
+    "--epochs 1 --iterations 1 --tuning 1 --tasks 1 --validation-tasks 1 --judge-tasks 2 --threads 1"
+)
     "--epochs",
     "1",
     "--iterations",

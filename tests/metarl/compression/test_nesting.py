@@ -145,12 +145,8 @@ def test_distillation_has_the_gradient_of_finite_differences_and_is_zero_for_the
         (slope,) = torch.autograd.grad(objective.divergence(double | {name: leaf}, teachers, batches), leaf)
         step = torch.zeros_like(leaf)
         step[0] = 1e-5
-        up, down = (
-            float(
-                objective.divergence(double | {name: (leaf + sign * step).detach().requires_grad_()}, teachers, batches)
-            )
-            for sign in (1, -1)
-        )
+        moved = [double | {name: (leaf + sign * step).detach().requires_grad_()} for sign in (1, -1)]
+        up, down = (float(objective.divergence(each, teachers, batches)) for each in moved)
         assert float(slope[0]) == pytest.approx((up - down) / 2e-5, rel=1e-4)
 
 
