@@ -31,6 +31,7 @@ COMMANDS = {
     "export": "Write a policy as C for a microcontroller, or as ONNX.",
     "render": "Make a GIF of one episode.",
     "sweep": "Meta-train with several methods and seeds.",
+    "tune": "Search for the settings that suit a task family.",
     "report": "Write one HTML page about one or several runs.",
     "table": "Show the paper's results beside those of metarl, and train what is missing.",
     "bench": "Measure the speed of sampling and of a meta-iteration.",
@@ -39,7 +40,7 @@ COMMANDS = {
 }
 
 # Packages that some commands need, and the extra that installs them.
-EXTRAS = {"jinja2": "report", "matplotlib": "report", "PIL": "report"}
+EXTRAS = {"jinja2": "report", "matplotlib": "report", "PIL": "report", "optuna": "tune"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -75,6 +75,7 @@ ARROWS = {
     "metarl.images": "core losses adam inner_loop kept_channels reptile cost runs policies.* envs.images",
     "metarl.compression": "core adam inner_loop rl images runs cost policies.* envs.*",
     "metarl.fleet": "core losses adam rl images runs compression policies.* envs.*",
+    "metarl.tuning": "core rl runs policies.* envs.*",
     "metarl.callbacks": "core rl runs",
     "metarl.api": "core rl images runs workers compression fleet policies.* envs.*",
     "metarl": "core api policies.*",

@@ -13,14 +13,15 @@ from metarl.core.errors import Refusal
 from metarl.envs.registry import FAMILIES
 from metarl.experiments.analysis import sweep
 from metarl.experiments.analysis.sweep_status import status_display
-from metarl.experiments.console.constructors import Methods
-from metarl.experiments.console.families import family_by_name, first_word
+from metarl.experiments.console.constructors import Maybe, Methods
+from metarl.experiments.console.families import family_by_name, first_word, word_after
 from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import parse
 from metarl.experiments.console.suggestions import command_line
 from metarl.experiments.console.workers import WorkerOptions
 from metarl.policies.methods import METHODS, REFERENCES
-from metarl.rl.settings import TrainSettings, preset
+from metarl.rl.preset_file import preset_with
+from metarl.rl.settings import TrainSettings
 from metarl.runs.recorder import CheckpointSettings
 
 DESCRIPTION = (
@@ -52,6 +53,8 @@ class Sweep:
     """Meta-learning methods."""
     seeds: tuple[int, ...] = (0,)
     """Seeds of the trainings."""
+    preset: Maybe[Path] = None
+    """File of settings that metarl tune has found: they are the defaults then, and its method is the only one."""
     processes: int = 1
     """Trainings at a time."""
     checkpoints: Annotated[CheckpointSettings, tyro.conf.OmitArgPrefixes] = field(default_factory=CheckpointSettings)
@@ -87,8 +90,12 @@ def main(arguments: Sequence[str]) -> None:
 
 def parse_sweep(arguments: Sequence[str]) -> Sweep:
     """Return the command; its first word is the family, whose settings are the defaults."""
-    settings = SharedSettings(**vars(preset(first_word(arguments, "metarl sweep"))))
-    default = Sweep(family=tyro.MISSING, out=tyro.MISSING, settings=settings)
+    family, path = first_word(arguments, "metarl sweep"), word_after("--preset", arguments)
+    found = preset_with(family, None, Path(path) if path else None)
+    settings, methods = SharedSettings(**vars(found)), (found.method,)
+    default = Sweep(family=tyro.MISSING, out=tyro.MISSING, settings=settings, methods=methods)
     command = parse(Sweep, arguments, "metarl sweep", default, DESCRIPTION)
+    if command.preset and command.methods != methods:
+        raise Refusal(f"the preset {command.preset} is for {found.method} alone: leave --methods out")
     family_by_name(command.family)  # refused before the first training is
     return command

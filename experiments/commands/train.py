@@ -22,7 +22,8 @@ from metarl.experiments.console.workers import WorkerOptions
 from metarl.images.run import IMAGE_CHECKPOINTS, is_image_run
 from metarl.policies.loading import load_start
 from metarl.policies.methods import METHODS, REFERENCES
-from metarl.rl.settings import TrainSettings, preset, read_config
+from metarl.rl.preset_file import preset_with
+from metarl.rl.settings import TrainSettings, read_config
 from metarl.rl.training import PolicyTraining
 from metarl.runs.recorder import CheckpointSettings
 
@@ -53,6 +54,8 @@ class Train:
     Stable-Baselines3 saved; random if left out."""
     init_normalization: Maybe[Path] = None
     """The file that VecNormalize of Stable-Baselines3 saved beside the .zip of --init."""
+    preset: Maybe[Path] = None
+    """File of settings that metarl tune has found: they are the defaults then."""
     out: Maybe[Path] = None
     """Run folder, which must be new; runs/FAMILY-METHOD-seedSEED if left out."""
     workers: Annotated[WorkerOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=WorkerOptions)
@@ -101,7 +104,9 @@ def main(arguments: Sequence[str]) -> None:
 def parse_train(arguments: Sequence[str]) -> Train:
     """Return the command; the settings that suit the family, its first word, and the method are the defaults."""
     family, method = first_word(arguments, "metarl train"), word_after("--method", arguments)
-    default = Train(family=tyro.MISSING, settings=preset(family, **{"method": method} if method else {}))
+    path = word_after("--preset", arguments)
+    settings = preset_with(family, method, Path(path) if path else None)
+    default = Train(family=tyro.MISSING, settings=settings)
     return parse(Train, arguments, "metarl train", default, DESCRIPTION)
 
 

@@ -21,6 +21,7 @@ class Purpose(IntEnum):
     UPDATE = 8
     FEDERATION = 9
     NESTING = 10
+    TUNING = 11
 
 
 def generator(seed: int, purpose: Purpose, index: int = 0) -> np.random.Generator:
