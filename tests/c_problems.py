@@ -22,7 +22,12 @@ from metarl.policies.methods import get_method
 from metarl.policies.networks.mlp import GaussianMLP
 from metarl.policies.networks.network import Parameters
 
-NETWORKS = (GaussianMLP(3, (), 2), GaussianMLP(5, (9, 6), 3), GaussianMLP(1, (4, 8, 5), 1))
+NETWORKS = (
+    GaussianMLP(3, (), 2),
+    GaussianMLP(5, (9, 6), 3),
+    GaussianMLP(1, (4, 8, 5), 1),
+    GaussianMLP(5, (6, 9), 3, activation="tanh"),
+)
 HORIZON, EPISODES = 30, 3
 
 

@@ -14,7 +14,8 @@ moments do.) Alive are
   the first updated layer. Input and output of a layer share memory unless the input is kept: max(m(x), m(y)). In a
   residual block a second buffer waits: the input until the shortcut, the main branch's output until the sum, its
   gradient in the backward pass;
-* one bit per output of a (leaky) ReLU and two bits per output of a max-pooling, from the first updated layer on;
+* one bit per output of a (leaky) ReLU, the outputs of a tanh unless the next layer keeps them, and two bits per output
+  of a max-pooling, from the first updated layer on;
 * the accumulators of the updated layers' weights, of a pruned layer the kept ones, and biases (the paper leaves biases
   out; no digit it prints depends on them), or the share mu_sum of the weights, whose input channels some batch keeps;
   or, when one batch makes the whole step, the gradient of the layer being differentiated, applied at once;
@@ -143,6 +144,7 @@ class LayerMemory:
     output: int
     stored_input: int
     bits: int
+    kept_output: int  # of a tanh, that the next layer does not keep
     weight_gradient: int
     input_scores: int
     output_scores: int
@@ -151,7 +153,14 @@ class LayerMemory:
 def layer_memories(layers: Sequence[Layer], plan: Plan, workload: Workload) -> list[LayerMemory]:
     """Return every layer's tensors when the layers of ``plan`` are updated; of inference for an empty plan."""
     first = first_updated(layers, plan)
-    return [_memory(layer, plan.get(layer.name), workload, index >= first) for index, layer in enumerate(layers)]
+    following = [*(layer.name for layer in layers[1:]), ""]
+    keeps = {layer.name for layer in layers if layer.needs_input and layer.name in plan} - {
+        name for name, update in plan.items() if update.chooses_inputs
+    }
+    return [
+        _memory(layer, plan.get(layer.name), workload, index >= first, following[index] in keeps)
+        for index, layer in enumerate(layers)
+    ]
 
 
 def first_updated(layers: Sequence[Layer], plan: Plan) -> int:
@@ -190,18 +199,31 @@ def _accumulated_words(layer: Layer, update: LayerUpdate, share: float, biases: 
     return round(share * weights) + round(biases * layer.biases)
 
 
-def _memory(layer: Layer, update: LayerUpdate | None, workload: Workload, reached: bool) -> LayerMemory:
-    """Return one layer's tensors; ``reached`` is whether the backward pass reaches the layer's output."""
+def _memory(
+    layer: Layer, update: LayerUpdate | None, workload: Workload, reached: bool, output_stays: bool
+) -> LayerMemory:
+    """Return one layer's tensors.
+
+    Args:
+        layer: The layer.
+        update: How it is updated, None if it is not.
+        workload: The sizes of the batches.
+        reached: Whether the backward pass reaches the layer's output.
+        output_stays: Whether the next layer keeps all of its input.
+    """
     batch = workload.batch
     mu_fw, mu_bw = (update.mu_fw, update.mu_bw) if update else (0.0, 0.0)
     gradient_words = _accumulated_words(layer, update, mu_fw * mu_bw, mu_bw) if update else 0
-    bits = (layer.output_words if layer.activation else 0, 2 * layer.pooled_words if layer.pooling == "max" else 0)
+    keeps_output = reached and layer.activation == "tanh" and not output_stays
+    has_bits = layer.activation in ("relu", "leaky_relu")
+    bits = (layer.output_words if has_bits else 0, 2 * layer.pooled_words if layer.pooling == "max" else 0)
     modules = update.attention if update else ()
     return LayerMemory(
         input=WORD_BYTES * batch * layer.input_words,
         output=WORD_BYTES * batch * layer.output_words,
         stored_input=round(mu_fw * WORD_BYTES * batch * layer.input_words) if layer.needs_input else 0,
         bits=sum(ceil(batch * each / 8) for each in bits) if reached else 0,
+        kept_output=WORD_BYTES * batch * layer.output_words if keeps_output else 0,
         weight_gradient=WORD_BYTES * gradient_words,
         input_scores=WORD_BYTES * workload.batch_samples * layer.inputs if "forward" in modules else 0,
         output_scores=WORD_BYTES * workload.batch_samples * layer.outputs if "backward" in modules else 0,
@@ -211,7 +233,7 @@ def _memory(layer: Layer, update: LayerUpdate | None, workload: Workload, reache
 def _forward(layers: Sequence[Layer], memories: Sequence[LayerMemory]) -> list[Moment]:
     moments: list[Moment] = []
     kept = waiting = previous_output = 0
-    for layer, memory in zip(layers, memories, strict=True):
+    for index, (layer, memory) in enumerate(zip(layers, memories, strict=True)):
         if layer.residual == "fork":
             waiting += memory.input
         elif layer.residual == "shortcut":
@@ -219,9 +241,11 @@ def _forward(layers: Sequence[Layer], memories: Sequence[LayerMemory]) -> list[M
         # Either the output overwrites the input, whose stored share has been copied, or it lies beside the whole input.
         overwriting = max(memory.input, memory.output) + memory.stored_input
         passing = min(overwriting, memory.input + memory.output)
+        if index and memories[index - 1].kept_output:  # which is the input
+            passing = memory.output + memory.stored_input
         kept += memory.bits + memory.input_scores
         moments.append(Moment(f"forward {layer.name}", kept + waiting + passing))
-        kept += memory.stored_input
+        kept += memory.stored_input + memory.kept_output
         if layer.residual == "join":
             waiting -= memory.output
         previous_output = memory.output
@@ -231,7 +255,7 @@ def _forward(layers: Sequence[Layer], memories: Sequence[LayerMemory]) -> list[M
 def _backward(layers: Sequence[Layer], memories: Sequence[LayerMemory], first: int, accumulate: bool) -> list[Moment]:
     """Return the moments from the last layer to ``first``; each layer's own gradient is alive unless accumulated."""
     moments: list[Moment] = []
-    kept = sum(memory.stored_input + memory.bits + memory.input_scores for memory in memories)
+    kept = sum(memory.stored_input + memory.bits + memory.kept_output + memory.input_scores for memory in memories)
     waiting = 0
     for index in range(len(layers) - 1, first - 1, -1):
         layer, memory = layers[index], memories[index]
@@ -241,8 +265,11 @@ def _backward(layers: Sequence[Layer], memories: Sequence[LayerMemory], first: i
         moments.append(Moment(f"backward {layer.name}: weight gradient", kept + turn + memory.output))
         kept -= memory.stored_input
         if index > first:
-            buffer = max(memory.input, memory.output)
+            # The gradient passes through a tanh in the memory of its outputs.
+            outputs = memories[index - 1].kept_output
+            buffer = memory.output if outputs else max(memory.input, memory.output)
             moments.append(Moment(f"backward {layer.name}: input gradient", kept + turn + buffer))
+            kept -= outputs
         kept -= memory.bits + memory.input_scores
         if layer.residual == "shortcut" and index > first:
             waiting -= (

@@ -9,7 +9,7 @@ follow. Hence a linear layer is charged for it and a convolution is not.
 The paper leaves open what to count outside of matrix products (under 5 % of 4Conv's total, 1 % of ResNet12's). These
 counts are fitted to the totals of Tables 1 and 2 and give all of them; other counts may, too. Per element of a group
 norm 4 forward (mean, square, normalize, scale), and backward 2 for its parameters and 2 for its input; 1 per output of
-a LeakyReLU, a residual sum or a max-pooling, and per element of a mean over positions (average-pooling among them).
+a LeakyReLU, a tanh, a residual sum or a max-pooling, and per element of a mean over positions (average-pooling among them).
 Selecting by bits (ReLU, and the backward pass of activations and poolings) costs nothing; nor do biases.
 
 The paper's batches hold whole episodes, which attention scores in the same pass. Where batches are smaller, an
@@ -217,7 +217,7 @@ def _layer_cost(
         updated=update is not None,
         parameter_bytes=layer.parameter_bytes,
         stored_input_bytes=memory.stored_input,
-        bit_bytes=memory.bits,
+        bit_bytes=memory.bits + memory.kept_output,
         weight_gradient_bytes=memory.weight_gradient,
         forward_macs=workload.observations * forward_macs(layer),
         input_gradient_macs=product if passes_gradient else 0,
@@ -260,7 +260,7 @@ def forward_macs(layer: Layer) -> int:
     """Return the multiply-accumulates of one observation's forward pass through a layer and what follows it."""
     product = 4 * layer.input_words if layer.is_norm else layer.positions * layer.kept_weights
     averaged = layer.input_words * layer.averaged_positions if layer.averaged_positions > 1 else 0
-    slopes = layer.output_words if layer.activation == "leaky_relu" else 0
+    slopes = layer.output_words if layer.activation in ("leaky_relu", "tanh") else 0
     added = layer.output_words if layer.residual == "join" else 0
     pooled = layer.pooled_words * (1 if layer.pooling == "max" else 4)
     return product + averaged + slopes + added + pooled

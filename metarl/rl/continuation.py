@@ -29,6 +29,7 @@ def continued_settings(
     kind: dict[str, Any] = {
         "method": metadata.method,
         "hidden_sizes": controller.network.hidden_sizes,
+        "activation": controller.network.activation,
         "inner_steps": metadata.inner_steps,
         "episodes_per_task": metadata.episodes_per_step,
         "horizon": metadata.horizon,

@@ -24,6 +24,7 @@ from metarl.core.threads import available_threads
 from metarl.policies.advantages import BaselineFeatures
 from metarl.policies.attention import Modules
 from metarl.policies.methods import get_method
+from metarl.policies.networks.kinds import Activation
 from metarl.reptile import check_outer_loop
 from metarl.runs.folder import parse_config
 
@@ -76,6 +77,8 @@ class TrainSettings:
     """How strongly reptile's tasks are pulled towards their mean in all inner steps but the first."""
     hidden_sizes: tuple[AtLeastOne, ...] = (100, 100)
     """Widths of the policy's hidden layers."""
+    activation: Activation = "relu"
+    """What follows a hidden layer: relu, or tanh, whose outputs a device keeps where ReLU takes a bit."""
     initial_std: Positive = 1.0
     """Standard deviation of the actions at the start, before the action scale."""
     action_scale: Positive = 1.0

@@ -46,11 +46,13 @@ def build_network(family: TaskFamily, settings: TrainSettings) -> PolicyNetwork:
     Actions to choose from have neither a scale nor a standard deviation: Refusal says so of settings that have one.
     """
     (observation_size,) = family.observation_space.shape
-    context = context_size(settings)
+    context, activation = context_size(settings), settings.activation
     network: PolicyNetwork
     if family.choices is None:
         (action_size,) = family.action_shape
-        network = GaussianMLP(observation_size, settings.hidden_sizes, action_size, settings.initial_std, context)
+        network = GaussianMLP(
+            observation_size, settings.hidden_sizes, action_size, settings.initial_std, context, activation
+        )
     else:
         for name in ("action_scale", "initial_std"):
             if getattr(settings, name) != 1:
@@ -58,7 +60,7 @@ def build_network(family: TaskFamily, settings: TrainSettings) -> PolicyNetwork:
                     f"{name} is for actions that are vectors, and {family.name} has {family.choices} actions to choose "
                     "from: leave it out"
                 )
-        network = CategoricalMLP(observation_size, settings.hidden_sizes, family.choices, context)
+        network = CategoricalMLP(observation_size, settings.hidden_sizes, family.choices, context, activation)
     method = get_method(settings.method)
     check_size(network, meta_parameter_shapes(method, network.layers, settings.inner_steps, settings.attention_modules))
     return network
@@ -102,6 +104,7 @@ def start_from(init: Controller, state: TrainingState, family: TaskFamily, setti
     check_spaces(init, family.observation_space.shape, family.action_shape, family.name, family.choices)
     given = {
         "hidden sizes": (init.network.hidden_sizes, settings.hidden_sizes),
+        "activation": (init.network.activation, settings.activation),
         "action scale": (init.metadata.action_scale, settings.action_scale),
         "inner steps": (init.metadata.inner_steps, settings.inner_steps),
         "context size": (init.network.context_size, context_size(settings)),
@@ -136,7 +139,10 @@ def start_from_sb3(
     if network.choices is not None:
         raise Refusal("a policy of Stable-Baselines3 starts a training on actions that are vectors, not ones to choose")
     policy, last = read_sb3(files.policy), network.layer_names[-1]
-    given: dict[str, tuple[object, object]] = {"hidden sizes": (policy.hidden_sizes, settings.hidden_sizes)}
+    given: dict[str, tuple[object, object]] = {
+        "hidden sizes": (policy.hidden_sizes, settings.hidden_sizes),
+        "activation": (policy.activation if policy.hidden_sizes else settings.activation, settings.activation),
+    }
     if policy.hidden_sizes == network.hidden_sizes:
         first = policy.parameters[f"{network.layer_names[0]}.weight"]
         given["observations"] = (first.shape[1], network.observation_size)

@@ -66,6 +66,11 @@ def rectify(run: Run, output: FloatArray, bits: Bits | None, row: FloatArray) ->
     in_place.rectify(words)
 
 
+def squash(run: Run, output: FloatArray) -> None:
+    """Apply tanh."""
+    np.tanh(output, out=output)
+
+
 def keep(run: Run, inputs: FloatArray, scores: FloatArray, kept: FloatArray, first: int, count: int) -> None:
     """Copy the channels that attention keeps, of ``count`` from ``first`` on, times their scores [channel]."""
     channels = first + np.flatnonzero(scores[first : first + count])
@@ -118,6 +123,20 @@ def input_gradient_in_place(
 ) -> None:
     """Compute g(x_{l-1}) in the memory of g(y_l)."""
     in_place.multiply_in_place(gradient, layer.weight.T, passed, row)
+
+
+def input_gradient_tanh(
+    run: Run, layer: DeviceLayer, gradient: FloatArray, passed: FloatArray, row: FloatArray
+) -> None:
+    """Compute g(y_{l-1}) = g(x_{l-1}) (1 - x^2) in the memory of x_{l-1} = tanh(y_{l-1}), which ``passed`` holds."""
+    at_once = len(row) // passed.shape[1]
+    for start in range(0, len(passed), at_once):
+        outputs = passed[start : start + at_once]
+        product = row[: outputs.size].reshape(outputs.shape)
+        np.matmul(gradient[start : start + at_once], layer.weight, out=product)
+        np.multiply(outputs, outputs, out=outputs)
+        np.subtract(1, outputs, out=outputs)
+        np.multiply(outputs, product, out=outputs)
 
 
 def block(run: Run, gradient: FloatArray, bits: Bits, row: FloatArray) -> None:
@@ -195,6 +214,7 @@ KERNELS: dict[str, Callable[..., None]] = INTEGER_KERNELS | {
         linear,
         linear_in_place,
         rectify,
+        squash,
         keep,
         standardize,
         add_log_std_gradient,
@@ -202,6 +222,7 @@ KERNELS: dict[str, Callable[..., None]] = INTEGER_KERNELS | {
         choice_gradient,
         input_gradient,
         input_gradient_in_place,
+        input_gradient_tanh,
         block,
         add_rows,
         score,

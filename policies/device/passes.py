@@ -299,6 +299,7 @@ class Tensors:
     def __init__(self, steps: Pass, name: str, whole: Sequence[int]) -> None:
         self.steps, self.name, self.whole = steps, name, whole
         self.inputs: list[str] = []  # of the layers that have been reached
+        self.squashed: set[int] = set()  # the layers whose inputs stay, for the backward pass of the tanh before them
         self.mean = self.gradient = ""
 
     def observations(self) -> str:
@@ -309,20 +310,37 @@ class Tensors:
     def forward(self, index: int, noting: bool) -> Operations:
         """Compute a layer's output: in the memory of its input, unless all of that is kept.
 
-        With ``noting``, one bit per output tells the backward pass what the ReLU blocks.
+        With ``noting``, one bit per output tells the backward pass what the ReLU blocks. Of a tanh it needs the outputs,
+        which stay.
         """
-        layer, inputs, stays = self.steps.layers[index], self.inputs[index], index in self.whole
+        layer, inputs, stays = (
+            self.steps.layers[index],
+            self.inputs[index],
+            index in self.whole or index in self.squashed,
+        )
         output = self._tensor(f"{layer.name}.output", index + 1, None if stays else inputs)
         operands = layer.name, inputs, output
         yield Operation("linear", operands) if stays else Operation("linear_in_place", (*operands, self.steps.row()))
         if layer.stated.activation == "relu":
             yield Operation("rectify", (output, self._bits(index) if noting else None, self.steps.row()))
+        elif layer.stated.activation == "tanh":
+            yield Operation("squash", (output,))
+            if noting:
+                self.squashed.add(index + 1)
         self.inputs.append(output)
         self.mean = self.gradient = output
 
     def backward(self, index: int) -> Operations:
-        """Compute the gradient at a layer's input, in memory that is free by now, and pass it through the ReLU."""
+        """Compute the gradient at a layer's input, in memory that is free by now, and pass it through the activation.
+
+        Through a tanh it passes in the memory of the tanh's outputs.
+        """
         layers, buffers = self.steps.layers, self.steps.buffers
+        if layers[index - 1].stated.activation == "tanh":
+            passed = self._tensor(f"{layers[index - 1].name}.gradient", index, self.inputs[index])
+            yield Operation("input_gradient_tanh", (layers[index].name, self.gradient, passed, self.steps.row()))
+            self.gradient = passed
+            return
         words = self.steps.rows * self.steps.sizes[index]
         beside = self.inputs[index] if index in self.whole else None
         in_place = beside is None and words <= buffers.room(self.gradient)

@@ -181,6 +181,8 @@ class Graph:
         """Add the activation and the pooling after a layer."""
         if layer.activation == "relu":
             value = self.node("Relu", [value])
+        elif layer.activation == "tanh":
+            value = self.node("Tanh", [value])
         elif layer.activation == "leaky_relu":
             value = self.node("LeakyRelu", [value], alpha=layer.slope)
         if layer.pooling is not None:

@@ -15,6 +15,7 @@ import torch
 
 from metarl.core.errors import Refusal
 from metarl.policies.controller import Controller, require_vectors
+from metarl.policies.networks.kinds import Activation
 from metarl.policies.networks.network import Parameters
 from metarl.policies.normalization import fold
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import gymnasium
     from stable_baselines3 import PPO
 
+ACTIVATIONS: dict[Activation, type[torch.nn.Module]] = {"relu": torch.nn.ReLU, "tanh": torch.nn.Tanh}
 EXTRACTOR = re.compile(r"mlp_extractor\.policy_net\.(\d+)\.weight")
 
 
@@ -29,6 +31,7 @@ class Sb3Policy(NamedTuple):
     """The policy network of a PPO, with actions as the environment takes them."""
 
     hidden_sizes: tuple[int, ...]
+    activation: Activation
     parameters: Parameters  # by the names of a GaussianMLP
 
 
@@ -52,7 +55,10 @@ def to_sb3(controller: Controller, env: gymnasium.Env[Any, Any] | None = None, *
     except ModuleNotFoundError as missing:
         raise Refusal("to_sb3 needs Stable-Baselines3: pip install stable-baselines3") from missing
     widths = list(controller.network.hidden_sizes)
-    architecture = {"net_arch": {"pi": widths, "vf": widths}, "activation_fn": torch.nn.ReLU}
+    architecture = {
+        "net_arch": {"pi": widths, "vf": widths},
+        "activation_fn": ACTIVATIONS[controller.network.activation],
+    }
     model = PPO("MlpPolicy", env or _spaces_of(controller), policy_kwargs=architecture, device="cpu", **options)
     model.policy.load_state_dict(model.policy.state_dict() | _state(controller))
     return model
@@ -95,8 +101,8 @@ def _spaces_of(controller: Controller) -> gymnasium.Env[Any, Any]:
 def read_sb3(path: str | Path) -> Sb3Policy:
     """Read the policy out of the file that PPO's ``save`` wrote; nothing in it is unpickled.
 
-    Raise Refusal if it is no such file, or if its network is not one of linear layers with ReLU and a Gaussian of fixed
-    deviation.
+    Raise Refusal if it is no such file, or if its network is not one of linear layers with ReLU or tanh and a Gaussian of
+    fixed deviation.
     """
     try:
         with zipfile.ZipFile(path) as file:
@@ -110,12 +116,13 @@ def read_sb3(path: str | Path) -> Sb3Policy:
         raise Refusal(
             f"the policy in {path} has no Gaussian actions of fixed deviation: metarl starts from PPO's MlpPolicy"
         )
-    activation = str(data.get("policy_kwargs", {}).get("activation_fn", "Tanh"))
+    described = str(data.get("policy_kwargs", {}).get("activation_fn", "Tanh'>"))  # which is PPO's own
+    activation = next((name for name, kind in ACTIVATIONS.items() if described.endswith(f"{kind.__name__}'>")), None)
     places = sorted(int(found[1]) for found in map(EXTRACTOR.fullmatch, state) if found)
-    if places and not activation.endswith("ReLU'>"):
+    if places and activation is None:
         raise Refusal(
-            f"the policy in {path} has another activation than metarl's ReLU, whose inner step keeps one bit per "
-            "output on a device: train it with policy_kwargs=dict(activation_fn=torch.nn.ReLU, net_arch=[100, 100])"
+            f"the policy in {path} has another activation than ReLU and tanh: train it with "
+            "policy_kwargs=dict(activation_fn=torch.nn.ReLU, net_arch=[100, 100])"
         )
     names = [*(f"mlp_extractor.policy_net.{place}" for place in places), "action_net"]
     parameters = {
@@ -124,4 +131,6 @@ def read_sb3(path: str | Path) -> Sb3Policy:
         for part in ("weight", "bias")
     }
     widths = tuple(len(state[f"{name}.bias"]) for name in names[:-1])
-    return Sb3Policy(widths, parameters | {f"layer{len(names)}.log_std": state["log_std"].float()})
+    return Sb3Policy(
+        widths, activation or "relu", parameters | {f"layer{len(names)}.log_std": state["log_std"].float()}
+    )

@@ -98,10 +98,12 @@ def _described(metadata: Metadata) -> dict[str, Any]:
 
 
 def described_network(network: Network) -> dict[str, Any]:
-    """Return the kind and the fields of a network; a context that it does not have is left out, as in older files."""
+    """Return the kind and the fields of a network; no context and ReLU are left out, as in older files."""
     fields = asdict(network)
     if fields.get("context_size") == 0:
         del fields["context_size"]
+    if fields.get("activation") == "relu":
+        del fields["activation"]
     return {"kind": kind_of(network), **fields}
 
 

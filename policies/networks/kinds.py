@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 Norm = Literal["group", "batch"]
 GROUPS = 8  # of the channels of a group norm
 
+Activation = Literal["relu", "tanh"]  # between the layers of a policy
 ContextSize = Annotated[int, Field(ge=0)]  # of a network's field: its context parameters, 0 for none
 
 # What the fields of image networks allow: a side that can be halved four times, and channels that divide into groups.

@@ -57,7 +57,7 @@ class Layer:
     kernel: int = 1
     side: int = 1
     reduction: Literal["flatten", "average"] | None = None
-    activation: Literal["relu", "leaky_relu"] | None = None
+    activation: Literal["relu", "leaky_relu", "tanh"] | None = None
     slope: float = 0.0
     pooling: Pooling | None = None
     residual: Literal["fork", "shortcut", "join"] | None = None
@@ -215,8 +215,10 @@ class Layer:
 
     def finish(self, output: Tensor) -> Tensor:
         """Return what the next layer gets: the output after activation and pooling."""
-        if self.activation is not None:
-            output = torch.relu(output) if self.activation == "relu" else functional.leaky_relu(output, self.slope)
+        if self.activation == "leaky_relu":
+            output = functional.leaky_relu(output, self.slope)
+        elif self.activation is not None:
+            output = torch.relu(output) if self.activation == "relu" else torch.tanh(output)
         if self.pooling is not None:
             pool = functional.max_pool2d if self.pooling == "max" else functional.avg_pool2d
             output = pool(output, 2)

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from metarl.core.validation import STRICT, Finite, Size, validate_fields
 from metarl.policies.networks.distributions import Categorical, Distribution, Gaussian
-from metarl.policies.networks.kinds import ContextSize
+from metarl.policies.networks.kinds import Activation, ContextSize
 from metarl.policies.networks.layers import ExtraParameter, Layer
 from metarl.policies.networks.network import Network, Parameters
 
@@ -29,7 +29,7 @@ from metarl.policies.networks.network import Network, Parameters
 @with_config(STRICT)
 @dataclass(frozen=True)
 class GaussianMLP(Network):
-    """Linear layers with ReLU between them; the output [..., sample, action] is the mean action of a diagonal Gaussian.
+    """Linear layers with ReLU or tanh between them; the output [..., sample, action] is the mean of a Gaussian.
 
     The log standard deviation does not depend on the observation. It is a parameter of the last layer, so whatever
     updates that layer updates it too. The first layer takes a context of ``context_size`` parameters, as in CAVIA, or
@@ -45,6 +45,7 @@ class GaussianMLP(Network):
     action_size: Size
     initial_std: Annotated[Finite, Field(gt=0)] = 1.0
     context_size: ContextSize = 0
+    activation: Activation = "relu"
 
     def __post_init__(self) -> None:
         validate_fields(self)
@@ -62,7 +63,7 @@ class GaussianMLP(Network):
     def layers(self) -> tuple[Layer, ...]:
         """The layers ``layer1``, ``layer2``, ... from the observation to the mean action."""
         log_std = ExtraParameter("log_std", (self.action_size,), math.log(self.initial_std))
-        return linear_layers(self.sizes, self.context_size, log_std)
+        return linear_layers(self.sizes, self.context_size, self.activation, log_std)
 
     def log_std(self, parameters: Parameters) -> Tensor:
         """Return the log standard deviation [..., action]."""
@@ -84,7 +85,7 @@ class GaussianMLP(Network):
 @with_config(STRICT)
 @dataclass(frozen=True)
 class CategoricalMLP(Network):
-    """Linear layers with ReLU between them; the output [..., sample, choice] are the logits of so many ``choices``.
+    """Linear layers with ReLU or tanh between them; the output [..., sample, choice] are the logits of ``choices``.
 
     An action is the number of a choice. The first layer takes a context as that of ``GaussianMLP`` does. Raise
     ValueError for a size that is not allowed.
@@ -98,6 +99,7 @@ class CategoricalMLP(Network):
     hidden_sizes: tuple[Size, ...]
     choices: Annotated[int, Field(ge=2)]
     context_size: ContextSize = 0
+    activation: Activation = "relu"
 
     def __post_init__(self) -> None:
         validate_fields(self)
@@ -115,7 +117,7 @@ class CategoricalMLP(Network):
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
         """The layers ``layer1``, ``layer2``, ... from the observation to the logits."""
-        return linear_layers(self.sizes, self.context_size)
+        return linear_layers(self.sizes, self.context_size, self.activation)
 
     def distribution(self, parameters: Parameters, outputs: Tensor) -> Distribution:
         """Return the distribution of the actions where the network's output is ``outputs`` [..., sample, choice]."""
@@ -134,11 +136,13 @@ class CategoricalMLP(Network):
 PolicyNetwork = GaussianMLP | CategoricalMLP
 
 
-def linear_layers(sizes: tuple[int, ...], context_size: int, *extra: ExtraParameter) -> tuple[Layer, ...]:
-    """Return linear layers of these widths with ReLU between them; the last one has the ``extra`` parameters."""
+def linear_layers(
+    sizes: tuple[int, ...], context_size: int, activation: Activation, *extra: ExtraParameter
+) -> tuple[Layer, ...]:
+    """Return linear layers of these widths with an activation between them; the last has the ``extra`` parameters."""
     *hidden, last = enumerate(pairwise(sizes), start=1)
     first, *others = (
-        *(Layer(f"layer{number}", "linear", *channels, activation="relu") for number, channels in hidden),
+        *(Layer(f"layer{number}", "linear", *channels, activation=activation) for number, channels in hidden),
         Layer(f"layer{last[0]}", "linear", *last[1], extra=extra),
     )
     return (replace(first, context=context_size), *others)

@@ -65,6 +65,7 @@ typedef struct metarl_layer {
     const uint16_t *kept_counts; /* of the weights [input][part of up to 256 outputs]; a null pointer: all are kept */
     const uint8_t *kept_outputs; /* [kept weight], counted from the first of its part */
     uint8_t whole_inputs;        /* whether the change of a pruned layer has numbers for pruned weights, too */
+    uint8_t tanh;                /* whether a tanh follows a hidden layer, else a ReLU */
 } metarl_layer;
 
 /* An attention module: two fully-connected layers with hidden units between them. */

@@ -35,12 +35,15 @@ void metarl_linear(const metarl_robot *robot, const metarl_layer *layer, const f
 void metarl_linear_in_place(const metarl_robot *robot, const metarl_layer *layer, const float *inputs, float *output,
                             float *row, uint32_t words);
 void metarl_rectify(const metarl_robot *robot, float *output, uint8_t *bits, uint16_t width);
+void metarl_squash(const metarl_robot *robot, float *output, uint16_t width);
 metarl_status metarl_standardize(const metarl_robot *robot, float *mean, const float *inverse_std);
 void metarl_output_gradient(const metarl_robot *robot, float *standardized, const float *inverse_std,
                             const float *advantages);
 void metarl_input_gradient(const metarl_robot *robot, const metarl_layer *layer, const float *gradient, float *passed);
 void metarl_input_gradient_in_place(const metarl_robot *robot, const metarl_layer *layer, const float *gradient,
                                     float *passed, float *row, uint32_t words);
+void metarl_input_gradient_tanh(const metarl_robot *robot, const metarl_layer *layer, const float *gradient,
+                                float *passed, float *row, uint32_t words);
 void metarl_block(const metarl_robot *robot, float *gradient, const uint8_t *bits, uint16_t width);
 
 /* Attention */

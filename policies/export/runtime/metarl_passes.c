@@ -2,6 +2,8 @@
 
 #include "metarl_internal.h"
 
+#include <math.h>
+
 void metarl_inverse_deviations(const metarl_robot *robot, float *inverse_std)
 {
     uint16_t action;
@@ -74,6 +76,30 @@ void metarl_rectify(const metarl_robot *robot, float *output, uint8_t *bits, uin
             *bits++ = (uint8_t)byte;
             byte = 0;
             bit = 1;
+        }
+    }
+}
+
+void metarl_squash(const metarl_robot *robot, float *output, uint16_t width)
+{
+    const uint32_t count = (uint32_t)robot->rows * width;
+    uint32_t index;
+    for (index = 0; index < count; index++) {
+        output[index] = tanhf(output[index]);
+    }
+}
+
+/* Passes the gradient through a layer and the tanh before it, in the memory of what the tanh gave. */
+void metarl_input_gradient_tanh(const metarl_robot *robot, const metarl_layer *layer, const float *gradient,
+                                float *passed, float *row, uint32_t words)
+{
+    const uint32_t at_once = words / layer->inputs;
+    uint32_t first, index;
+    for (first = 0; first < robot->rows; first += at_once) {
+        const uint32_t rows = robot->rows - first < at_once ? robot->rows - first : at_once;
+        layer->backward(robot, layer, gradient + first * layer->outputs, row, rows);
+        for (index = 0; index < rows * layer->inputs; index++, passed++) {
+            *passed = row[index] * (1.0f - *passed * *passed);
         }
     }
 }

@@ -60,7 +60,8 @@ float *metarl_mean_action(const metarl_robot *robot, float *rows, uint32_t width
     for (layer = 0; layer < controller->layers; layer++) {
         controller->layer[layer].forward(robot, &controller->layer[layer], input, output, 1);
         for (index = 0; layer + 1u < controller->layers && index < controller->layer[layer].outputs; index++) {
-            output[index] = output[index] > 0.0f ? output[index] : 0.0f;
+            const float rectified = output[index] > 0.0f ? output[index] : 0.0f;
+            output[index] = controller->layer[layer].tanh ? tanhf(output[index]) : rectified;
         }
         exchanged = input, input = output, output = exchanged;
     }

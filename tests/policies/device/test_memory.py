@@ -28,6 +28,7 @@ from metarl.policies.networks.network import Parameters
 NETWORKS: dict[str, PolicyNetwork] = {
     "half-cheetah": GaussianMLP(20, (100, 100), 6),
     "navigation-2d": GaussianMLP(2, (100, 100), 2),
+    "tanh": GaussianMLP(20, (100, 100), 6, activation="tanh"),
     "cart-pole": CategoricalMLP(4, (100, 100), 2),
 }
 HORIZON = 200

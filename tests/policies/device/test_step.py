@@ -87,9 +87,10 @@ def test_choices_equal_the_training(method: str, chunk: int | None) -> None:
     lengths=st.lists(st.integers(1, 25), min_size=1, max_size=4),
     chunk=st.none() | st.integers(1, 30),
     frozen=st.sets(st.integers(0, 3)),
+    activation=st.sampled_from(["relu", "tanh"]),
 )
-def test_equals_the_training(method, seed, hidden, lengths, chunk, frozen) -> None:
-    network = suited(GaussianMLP(4, tuple(hidden), 2), method)
+def test_equals_the_training(method, seed, hidden, lengths, chunk, frozen, activation) -> None:
+    network = suited(GaussianMLP(4, tuple(hidden), 2, activation=activation), method)
     parameters = device_parameters(network, method, seed, [layer for layer in frozen if layer <= len(hidden)])
     episodes = random_samples(network, lengths, seed)
     adapted = device_step(network, parameters, get_method(method), 0, episodes, chunk)

@@ -69,7 +69,7 @@ def libraries(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return library
 
 
-@pytest.mark.parametrize("network", NETWORKS, ids=lambda network: str(network.sizes))
+@pytest.mark.parametrize("network", NETWORKS, ids=lambda network: f"{network.activation} {network.sizes}")
 @pytest.mark.parametrize("divided", [False, True], ids=["one pass", "windows"])
 @pytest.mark.parametrize("method", METHODS)
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -28,11 +28,16 @@ def actions(path: Path, observations: np.ndarray) -> np.ndarray:
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(hidden=st.lists(st.integers(1, 12), max_size=3), seed=st.integers(0, 1000), batch=st.integers(1, 3))
-def test_acts_as_predict_does(tmp_path: Path, hidden, seed, batch) -> None:
+@given(
+    hidden=st.lists(st.integers(1, 12), max_size=3),
+    seed=st.integers(0, 1000),
+    batch=st.integers(1, 3),
+    activation=st.sampled_from(["relu", "tanh"]),
+)
+def test_acts_as_predict_does(tmp_path: Path, hidden, seed, batch, activation) -> None:
     from metarl.policies.export.onnx import write_onnx
 
-    network = GaussianMLP(4, tuple(hidden), 2)
+    network = GaussianMLP(4, tuple(hidden), 2, activation=activation)
     controller = device_controller(network, "maml", device_parameters(network, "maml", seed))
     observations = 3 * np.random.default_rng(seed).standard_normal((batch, 4), np.float32)
     path = tmp_path / f"{len(list(tmp_path.iterdir()))}.onnx"

@@ -127,10 +127,33 @@ def saved(path: Path, **kwargs: object) -> Path:
     return path
 
 
+@pytest.mark.parametrize("explicit", [False, True])
+def test_a_tanh_network_starts_a_training_and_adapts(explicit: bool, tmp_path: Path) -> None:
+    """PPO's own activation, by default or by name; and back to a PPO."""
+    architecture = {"net_arch": [8, 6]} | ({"activation_fn": torch.nn.Tanh} if explicit else {})
+    model = PPO("MlpPolicy", gymnasium.make("metarl/Navigation2D-v0"), policy_kwargs=architecture, device="cpu")
+    model.save(tmp_path / "ppo.zip")
+    settings = NAVIGATION | {"hidden_sizes": (8, 6), "activation": "tanh"}
+    start = load_start(tmp_path / "ppo.zip")
+    training = PolicyTraining(get_family("navigation-2d"), preset("navigation-2d", **settings), start)
+    controller = training.controller(training.initial_state())
+    observations = np.random.default_rng(1).uniform(-0.5, 0.5, (20, 2)).astype(np.float32)
+    expected = model.predict(observations, deterministic=True)[0]
+    np.testing.assert_allclose(controller.predict(observations)[0], expected, atol=1e-6)
+    controller.save(tmp_path / "tanh.safetensors")
+    loaded = metarl.load(tmp_path / "tanh.safetensors")
+    assert loaded.network == controller.network and loaded.network.activation == "tanh"
+    adapted = metarl.adapt(loaded, {"goal_x": 0.3, "goal_y": 0.2})
+    assert np.abs(adapted.predict(observations)[0] - expected).max() > 1e-4
+    again = metarl.to_sb3(adapted).predict(observations, deterministic=True)[0]
+    np.testing.assert_allclose(again, adapted.predict(observations)[0], atol=1e-6)
+    with pytest.raises(Refusal, match="has the activation tanh, and the settings ask for relu"):
+        metarl.train("navigation-2d", init=tmp_path / "ppo.zip", **settings | {"activation": "relu"})
+
+
 def test_policies_that_do_not_fit_are_refused_in_a_sentence(tmp_path: Path) -> None:
-    tanh = saved(tmp_path / "tanh.zip")
-    with pytest.raises(Refusal, match="another activation than metarl's ReLU"):
-        read_sb3(tanh)
+    with pytest.raises(Refusal, match="another activation than ReLU and tanh"):
+        read_sb3(saved(tmp_path / "elu.zip", policy_kwargs={"activation_fn": torch.nn.ELU}))
     with pytest.raises(Refusal, match=r"policy to start from has the hidden sizes \(8, 6\), and the settings ask for"):
         metarl.train("navigation-2d", init=saved(tmp_path / "wide.zip", policy_kwargs=RELU), **NAVIGATION)
     with pytest.raises(Refusal, match="has the observations 3, and the settings ask for 2"):
