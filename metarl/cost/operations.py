@@ -9,7 +9,8 @@ follow. Hence a linear layer is charged for it and a convolution is not.
 The paper leaves open what to count outside of matrix products (under 5 % of 4Conv's total, 1 % of ResNet12's). These
 counts are fitted to the totals of Tables 1 and 2 and give all of them; other counts may, too. Per element of a group
 norm 4 forward (mean, square, normalize, scale), and backward 2 for its parameters and 2 for its input; 1 per output of
-a LeakyReLU, a tanh, a residual sum or a max-pooling, and per element of a mean over positions (average-pooling among them).
+a LeakyReLU, a tanh, a residual sum or a max-pooling, and per element of a mean over positions (average-pooling among
+them).
 Selecting by bits (ReLU, and the backward pass of activations and poolings) costs nothing; nor do biases.
 
 The paper's batches hold whole episodes, which attention scores in the same pass. Where batches are smaller, an

@@ -310,8 +310,8 @@ class Tensors:
     def forward(self, index: int, noting: bool) -> Operations:
         """Compute a layer's output: in the memory of its input, unless all of that is kept.
 
-        With ``noting``, one bit per output tells the backward pass what the ReLU blocks. Of a tanh it needs the outputs,
-        which stay.
+        With ``noting``, one bit per output tells the backward pass what the ReLU blocks. Of a tanh it needs the
+        outputs, which stay.
         """
         layer, inputs, stays = (
             self.steps.layers[index],

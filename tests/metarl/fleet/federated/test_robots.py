@@ -22,7 +22,8 @@ from metarl.policies.networks.network import Parameters
 from metarl.rl.adaptation import adapt_to_tasks
 from metarl.rl.evaluation import adaptation_settings, evaluate_tasks, unseen_tasks
 from metarl.rl.objective import MetaObjective
-from metarl.rl.outer import task_data
+from metarl.rl.terms import TaskTerms
+from metarl.rl.workers import task_data
 
 FAMILY = "navigation-2d"
 
@@ -80,9 +81,8 @@ def test_the_mean_of_all_robots_is_the_meta_gradient_over_their_tasks() -> None:
                 Clock(),
             )
             data += task_data(adaptation, population.method)
-        objective = MetaObjective(
-            population.network, population.method, population.trained, False, data, population.executor
-        )
+        terms = TaskTerms(population.network, population.method, False, data, population.executor)
+        objective = MetaObjective(population.trained, len(data), terms)
         expected = objective.named(parameters, objective.gradient(parameters).trained)
     assert all(torch.allclose(mean[name], expected[name], atol=1e-6) for name in mean)
 
