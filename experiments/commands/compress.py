@@ -141,7 +141,7 @@ def int8(arguments: Sequence[str]) -> None:
     tell_verdict(verdict, options.judge_tasks, console)
     if options.json:
         about = {"controller": str(command.controller), "judge_seed": options.judge_seed}
-        write_record(options.json, about | asdict(command.settings) | verdict_record(verdict))
+        write_record(options.json, about | {"settings": asdict(command.settings)} | verdict_record(verdict))
 
 
 def judge_two(arguments: Sequence[str]) -> None:

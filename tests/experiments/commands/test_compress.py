@@ -78,7 +78,7 @@ def test_int8_writes_a_controller_that_evaluates_adapts_and_is_judged(short: str
     record = json.loads(verdict.read_text())
     assert record["file_bytes"]["after"] == out.stat().st_size < record["file_bytes"]["before"] / 3
     assert record["adaptation_bytes"]["after"] < record["adaptation_bytes"]["before"] / 2
-    assert record["gradient_bits"] == 16
+    assert record["settings"]["gradient_bits"] == 16
     assert isinstance(load_controller(out).network, IntegerMLP)
 
 
