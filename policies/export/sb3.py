@@ -101,8 +101,8 @@ def _spaces_of(controller: Controller) -> gymnasium.Env[Any, Any]:
 def read_sb3(path: str | Path) -> Sb3Policy:
     """Read the policy out of the file that PPO's ``save`` wrote; nothing in it is unpickled.
 
-    Raise Refusal if it is no such file, or if its network is not one of linear layers with ReLU or tanh and a Gaussian of
-    fixed deviation.
+    Raise Refusal if it is no such file, or if its network is not one of linear layers with ReLU or tanh and a Gaussian
+    of fixed deviation.
     """
     try:
         with zipfile.ZipFile(path) as file:
