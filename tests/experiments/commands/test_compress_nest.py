@@ -12,24 +12,7 @@ from small_classifiers import small_classifier
 from metarl.experiments.analysis.fleet_nest import FOLDER, filed_records, nest_figure, sheets
 from metarl.policies.nested import load_nested
 
-QUICK = shlex.split(
-    "--epochs 1 --iterations 1 --tuning 1 --tasks 1 --validation-tasks 1 --judge-tasks 2 --threads 1"
-)
-    "--epochs",
-    "1",
-    "--iterations",
-    "1",
-    "--tuning",
-    "1",
-    "--tasks",
-    "1",
-    "--validation-tasks",
-    "1",
-    "--judge-tasks",
-    "2",
-    "--threads",
-    "1",
-]
+QUICK = shlex.split("--epochs 1 --iterations 1 --tuning 1 --tasks 1 --validation-tasks 1 --judge-tasks 2 --threads 1")
 
 
 @pytest.fixture(scope="module")
