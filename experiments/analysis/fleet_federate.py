@@ -9,16 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from matplotlib import rc_context
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
-
 from metarl.core.errors import Refusal
 from metarl.core.intervals import Interval, interval_on_shared_tasks, interval_over_seeds, student_t
-from metarl.experiments.analysis.plots import DOTS_PER_INCH
 from metarl.experiments.analysis.pruning_table import write_record as write_record
-from metarl.experiments.analysis.style import LIGHT, SERIES, STYLE
 from metarl.experiments.console.sheets import MISSING, Sheet
 from metarl.fleet.federated.client_memory import peak_bytes
 from metarl.fleet.federated.rounds import FAULTS, Outcome, Population, agreed_layout
@@ -153,12 +146,14 @@ def by_protocol(filed: Sequence[FiledFederation]) -> dict[Protocol, list[FiledFe
 
 
 def sheets(filed: Sequence[FiledFederation]) -> list[Sheet]:
-    """Return a sheet for each protocol."""
-    return [federation_sheet(protocol, own) for protocol, own in by_protocol(filed).items()]
+    """Return two sheets for each protocol: what clients reach, and what they take."""
+    return [
+        sheet(protocol, own) for protocol, own in by_protocol(filed).items() for sheet in (reached_sheet, sizes_sheet)
+    ]
 
 
-def federation_sheet(protocol: Protocol, filed: Sequence[FiledFederation]) -> Sheet:
-    """Return a row for each kind of weights: what is reached on alike and on skewed clients, bytes and memory."""
+def reached_sheet(protocol: Protocol, filed: Sequence[FiledFederation]) -> Sheet:
+    """Return a row for each kind of weights: what is reached on alike and on skewed clients."""
     skews = sorted({each.setting["skew"] for each in filed})
     rows = []
     for row in sorted({each.row for each in filed}):
@@ -168,11 +163,20 @@ def federation_sheet(protocol: Protocol, filed: Sequence[FiledFederation]) -> Sh
             here = [each for each in own if each.setting["skew"] == skew]
             floats = [each for each in filed if each.setting["skew"] == skew and each.setting["bits"] == FLOAT]
             cells += [told_score(here), told_difference(here, floats)]
-        down, up, memory = (largest(own, name) for name in ("bytes_down", "bytes_up", "client_peak_bytes"))
-        rows.append([*cells, down, up, memory])
+        rows.append(cells)
     kinds = ["alike" if skew == 0 else f"skew {skew:g}" for skew in skews]
     reached = [heading for kind in kinds for heading in (kind, f"{kind}: minus float")]
-    return Sheet(protocol.title, ["weights", *reached, "bytes down", "bytes up", "client's peak, bytes"], rows)
+    return Sheet(protocol.title, ["weights", *reached], rows)
+
+
+def sizes_sheet(protocol: Protocol, filed: Sequence[FiledFederation]) -> Sheet:
+    """Return a row for each kind of weights: the largest bytes and memory over seeds."""
+    rows = []
+    for row in sorted({each.row for each in filed}):
+        own = [each for each in filed if each.row == row]
+        sizes = (largest(own, name) for name in ("bytes_down", "bytes_up", "client_peak_bytes"))
+        rows.append([told_row(row), *sizes])
+    return Sheet(f"{protocol.title}: bytes", ["weights", "bytes down", "bytes up", "client's peak, bytes"], rows)
 
 
 def largest(filed: Sequence[FiledFederation], name: str) -> str:
@@ -207,37 +211,3 @@ def told_difference(filed: Sequence[FiledFederation], floats: Sequence[FiledFede
     mean = math.fsum(differences) / len(pairs)
     deviation = math.sqrt(math.fsum((each - mean) ** 2 for each in differences) / (len(pairs) - 1))
     return f"{mean:+.1f} ± {student_t(len(pairs) - 1) * deviation / math.sqrt(len(pairs)):.1f}"
-
-
-def federation_figure(filed: Sequence[FiledFederation]) -> Figure:
-    """Plot what clients hold reaches over the bytes that a client of each round has received; a panel per protocol."""
-    groups = by_protocol(filed)
-    with rc_context(STYLE | {"axes.grid.axis": "both"}):
-        figure = Figure(figsize=(8, 0.6 + 3.4 * len(groups)), dpi=DOTS_PER_INCH)
-        panels = figure.subplots(len(groups), squeeze=False)[:, 0]
-        for axes, (protocol, own) in zip(panels, groups.items(), strict=True):
-            draw_protocol(axes, protocol, own)
-        panels[-1].set_xlabel("bytes down to a client that is asked in all rounds (MB)")
-    return figure
-
-
-def draw_protocol(axes: Axes, protocol: Protocol, filed: Sequence[FiledFederation]) -> None:
-    """Draw the mean curve over seeds of each kind of weights, dashed where clients' data are skewed."""
-    kinds = sorted({each.row for each in filed})
-    for row, color in zip(kinds, SERIES, strict=False):
-        for skew in sorted({each.setting["skew"] for each in filed}):
-            own = [each.record for each in filed if each.row == row and each.setting["skew"] == skew]
-            if not own:
-                continue
-            rounds = [number for number, _ in own[0]["curve"]]
-            means = [
-                math.fsum(curve) / len(own)
-                for curve in zip(*([y for _, y in each["curve"]] for each in own), strict=True)
-            ]
-            down = [number * own[0]["bytes_down"] / 1e6 for number in rounds]
-            label = told_row(row) + (f", skew {skew:g}" if skew else "")
-            axes.plot(down, means, color=LIGHT[color], linestyle="--" if skew else "-", label=label)
-    measure = "accuracy" if filed[0].is_images else "return after adaptation"
-    axes.set(title=protocol.title, ylabel=measure, xscale="log")
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))

@@ -1,22 +1,24 @@
-"""Filed verdicts on nested subnets, put together over seeds, as sheets and as a plot of returns against operations."""
+"""Filed verdicts on nested subnets, put together over seeds, as sheets."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from metarl.core.errors import Refusal
 from metarl.core.intervals import Interval, interval_on_shared_tasks
 from metarl.experiments.console.sheets import MISSING, Sheet
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 FOLDER = "fleet/nest"  # of the results
 SCALE = {"return": 1, "accuracy": 100}  # accuracies are shown in percent
 SETTINGS = ("row", "gamma", "objective", "epochs", "iterations", "tuning", "tasks", "learning_rate", "sparsities")
+CAPTION = (
+    "Mean paired difference of each subnet, and of a controller that was pruned by magnitude alone, to the dense "
+    "controller after adaptation, on unseen tasks that all share. 95 % intervals over tasks for one seed; for several, "
+    "over tasks and seeds. In brackets: the number of seeds."
+)
 HEADINGS = ["controller", "sparsity", "multiplications", "bytes", "before", "after", "difference to dense"]
 
 
@@ -110,36 +112,3 @@ def title(group: Sequence[dict[str, Any]]) -> str:
 def over_seeds(facts: Sequence[dict[str, Any]]) -> Interval:
     """Return the paired difference to the dense controller over seeds."""
     return interval_on_shared_tasks([Interval(each["paired_difference"], each["ci95"]) for each in facts])
-
-
-def nest_figure(records: Sequence[dict[str, Any]]) -> Figure:
-    """Plot the return or accuracy after adaptation against the multiplications, a panel for each protocol."""
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
-    from metarl.experiments.analysis.plots import DOTS_PER_INCH
-    from metarl.experiments.analysis.style import LIGHT, SERIES, STYLE
-
-    groups = by_protocol(records)
-    with rc_context(STYLE | {"axes.grid.axis": "both"}):
-        figure = Figure(figsize=(8, 0.6 + 3.4 * len(groups)), dpi=DOTS_PER_INCH)
-        panels = figure.subplots(len(groups), squeeze=False)[:, 0]
-        for axes, group in zip(panels, groups, strict=True):
-            dense, measure = group[0]["dense"]["after"], group[0]["measure"]
-            axes.axhline(dense, color=LIGHT["soft"], linestyle="--", label="dense")
-            for part, color in zip(("subnets", "separate"), SERIES, strict=False):
-                cells = list(zip(*(record[part] for record in group), strict=False))
-                overs = [over_seeds(cell) for cell in cells]
-                axes.errorbar(
-                    [sum(each["macs"] for each in cell) / len(cell) for cell in cells],
-                    [dense + over.mean for over in overs],
-                    yerr=[over.ci95 for over in overs],
-                    marker="o",
-                    capsize=3,
-                    color=LIGHT[color],
-                    label=part if cells else None,
-                )
-            axes.set(title=title(group), ylabel=f"{measure} after adaptation")
-            axes.legend()
-        panels[-1].set_xlabel("multiplications")
-    return figure

@@ -102,7 +102,7 @@ def start_from(init: Controller, state: TrainingState, family: TaskFamily, setti
     """
     refuse_integers(init.network, "meta-training")
     check_spaces(init, family.observation_space.shape, family.action_shape, family.name, family.choices)
-    given = {
+    given: dict[str, tuple[Any, Any]] = {
         "hidden sizes": (init.network.hidden_sizes, settings.hidden_sizes),
         "activation": (init.network.activation, settings.activation),
         "action scale": (init.metadata.action_scale, settings.action_scale),

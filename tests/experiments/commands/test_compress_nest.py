@@ -9,7 +9,8 @@ import pytest
 from command_line import fails, rejects, succeeds
 from small_classifiers import small_classifier
 
-from metarl.experiments.analysis.fleet_nest import FOLDER, filed_records, nest_figure, sheets
+from metarl.experiments.analysis.fleet_nest import FOLDER, filed_records, sheets
+from metarl.experiments.analysis.fleet_nest_plot import nest_figure
 from metarl.policies.nested import load_nested
 
 QUICK = shlex.split("--epochs 1 --iterations 1 --tuning 1 --tasks 1 --validation-tasks 1 --judge-tasks 2 --threads 1")

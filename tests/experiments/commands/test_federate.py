@@ -12,10 +12,10 @@ import metarl as package
 from metarl.core.errors import Refusal
 from metarl.experiments.analysis.fleet_federate import (
     FOLDER,
-    federation_figure,
     filed_federations,
     sheets,
 )
+from metarl.experiments.analysis.fleet_federate_plot import federation_figure
 from metarl.policies.classifier import Classifier
 from metarl.policies.controller import Controller
 from metarl.policies.loading import load
@@ -144,9 +144,9 @@ def test_the_table_puts_seeds_together(tmp_path: Path) -> None:
         filed(tmp_path, 32, seed, exact)
         filed(tmp_path, 4, seed, coarse, relay=True)
     filed(tmp_path, 8, 0, -9.0, skew=0.3)
-    (sheet,) = sheets(filed_federations(tmp_path))
-    assert sheet.headings[:5] == ["weights", "alike", "alike: minus float", "skew 0.3", "skew 0.3: minus float"]
-    assert sheet.headings[5:] == ["bytes down", "bytes up", "client's peak, bytes"]
+    sheet, sizes = sheets(filed_federations(tmp_path))
+    assert sheet.headings == ["weights", "alike", "alike: minus float", "skew 0.3", "skew 0.3: minus float"]
+    assert sizes.headings == ["weights", "bytes down", "bytes up", "client's peak, bytes"]
     assert [row[0] for row in sheet.rows] == ["float", "int8", "int4, relay"]
     # Means -12 and -13; the tasks' 2.0 and t_2 S / sqrt(3) = 4.303 * 2 / sqrt(3) = 4.97 add up in squares.
     assert sheet.rows[0][1:3] == ["-12.0 ± 5.4 [3]", "-"]
@@ -154,7 +154,7 @@ def test_the_table_puts_seeds_together(tmp_path: Path) -> None:
     # Likewise with S = 1.803, which is 4.48 and 4.9 in all.
     # Differences -1, -1.5, -0.5: mean -1, S = 0.5, t_2 S / sqrt(3) = 1.24.
     assert sheet.rows[2][1:3] == ["-13.0 ± 4.9 [3]", "-1.0 ± 1.2"]
-    assert sheet.rows[2][5:] == ["400", "4,000", "9,002"]
+    assert sizes.rows[2] == ["int4, relay", "400", "4,000", "9,002"]
     assert len(federation_figure(filed_federations(tmp_path)).axes) == 1
 
 

@@ -64,16 +64,18 @@ def test_the_plot_adds_up_the_bytes(results: Path) -> None:
 
 def test_the_command_writes_the_page_and_the_plot(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page, plot = results / "FLEET.md", results / "fleet.png"
-    main(["fleet", "--results", str(results), "--markdown", str(page), "--plot", str(plot)])
+    main(["fleet", "--results", str(results), "--markdown", str(page), "--plot", str(plot), "--systems", "updates"])
     assert "10.0 %" in capsys.readouterr().out
     assert "| combined | -80.0 ± 2.0 [2] |" in page.read_text() and plot.stat().st_size > 1000
 
 
 def test_what_cannot_be_read_or_written_is_told(results: Path) -> None:
-    with pytest.raises(Refusal, match="no result of a fleet is filed"):
+    with pytest.raises(Refusal, match="no result of nested, updates, federated is filed"):
         main(["fleet", "--results", str(results / "fleet")])
     with pytest.raises(Refusal, match="there is no folder"):
-        main(["fleet", "--results", str(results), "--plot", str(results / "none" / "x.png")])
+        main(["fleet", "--results", str(results), "--systems", "updates", "--plot", str(results / "none" / "x.png")])
+    with pytest.raises(Refusal, match="a plot is of one system"):
+        main(["fleet", "--results", str(results), "--plot", str(results / "x.png")])
     file = results / "fleet" / "updates" / "robot" / "maml" / "0.json"
     file.write_text("{}")
     with pytest.raises(Refusal, match=r"0\.json is no simulation of updates"):
