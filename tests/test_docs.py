@@ -35,6 +35,7 @@ TWO_WORDS = (
     ["update", "make"],
     ["update", "apply"],
     ["update", "simulate"],
+    ["update", "stream"],
     ["table", "fleet"],
     ["update", "info"],
     ["federate", "images"],

@@ -11,7 +11,7 @@ import tyro
 
 from metarl.core.atomic import write_atomically
 from metarl.core.errors import Refusal
-from metarl.experiments.analysis import fleet_federate, fleet_nest, fleet_updates
+from metarl.experiments.analysis import fleet_federate, fleet_nest, fleet_stream, fleet_updates
 from metarl.experiments.console.constructors import Maybe
 from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import parse
@@ -21,7 +21,7 @@ from metarl.experiments.paper.results import default_results
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Name = Literal["nested", "updates", "federated"]
+Name = Literal["nested", "updates", "stream", "federated"]
 
 
 class System(NamedTuple):
@@ -35,6 +35,7 @@ class System(NamedTuple):
 SYSTEMS: dict[Name, System] = {
     "nested": System(fleet_nest.filed_records, fleet_nest.sheets, fleet_nest.CAPTION),
     "updates": System(fleet_updates.filed_simulations, fleet_updates.sheets, fleet_updates.CAPTION),
+    "stream": System(fleet_stream.filed_streams, fleet_stream.sheets, fleet_stream.CAPTION),
     "federated": System(fleet_federate.filed_federations, fleet_federate.sheets, fleet_federate.CAPTION),
 }
 
@@ -47,12 +48,15 @@ class TableFleet:
 
     updates: rounds of updates, against the bytes that were sent.
 
+    stream: a classifier whose images arrive in rounds; it has no plot.
+
     federated: robots and clients that hold integers, against floats.
     """
 
     systems: Annotated[tuple[Name, ...], tyro.conf.arg(metavar="SYSTEM [SYSTEM ...]")] = (
         "nested",
         "updates",
+        "stream",
         "federated",
     )
     """The systems to show."""
@@ -66,6 +70,8 @@ class TableFleet:
     def __post_init__(self) -> None:
         if self.plot and len(self.systems) != 1:
             raise Refusal("a plot is of one system: name it with --systems")
+        if self.plot and self.systems == ("stream",):
+            raise Refusal("the system stream has no plot: take nested, updates or federated")
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -19,7 +19,7 @@ from metarl.core.threads import available_threads
 from metarl.envs.family import TaskFamily
 from metarl.envs.from_gymnasium.registered import parse_field
 from metarl.envs.ranges import with_ranges
-from metarl.experiments.commands import update_simulate
+from metarl.experiments.commands import update_simulate, update_stream
 from metarl.experiments.console.constructors import Family, FieldWords, Maybe
 from metarl.experiments.console.families import family_for
 from metarl.experiments.console.output import Terminal
@@ -50,10 +50,14 @@ class Update:
 
     simulate: compare ways of updating in rounds, by what robots reach and the bytes that are sent.
 
+    stream: the same for a classifier whose images arrive in rounds.
+
     metarl update KIND --help shows the options of a kind.
     """
 
-    kind: Annotated[Literal["make", "apply", "info", "simulate"], tyro.conf.Positional, tyro.conf.arg(metavar="KIND")]
+    kind: Annotated[
+        Literal["make", "apply", "info", "simulate", "stream"], tyro.conf.Positional, tyro.conf.arg(metavar="KIND")
+    ]
     """One of those above."""
 
 
@@ -120,6 +124,7 @@ def main(arguments: Sequence[str]) -> None:
         "apply": apply,
         "info": info,
         "simulate": update_simulate.main,
+        "stream": update_stream.main,
     }
     if arguments and arguments[0] in kinds:
         kinds[arguments[0]](arguments[1:])

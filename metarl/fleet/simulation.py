@@ -22,6 +22,7 @@ from metarl.policies.compression.masks import masks_of
 from metarl.policies.controller import Controller
 from metarl.policies.files.patch import Patch, difference, digest, write_patch
 from metarl.policies.loading import load_controller
+from metarl.policies.networks.network import Parameters
 from metarl.rl.continuation import continued_settings
 from metarl.rl.outer import stayed
 
@@ -122,7 +123,7 @@ def played(
         return kept, SimulatedRound(number, False, gate, 0, 0.0, before)
     old = emptied(new) if simulation.strategy == "pruning" else server.deployed
     patch = difference(new.network, old.parameters, new.parameters, {})
-    size, bound = patch_bytes(patch), bound_bytes(patch, new)
+    size, bound = patch_bytes(patch), bound_bytes(patch, new.parameters)
     after = Server(new, dense)
     return after, SimulatedRound(number, True, gate, size, bound, reached(new, simulation))
 
@@ -187,10 +188,10 @@ def patch_bytes(patch: Patch) -> int:
         return path.stat().st_size
 
 
-def bound_bytes(patch: Patch, controller: Controller) -> float:
+def bound_bytes(patch: Patch, parameters: Parameters) -> float:
     """Return the bytes of a patch's numbers, and the least that random places of them take."""
-    names = zip(sorted(controller.parameters), patch.coding, strict=True)
-    among = sum(controller.parameters[name].numel() for name, letter in names if letter == "s")
+    names = zip(sorted(parameters), patch.coding, strict=True)
+    among = sum(parameters[name].numel() for name, letter in names if letter == "s")
     places = entropy_bits(len(patch.positions), among) / 8 if len(patch.positions) else 0.0
     return 4 * patch.changed + places
 

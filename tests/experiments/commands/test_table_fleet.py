@@ -70,7 +70,7 @@ def test_the_command_writes_the_page_and_the_plot(results: Path, capsys: pytest.
 
 
 def test_what_cannot_be_read_or_written_is_told(results: Path) -> None:
-    with pytest.raises(Refusal, match="no result of nested, updates, federated is filed"):
+    with pytest.raises(Refusal, match="no result of nested, updates, stream, federated is filed"):
         main(["fleet", "--results", str(results / "fleet")])
     with pytest.raises(Refusal, match="there is no folder"):
         main(["fleet", "--results", str(results), "--systems", "updates", "--plot", str(results / "none" / "x.png")])
