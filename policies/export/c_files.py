@@ -255,8 +255,10 @@ class Generated:
         kept = ", ".join(f"{self.prefix}_{identifier(name)}" for name in kept_tables(layer)) or "0, 0"
         sizes = f"{layer.stated.inputs}, {layer.stated.outputs}"
         whole = int(self._has_whole_inputs(layer))
-        tanh = int(layer.stated.activation == "tanh")
-        return f"{{{products}_forward, {backward}, {tables}, {sizes}, {changes}, {last}, {kept}, {whole}, {tanh}}}"
+        activation = f"metarl_{'tanh' if layer.stated.activation == 'tanh' else 'relu'}"
+        return (
+            f"{{{products}_forward, {backward}, {tables}, {sizes}, {changes}, {last}, {kept}, {whole}, {activation}}}"
+        )
 
     def _passing_back(self) -> set[str]:
         """Return the names of the layers through which a gradient passes back."""

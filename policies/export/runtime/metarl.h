@@ -53,6 +53,9 @@ struct metarl_layer;
 typedef void (*metarl_product)(const struct metarl_robot *robot, const struct metarl_layer *layer, const float *factor,
                                float *product, uint32_t rows);
 
+/* An activation in place. A pointer, so that a robot without tanh carries none of its code. */
+typedef void (*metarl_activation)(float *values, uint32_t count);
+
 /* A fully-connected layer, and where its change lies: byte offsets in the robot or, with windows, in the storage. */
 typedef struct metarl_layer {
     metarl_product forward, backward; /* a null pointer: no gradient passes back */
@@ -65,7 +68,7 @@ typedef struct metarl_layer {
     const uint16_t *kept_counts; /* of the weights [input][part of up to 256 outputs]; a null pointer: all are kept */
     const uint8_t *kept_outputs; /* [kept weight], counted from the first of its part */
     uint8_t whole_inputs;        /* whether the change of a pruned layer has numbers for pruned weights, too */
-    uint8_t tanh;                /* whether a tanh follows a hidden layer, else a ReLU */
+    metarl_activation activation; /* of a hidden layer's outputs */
 } metarl_layer;
 
 /* An attention module: two fully-connected layers with hidden units between them. */

@@ -28,6 +28,10 @@ void metarl_pruned_forward(const metarl_robot *robot, const metarl_layer *layer,
 void metarl_pruned_backward(const metarl_robot *robot, const metarl_layer *layer, const float *g, float *passed,
                             uint32_t rows);
 
+/* The activations */
+void metarl_relu(float *values, uint32_t count);
+void metarl_tanh(float *values, uint32_t count);
+
 /* Forward and backward: tensors [row][channel] of the time steps in work */
 void metarl_inverse_deviations(const metarl_robot *robot, float *inverse_std);
 metarl_status metarl_load(const metarl_robot *robot, float *inputs);

@@ -2,8 +2,6 @@
 
 #include "metarl_internal.h"
 
-#include <math.h>
-
 void metarl_inverse_deviations(const metarl_robot *robot, float *inverse_std)
 {
     uint16_t action;
@@ -82,11 +80,7 @@ void metarl_rectify(const metarl_robot *robot, float *output, uint8_t *bits, uin
 
 void metarl_squash(const metarl_robot *robot, float *output, uint16_t width)
 {
-    const uint32_t count = (uint32_t)robot->rows * width;
-    uint32_t index;
-    for (index = 0; index < count; index++) {
-        output[index] = tanhf(output[index]);
-    }
+    metarl_tanh(output, (uint32_t)robot->rows * width);
 }
 
 /* Passes the gradient through a layer and the tanh before it, in the memory of what the tanh gave. */

@@ -51,17 +51,30 @@ void metarl_normalize(const metarl_controller *controller, const float *observat
     }
 }
 
+void metarl_relu(float *values, uint32_t count)
+{
+    for (; count > 0; count--, values++) {
+        *values = *values > 0.0f ? *values : 0.0f;
+    }
+}
+
+void metarl_tanh(float *values, uint32_t count)
+{
+    for (; count > 0; count--, values++) {
+        *values = tanhf(*values);
+    }
+}
+
 /* The mean action for an observation in the first of two rows of working memory; it lies in one of them. */
 float *metarl_mean_action(const metarl_robot *robot, float *rows, uint32_t width)
 {
     const metarl_controller *controller = robot->controller;
     float *input = rows, *output = rows + width, *exchanged;
-    uint32_t layer, index;
+    uint32_t layer;
     for (layer = 0; layer < controller->layers; layer++) {
         controller->layer[layer].forward(robot, &controller->layer[layer], input, output, 1);
-        for (index = 0; layer + 1u < controller->layers && index < controller->layer[layer].outputs; index++) {
-            const float rectified = output[index] > 0.0f ? output[index] : 0.0f;
-            output[index] = controller->layer[layer].tanh ? tanhf(output[index]) : rectified;
+        if (layer + 1u < controller->layers) {
+            controller->layer[layer].activation(output, controller->layer[layer].outputs);
         }
         exchanged = input, input = output, output = exchanged;
     }

@@ -71,7 +71,8 @@ def test_exports_of_a_subnet_agree_with_its_table(nested: Path, tmp_path: Path):
     onnxruntime = pytest.importorskip("onnxruntime")
     succeeds("export", nested / "run", "--subnet", 2, "--target", "onnx", "--out", tmp_path / "policy.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "policy.onnx")
-    (action, *_) = session.run(None, {session.get_inputs()[0].name: observations})
+    name = session.get_inputs()[0].name
+    action = np.concatenate([session.run(None, {name: each[None]})[0] for each in observations])
     assert action == pytest.approx(load_nested(nested / "run").subnet(2).predict(observations), abs=1e-5)
 
 

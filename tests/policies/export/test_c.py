@@ -51,6 +51,7 @@ from metarl.policies.export.noise import noise_of
 from metarl.policies.files.metadata import FieldRecord
 from metarl.policies.gate import GATE, GATE_STATISTICS
 from metarl.policies.methods import METHODS, STEP_SIZES
+from metarl.policies.networks.kinds import Activation
 from metarl.policies.normalization import COUNT, MEAN, STD
 
 pytestmark = needs_compiler
@@ -433,6 +434,17 @@ def test_it_is_cpp_too(tmp_path: Path) -> None:
         subprocess.run([*command, "-o", str(tmp_path / "object.o")], check=True)
 
 
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_a_robot_without_tanh_carries_none_of_its_code(activation: Activation, tmp_path: Path) -> None:
+    compiled(toy_controller(replace(NETWORKS[1], activation=activation), "maml"), tmp_path)
+    sources = [str(source) for source in (tmp_path / "c").glob("*.c")]
+    program = str(tmp_path / "program")
+    small = ["-ffunction-sections", "-fdata-sections", "-Wl,--gc-sections"]
+    subprocess.run(["cc", "-std=c99", *small, *sources, "-o", program, "-lm"], check=True)
+    listing = subprocess.run(["nm", program], check=True, capture_output=True, text=True).stdout
+    assert ("metarl_tanh" in listing) is (activation == "tanh")
+
+
 def test_it_needs_no_heap_and_has_no_variables(tmp_path: Path) -> None:
     compiled(toy_controller(NETWORKS[1], "p-meta", inner_steps=2), tmp_path)
     used: set[str] = set()
@@ -447,6 +459,7 @@ def test_it_needs_no_heap_and_has_no_variables(tmp_path: Path) -> None:
         "memcpy",
         "memset",
         "expf",
+        "tanhf",
         "logf",
         "cosf",
         "sqrtf",
