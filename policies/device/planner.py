@@ -45,23 +45,36 @@ class Plan:
 def plan(program: Program) -> Plan:
     """Return a plan in which no two buffers that are alive at the same time overlap.
 
-    Larger buffers are placed first, each at the lowest offset that is free during its lifetime; before them all those
-    that growing buffers stand behind.
+    Growing buffers stand behind all others; in programs of integers, where that takes less, behind those alone that are
+    alive while they are. Sizes do not decide it: buffers must not move while others grow.
     """
-    buffers, alive = program.buffers, lifetimes(program)
-    sizes = buffers.owned_bytes()
-    growing = [name for name in alive if buffers[name].grows]
+    alive = lifetimes(program)
+    if not any(program.buffers[name].element == "int8" for name in alive):
+        return _placed(program, alive, set(alive))
+    growing = [name for name in alive if program.buffers[name].grows]
     beside = {name for name in alive if any(overlap(alive[name], alive[other]) for other in growing)}
+    return _placed(program, alive, beside)
+
+
+def _placed(program: Program, alive: dict[str, Lifetime], before: set[str]) -> Plan:
+    """Return a plan whose growing buffers stand behind the buffers ``before``.
+
+    These are placed first, and larger buffers before smaller ones, each at the lowest offset that is free during its
+    lifetime.
+    """
+    buffers = program.buffers
+    sizes = buffers.owned_bytes()
     placed: dict[str, int] = {}
-    for name in sorted(alive, key=lambda name: (name not in beside, -sizes[name])):
+    for name in sorted(alive, key=lambda name: (name not in before, -sizes[name])):
         if not buffers[name].grows:
             others = [other for other in placed if overlap(alive[name], alive[other])]
             taken = sorted((placed[other], placed[other] + sizes[other]) for other in others)
             placed[name] = _lowest(taken, sizes[name], buffers[name])
-    end = max((offset + sizes[name] for name, offset in placed.items() if name in beside), default=0)
-    for name in growing:
-        placed[name] = _aligned(end, buffers[name])
-        end = placed[name] + sizes[name]
+    end = max((offset + sizes[name] for name, offset in placed.items() if name in before), default=0)
+    for name in alive:
+        if buffers[name].grows:
+            placed[name] = _aligned(end, buffers[name])
+            end = placed[name] + sizes[name]
     total = max((offset + sizes[name] for name, offset in placed.items()), default=0)
     return Plan(program, {name: placed[buffers.owner(name)] for name in buffers}, total)
 

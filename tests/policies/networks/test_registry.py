@@ -16,6 +16,7 @@ from metarl.cost.operations import cost, forward_macs
 from metarl.policies.device.images.blocks import blocks_of
 from metarl.policies.files.checks import check_parameters
 from metarl.policies.networks.conv4 import Conv4
+from metarl.policies.networks.integers import IntegerMLP
 from metarl.policies.networks.mlp import CategoricalMLP, GaussianMLP
 from metarl.policies.networks.network import Network
 from metarl.policies.networks.registry import NETWORKS, backbones, kind_of
@@ -47,9 +48,10 @@ def initial(network: Network) -> dict[str, Tensor]:
 
 
 def test_the_table() -> None:
-    assert STRATEGIES.keys() == NETWORKS.keys(), "a new network needs a strategy here"
+    # A network of integers has no random parameters; test_integers tells of its sizes and its file.
+    assert {*STRATEGIES, "int8-mlp"} == NETWORKS.keys(), "a new network needs a strategy here"
     assert backbones() == ("conv4", "resnet12")
-    networks = GaussianMLP(2, (3,), 1), CategoricalMLP(2, (3,), 2), Conv4(), ResNet12()
+    networks = GaussianMLP(2, (3,), 1), CategoricalMLP(2, (3,), 2), IntegerMLP(2, (3,), 1), Conv4(), ResNet12()
     assert [kind_of(network) for network in networks] == list(NETWORKS)
     with pytest.raises(ValueError, match="must be a row of NETWORKS to have a kind, and ToyBackbone is none"):
         kind_of(ToyBackbone())
