@@ -13,6 +13,7 @@ from metarl.compression.nest_settings import NestSettings
 from metarl.compression.nesting import nest as train_nested
 from metarl.compression.rounds import prune_in_rounds
 from metarl.compression.settings import PruneSettings
+from metarl.compression.tasks import Tasks
 from metarl.core.errors import Refusal
 from metarl.core.settings import check_names
 from metarl.core.threads import available_threads
@@ -282,16 +283,8 @@ def prune(
     check_names(PruneSettings, settings)
     controller = load(controller) if isinstance(controller, str | Path) else controller
     asked, folder = PruneSettings(**settings), None if out is None else Path(out)
-    threads = threads or available_threads()
-    if isinstance(controller, Classifier):
-        if data is None or family is not None:
-            raise Refusal("an image network is pruned on images: give their folder as data, and no family")
-        return prune_in_rounds(controller, image_tasks(controller, Path(data)), asked, threads, folder)
-    if data is not None:
-        raise Refusal("data is about image networks: leave it out for a policy")
-    controller = require_controller(controller)
-    resolved = family_of(controller, trained_on(controller) if family is None else resolve(family))
-    return prune_in_rounds(controller, resolved, asked, threads, folder)
+    tasks = tasks_for(controller, data, family, "pruned")
+    return prune_in_rounds(controller, tasks, asked, threads or available_threads(), folder)
 
 
 def federate(
@@ -352,15 +345,8 @@ def nest(
     check_names(NestSettings, settings)
     controller = load(controller) if isinstance(controller, str | Path) else controller
     asked, folder = NestSettings(**settings), None if out is None else Path(out)
-    threads = threads or available_threads()
-    if isinstance(controller, Classifier):
-        if data is None or family is not None:
-            raise Refusal("an image network is nested on images: give their folder as data, and no family")
-        return train_nested(controller, image_tasks(controller, Path(data)), asked, threads, folder)
-    if data is not None:
-        raise Refusal("data is about image networks: leave it out for a policy")
-    resolved = family_of(controller, trained_on(controller) if family is None else resolve(family))
-    return train_nested(controller, resolved, asked, threads, folder)
+    tasks = tasks_for(controller, data, family, "nested")
+    return train_nested(controller, tasks, asked, threads or available_threads(), folder)
 
 
 def int8(
@@ -385,6 +371,30 @@ def int8(
     asked, controller = IntegerSettings(**settings), require_floats(loaded(controller))
     resolved = family_of(controller, trained_on(controller) if family is None else resolve(family))
     return to_integers(controller, resolved, asked, threads or available_threads())
+
+
+def tasks_for(
+    controller: Controller | Classifier, data: str | Path | None, family: str | TaskFamily | None, done: str
+) -> Tasks:
+    """Return what a controller is compressed on.
+
+    Args:
+        controller: The controller.
+        data: The folder of an image network's images.
+        family: The family of a policy's tasks or its name; None for that of its training.
+        done: What is done to it, in the sentence of a refusal: ``pruned``.
+
+    Raises:
+        Refusal: An argument is missing or for the other kind of controller.
+    """
+    if isinstance(controller, Classifier):
+        if data is None or family is not None:
+            raise Refusal(f"an image network is {done} on images: give their folder as data, and no family")
+        return image_tasks(controller, Path(data))
+    if data is not None:
+        raise Refusal("data is about image networks: leave it out for a policy")
+    policy = require_controller(controller)
+    return family_of(policy, trained_on(policy) if family is None else resolve(family))
 
 
 def trained_on(controller: Controller) -> TaskFamily:

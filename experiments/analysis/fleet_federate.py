@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from metarl.core.errors import Refusal
 from metarl.core.intervals import Interval, interval_on_shared_tasks, interval_over_seeds, student_t
-from metarl.experiments.analysis.pruning_table import write_record as write_record
+from metarl.experiments.analysis.records import read_filed
 from metarl.experiments.console.sheets import MISSING, Sheet
 from metarl.fleet.federated.client_memory import peak_bytes
 from metarl.fleet.federated.rounds import FAULTS, Outcome, Population, agreed_layout
@@ -116,25 +114,22 @@ def told_row(row: tuple[int, bool, str]) -> str:
 
 def filed_federations(results: Path) -> list[FiledFederation]:
     """Return all filed federations; raise Refusal naming a file that is none."""
-    found = []
-    for path in sorted((results / FOLDER).rglob("*.json")):
-        try:
-            record = json.loads(path.read_text())
-            setting, clients = record["settings"], record["clients"]
-            protocol = Protocol(
-                clients["data"] if clients["family"] == "images" else clients["family"],
-                setting["mode"],
-                setting["rounds"],
-                setting["clients"],
-                setting["per_round"],
-                setting["optimizer"],
-                setting["learning_rate"],
-                setting["local_steps"],
-            )
-            found.append(FiledFederation(protocol, record))
-        except (ValueError, KeyError, TypeError) as error:
-            raise Refusal(f"{path} is no record of a federation: {error!r}") from None
-    return found
+    return read_filed(results / FOLDER, _federation, "record of a federation")
+
+
+def _federation(path: Path, record: dict[str, Any]) -> FiledFederation:
+    setting, clients = record["settings"], record["clients"]
+    protocol = Protocol(
+        clients["data"] if clients["family"] == "images" else clients["family"],
+        setting["mode"],
+        setting["rounds"],
+        setting["clients"],
+        setting["per_round"],
+        setting["optimizer"],
+        setting["learning_rate"],
+        setting["local_steps"],
+    )
+    return FiledFederation(protocol, record)
 
 
 def by_protocol(filed: Sequence[FiledFederation]) -> dict[Protocol, list[FiledFederation]]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from metarl.core.errors import Refusal
 from metarl.core.intervals import Interval, interval_on_shared_tasks
+from metarl.experiments.analysis.records import read_filed
 from metarl.experiments.console.sheets import MISSING, Sheet
 
 FOLDER = "fleet/nest"  # of the results
@@ -42,16 +41,14 @@ def _row(name: str, sparsity: float, facts: dict[str, Any], size: int, measure: 
 
 def filed_records(results: Path) -> list[dict[str, Any]]:
     """Return all filed verdicts on nested subnets; raise Refusal naming a file that is none."""
-    records = []
-    for path in sorted((results / FOLDER).rglob("*.json")):
-        try:
-            record = json.loads(path.read_text())
-            record_sheet(record)
-            protocol(record)
-        except (ValueError, KeyError, TypeError) as error:
-            raise Refusal(f"{path} is no verdict on nested subnets: {error!r}") from None
-        records.append(record)
-    return records
+    return read_filed(results / FOLDER, _checked, "verdict on nested subnets")
+
+
+def _checked(path: Path, record: dict[str, Any]) -> dict[str, Any]:
+    """Return a record that has all that is shown; raise KeyError or TypeError otherwise."""
+    record_sheet(record)
+    protocol(record)
+    return record
 
 
 def protocol(record: dict[str, Any]) -> tuple[str, ...]:

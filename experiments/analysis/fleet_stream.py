@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,8 +10,8 @@ from typing import Any, get_args
 
 import torch
 
-from metarl.core.errors import Refusal
 from metarl.core.intervals import interval_over_tasks
+from metarl.experiments.analysis.records import read_filed
 from metarl.experiments.console.sheets import MISSING, Sheet
 from metarl.fleet.simulation import Strategy
 from metarl.fleet.stream import StreamRound
@@ -52,24 +51,21 @@ def stream_record(
 
 def filed_streams(results: Path) -> list[FiledStream]:
     """Return all filed streams; raise Refusal naming a file that is none."""
-    found = []
-    for path in sorted((results / FOLDER).rglob("*.json")):
-        try:
-            record = json.loads(path.read_text())
-            own = record["settings"]
-            sizes = "-".join(str(size) for size in own["hidden_sizes"])
-            title = (
-                f"{record['data']}: {own['initial']} images, {own['arriving']} more in each of {own['rounds']} rounds, "
-                f"ratio {own['ratio']:g}, hidden layers {sizes}, 2 x {own['epochs']} epochs"
-                + ("" if own["reinitialize"] else ", never anew")
-            )
-            filed = FiledStream(title, record["rounds"])
-            for strategy in filed.rounds:
-                filed.mean_accuracy(strategy)
-            found.append(filed)
-        except (ValueError, KeyError, TypeError) as error:
-            raise Refusal(f"{path} is no stream of data: {error!r}") from None
-    return found
+    return read_filed(results / FOLDER, _stream, "stream of data")
+
+
+def _stream(path: Path, record: dict[str, Any]) -> FiledStream:
+    own = record["settings"]
+    sizes = "-".join(str(size) for size in own["hidden_sizes"])
+    title = (
+        f"{record['data']}: {own['initial']} images, {own['arriving']} more in each of {own['rounds']} rounds, "
+        f"ratio {own['ratio']:g}, hidden layers {sizes}, 2 x {own['epochs']} epochs"
+        + ("" if own["reinitialize"] else ", never anew")
+    )
+    filed = FiledStream(title, record["rounds"])
+    for strategy in filed.rounds:
+        filed.mean_accuracy(strategy)
+    return filed
 
 
 def sheets(streams: Sequence[FiledStream]) -> list[Sheet]:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any, get_args
 
-from metarl.core.errors import Refusal
 from metarl.core.intervals import Interval, interval_on_shared_tasks
+from metarl.experiments.analysis.records import read_filed
 from metarl.experiments.console.sheets import Sheet
 from metarl.fleet.simulation import Strategy
 
 FOLDER = Path("fleet") / "updates"  # of the results
+WHAT = "simulation of updates"
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 CAPTION = (
     "Return after adaptation of what robots have after the last round, on unseen tasks that all strategies and seeds "
@@ -42,21 +43,18 @@ class FiledSimulation:
 
 def filed_simulations(results: Path) -> list[FiledSimulation]:
     """Return all filed simulations, which lie as FAMILY/METHOD/NAME.json; raise Refusal naming a file that is none."""
-    found = []
-    for path in sorted((results / FOLDER).rglob("*.json")):
-        try:
-            record = json.loads(path.read_text())
-            settings, rounds = record["settings"], record["rounds"]
-            ranges = ", ".join(f"{name} {low:g} to {high:g}" for name, (low, high, *_) in record["fields"].items())
-            title = (
-                f"{path.parent.relative_to(results / FOLDER)}, {ranges}: {len(rounds) - 1} rounds of "
-                f"2 x {settings['iterations']} meta-iterations, ratio {settings['ratio']:g} "
-                f"(before: {rounds[0]['reached']['mean']:.1f}, {record['tasks']} tasks)"
-            )
-            found.append(FiledSimulation(title, record["strategy"], settings["seed"], rounds))
-        except (ValueError, KeyError, TypeError, IndexError) as error:
-            raise Refusal(f"{path} is no simulation of updates: {error!r}") from None
-    return found
+    folder = results / FOLDER
+    return read_filed(folder, lambda path, record: _simulation(path.parent.relative_to(folder), record), WHAT)
+
+
+def _simulation(controller: Path, record: dict[str, Any]) -> FiledSimulation:
+    settings, rounds = record["settings"], record["rounds"]
+    ranges = ", ".join(f"{name} {low:g} to {high:g}" for name, (low, high, *_) in record["fields"].items())
+    title = (
+        f"{controller}, {ranges}: {len(rounds) - 1} rounds of 2 x {settings['iterations']} meta-iterations, "
+        f"ratio {settings['ratio']:g} (before: {rounds[0]['reached']['mean']:.1f}, {record['tasks']} tasks)"
+    )
+    return FiledSimulation(title, record["strategy"], settings["seed"], rounds)
 
 
 def sheets(simulations: Sequence[FiledSimulation]) -> list[Sheet]:
@@ -74,15 +72,15 @@ def update_sheet(title: str, simulations: Sequence[FiledSimulation]) -> Sheet:
         if not own:
             continue
         over = interval_on_shared_tasks([each.reached() for each in own])
-        sent = mean([each.total("patch_bytes") for each in own])
-        share = f"{100 * sent / mean(full):.1f} %" if full and mean(full) else "-"
+        sent = fmean([each.total("patch_bytes") for each in own])
+        share = f"{100 * sent / fmean(full):.1f} %" if full and fmean(full) else "-"
         rows.append(
             [
                 strategy,
                 f"{over.mean:.1f} ± {over.ci95:.1f} [{len(own)}]",
-                f"{mean([each.total('sent') for each in own]):.1f}",
+                f"{fmean([each.total('sent') for each in own]):.1f}",
                 f"{sent:,.0f}",
-                f"{mean([each.total('bound_bytes') for each in own]):,.0f}",
+                f"{fmean([each.total('bound_bytes') for each in own]):,.0f}",
                 share,
             ]
         )
@@ -92,8 +90,3 @@ def update_sheet(title: str, simulations: Sequence[FiledSimulation]) -> Sheet:
 def sent_until(simulation: FiledSimulation, number: int) -> float:
     """Return the bytes that were sent up to a round."""
     return float(sum(each["patch_bytes"] for each in simulation.rounds[: number + 1]))
-
-
-def mean(numbers: Sequence[float]) -> float:
-    """Return the mean."""
-    return sum(numbers) / len(numbers)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import fmean
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from metarl.experiments.analysis.fleet_updates import STRATEGIES, FiledSimulation, mean, sent_until
+from metarl.experiments.analysis.fleet_updates import STRATEGIES, FiledSimulation, sent_until
 from metarl.experiments.analysis.plots import DOTS_PER_INCH
 from metarl.experiments.analysis.style import LIGHT, SERIES, STYLE
 
@@ -25,8 +26,8 @@ def update_figure(simulations: Sequence[FiledSimulation]) -> Figure:
                     continue
                 count = min(len(each.rounds) for each in own)
                 axes.plot(
-                    [mean([sent_until(each, number) for each in own]) / 1000 for number in range(count)],
-                    [mean([each.reached(number).mean for each in own]) for number in range(count)],
+                    [fmean([sent_until(each, number) for each in own]) / 1000 for number in range(count)],
+                    [fmean([each.reached(number).mean for each in own]) for number in range(count)],
                     marker="o",
                     color=LIGHT[color],
                     label=strategy,

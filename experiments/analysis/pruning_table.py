@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,9 +9,8 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from metarl.compression.judge import Verdict, verdict_record
 from metarl.compression.settings import Criterion, PruneSettings
-from metarl.core.atomic import write_atomically
-from metarl.core.errors import Refusal
 from metarl.core.intervals import Interval, interval_on_shared_tasks
+from metarl.experiments.analysis.records import read_filed
 from metarl.experiments.console.sheets import MISSING, Sheet
 
 FOLDER = "pruning"  # of the results
@@ -91,30 +89,15 @@ def pruning_record(controller: str, settings: PruneSettings, verdict: Verdict, j
     return about | verdict_record(verdict)
 
 
-def write_record(path: Path, record: dict[str, Any]) -> None:
-    """Write a record of the judge."""
-    write_atomically(path, (json.dumps(record, indent=2) + "\n").encode())
-
-
 def filed_verdicts(results: Path) -> list[FiledVerdict]:
     """Return all filed verdicts; raise Refusal naming a file that is none."""
-    found = []
-    for path in sorted((results / FOLDER).rglob("*.json")):
-        try:
-            record = json.loads(path.read_text())
-            settings = record["settings"]
-            found.append(
-                FiledVerdict(
-                    Protocol(record["controller"], settings["rounds"], settings["iterations"], settings["connected"]),
-                    settings["criterion"],
-                    settings["sparsity"],
-                    settings["seed"],
-                    record,
-                )
-            )
-        except (ValueError, KeyError, TypeError) as error:
-            raise Refusal(f"{path} is no verdict on a pruned controller: {error!r}") from None
-    return found
+    return read_filed(results / FOLDER, _verdict, "verdict on a pruned controller")
+
+
+def _verdict(path: Path, record: dict[str, Any]) -> FiledVerdict:
+    settings = record["settings"]
+    protocol = Protocol(record["controller"], settings["rounds"], settings["iterations"], settings["connected"])
+    return FiledVerdict(protocol, settings["criterion"], settings["sparsity"], settings["seed"], record)
 
 
 def by_protocol(verdicts: Sequence[FiledVerdict]) -> dict[Protocol, list[FiledVerdict]]:

@@ -17,7 +17,8 @@ from metarl.compression.rounds import Round, prune_in_rounds
 from metarl.compression.settings import PruneSettings
 from metarl.compression.tasks import described
 from metarl.core.errors import Refusal
-from metarl.experiments.analysis.pruning_table import pruning_record, write_record
+from metarl.experiments.analysis.pruning_table import pruning_record
+from metarl.experiments.analysis.records import write_record
 from metarl.experiments.commands.compress_nest import nest
 from metarl.experiments.commands.compress_options import JudgeOptions, share, tasks_for
 from metarl.experiments.console.constructors import ControllerFile

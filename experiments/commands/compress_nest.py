@@ -18,7 +18,7 @@ from metarl.compression.nesting import check_nestable
 from metarl.compression.nesting import nest as train_nested
 from metarl.core.errors import Refusal
 from metarl.experiments.analysis.fleet_nest import record_sheet
-from metarl.experiments.analysis.pruning_table import write_record
+from metarl.experiments.analysis.records import write_record
 from metarl.experiments.commands.compress_options import JudgeOptions, share, tasks_for
 from metarl.experiments.console.constructors import ControllerFile
 from metarl.experiments.console.output import Terminal

@@ -13,7 +13,8 @@ import tyro
 from rich.console import Console
 
 from metarl.core.errors import Refusal
-from metarl.experiments.analysis.fleet_federate import federation_record, write_record
+from metarl.experiments.analysis.fleet_federate import federation_record
+from metarl.experiments.analysis.records import write_record
 from metarl.experiments.commands.federate_join import join
 from metarl.experiments.console.constructors import FieldWords, Maybe
 from metarl.experiments.console.families import family_by_name, first_word, word_after

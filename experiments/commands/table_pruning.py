@@ -24,8 +24,8 @@ from metarl.experiments.analysis.pruning_table import (
     pruning_record,
     sheets,
     verdict_path,
-    write_record,
 )
+from metarl.experiments.analysis.records import write_record
 from metarl.experiments.console.constructors import Maybe
 from metarl.experiments.console.families import family_for
 from metarl.experiments.console.output import Terminal

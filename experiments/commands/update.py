@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,15 +12,13 @@ from rich.console import Console
 from rich.table import Table
 
 from metarl.compression.judge import Verdict, judge, verdict_record
-from metarl.core.atomic import write_atomically
 from metarl.core.errors import Refusal
 from metarl.core.threads import available_threads
 from metarl.envs.family import TaskFamily
-from metarl.envs.from_gymnasium.registered import parse_field
-from metarl.envs.ranges import with_ranges
+from metarl.experiments.analysis.records import write_record
 from metarl.experiments.commands import update_simulate, update_stream
+from metarl.experiments.commands.update_options import family_now
 from metarl.experiments.console.constructors import Family, FieldWords, Maybe
-from metarl.experiments.console.families import family_for
 from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import check_new_file, parse, require_at_least
 from metarl.experiments.console.progress import number
@@ -33,7 +30,6 @@ from metarl.policies.files.patch import Patch, difference, digest, read_patch, w
 from metarl.policies.files.rice import encode
 from metarl.policies.loading import load_controller
 from metarl.policies.updates import update_file
-from metarl.rl.evaluation import family_of
 
 PatchFile = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="PATCH")]
 
@@ -139,8 +135,7 @@ def make(arguments: Sequence[str]) -> None:
         if file:
             check_new_file(file)
     base = load_controller(command.base)
-    ranges = [parse_field(text) for text in command.fields]
-    family = family_of(base, with_ranges(family_for(base, command.family), ranges))
+    family = family_now(base, command.family, command.fields)
     update = made(command, base, family, console)
     tell_comparison(update.verdict, command.judge_tasks, console)
     size = 0
@@ -153,8 +148,7 @@ def make(arguments: Sequence[str]) -> None:
         size = command.out.stat().st_size
         console.print(f"{command.out}: {size:,} bytes, {patch.changed:,} numbers", soft_wrap=True)
     if command.json:
-        record = record_of(command, base, update, size)
-        write_atomically(command.json, (json.dumps(record, indent=2) + "\n").encode())
+        write_record(command.json, record_of(command, base, update, size))
 
 
 def made(command: Make, base: Controller, family: TaskFamily, console: Console) -> Updated:

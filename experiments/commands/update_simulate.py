@@ -5,24 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
-import tyro
-
-from metarl.core.errors import Refusal
 from metarl.core.settings import AtLeastOne
 from metarl.core.threads import available_threads
-from metarl.envs.from_gymnasium.registered import parse_field
-from metarl.envs.ranges import with_ranges
+from metarl.experiments.commands.update_options import COMPARED, Strategies, family_now, require_strategies
 from metarl.experiments.console.constructors import Family, FieldWords
-from metarl.experiments.console.families import family_for
 from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import parse, require_at_least
 from metarl.experiments.console.progress import number
 from metarl.fleet.partial_update import UpdateSettings, check_updatable
-from metarl.fleet.simulation import SimulatedRound, Simulation, Strategy, simulate
+from metarl.fleet.simulation import SimulatedRound, Simulation, simulate
 from metarl.policies.loading import load_controller
-from metarl.rl.evaluation import family_of
 
 
 @dataclass(frozen=True)
@@ -41,13 +34,7 @@ class Simulate:
     """Folder for the rounds and their controllers."""
     rounds: AtLeastOne = 4
     """How often the server trains and decides whether to send."""
-    strategies: Annotated[tuple[Strategy, ...], tyro.conf.arg(metavar="STRATEGY [STRATEGY ...]")] = (
-        "combined",
-        "full",
-        "random",
-        "global",
-        "pruning",
-    )
+    strategies: Strategies = COMPARED
     """Ways of updating: combined, global, local, random, full, pruning."""
     ratio: float = 0.05
     """Share of the weights that a partial update sends and pruning keeps."""
@@ -67,8 +54,7 @@ class Simulate:
     def __post_init__(self) -> None:
         require_at_least(2, judge_tasks=self.judge_tasks)
         require_at_least(1, threads=self.threads, rounds=self.rounds)
-        if not self.strategies:
-            raise Refusal("strategies must name at least one way of updating")
+        require_strategies(self.strategies)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -77,8 +63,7 @@ def main(arguments: Sequence[str]) -> None:
     settings = UpdateSettings(command.ratio, iterations=command.iterations, seed=command.seed)
     base = load_controller(command.base)
     check_updatable(base)
-    ranges = [parse_field(text) for text in command.fields]
-    family = family_of(base, with_ranges(family_for(base, command.family), ranges))
+    family = family_now(base, command.family, command.fields)
     for strategy in command.strategies:
         console.print(f"{strategy}:")
         simulation = Simulation(family, strategy, settings, command.rounds, command.judge_tasks, command.threads)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -13,10 +12,11 @@ import numpy as np
 import torch
 import tyro
 
-from metarl.core.atomic import write_atomically
 from metarl.core.errors import Refusal
 from metarl.core.threads import single_threaded_torch
 from metarl.experiments.analysis.fleet_stream import stream_record
+from metarl.experiments.analysis.records import write_record
+from metarl.experiments.commands.update_options import COMPARED, Strategies, require_strategies
 from metarl.experiments.console.constructors import Maybe
 from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import check_new_file, parse
@@ -37,21 +37,14 @@ class Stream:
 
     archive: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="ARCHIVE")]
     """The .npz archive."""
-    strategies: Annotated[tuple[Strategy, ...], tyro.conf.arg(metavar="STRATEGY [STRATEGY ...]")] = (
-        "combined",
-        "full",
-        "random",
-        "global",
-        "pruning",
-    )
+    strategies: Strategies = COMPARED
     """Ways of updating: combined, global, local, random, full, pruning."""
     settings: Annotated[StreamSettings, tyro.conf.OmitArgPrefixes] = field(default_factory=StreamSettings)
     json: Maybe[Path] = None
     """Write the rounds of all strategies to this file, which must be new."""
 
     def __post_init__(self) -> None:
-        if not self.strategies:
-            raise Refusal("strategies must name at least one way of updating")
+        require_strategies(self.strategies)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -72,8 +65,7 @@ def main(arguments: Sequence[str]) -> None:
                 on_round=lambda done: console.print(told(done), soft_wrap=True),
             )
     if command.json:
-        record = stream_record(command.archive.stem, asdict(command.settings), rounds)
-        write_atomically(command.json, (json.dumps(record, indent=2) + "\n").encode())
+        write_record(command.json, stream_record(command.archive.stem, asdict(command.settings), rounds))
 
 
 def told(done: StreamRound) -> str:

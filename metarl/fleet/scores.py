@@ -104,6 +104,18 @@ def update_masks(
     return largest(scores, ratio, masks_of(old))
 
 
+def largest_weights(network: Network, parameters: Parameters, ratio: float) -> Parameters:
+    """Return masks with 1 for the largest share ``ratio`` of the weights that ``scored_names`` names."""
+    return largest(
+        {name: parameters[name].abs() for name in scored_names(network, parameters)}, ratio, masks_of(parameters)
+    )
+
+
+def without_weights(network: Network, parameters: Parameters) -> Parameters:
+    """Return the parameters with weights of zero: what a device has of a pruned network before it is sent."""
+    return parameters | {name: torch.zeros_like(parameters[name]) for name in scored_names(network, parameters)}
+
+
 def entropy_bits(count: int, size: int) -> float:
     """Return the least bits that tell which ``count`` of ``size`` numbers change: size S(k) of k = count / size."""
     share = Tensor([count / size, 1 - count / size]).double()

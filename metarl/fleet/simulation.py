@@ -9,16 +9,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
+from metarl.compression.folders import opened, write_json
 from metarl.compression.judge import judge, judged
-from metarl.core.atomic import write_atomically
-from metarl.core.errors import Refusal
 from metarl.core.intervals import Interval
 from metarl.envs.family import TaskFamily
 from metarl.fleet.partial_update import UpdateSettings, check_updatable, continued, trained_update
-from metarl.fleet.scores import entropy_bits, largest, scored_names
-from metarl.policies.compression.masks import masks_of
+from metarl.fleet.scores import entropy_bits, largest_weights, without_weights
 from metarl.policies.controller import Controller
 from metarl.policies.files.patch import Patch, difference, digest, write_patch
 from metarl.policies.loading import load_controller
@@ -27,6 +23,7 @@ from metarl.rl.continuation import continued_settings
 from metarl.rl.outer import stayed
 
 Strategy = Literal["combined", "global", "local", "random", "full", "pruning"]
+CONFIG, ROUNDS = "simulation.json", "rounds.json"
 GATE_SEED, REPORTED_SEED = 1, 2  # of the tasks that decide what is sent, and of those that are reported
 
 
@@ -82,7 +79,8 @@ def simulate(
         Round 0, in which robots have the first controller, and the others.
     """
     check_updatable(controller)
-    done = opened(out, described(controller, simulation))
+    config = described(controller, simulation)
+    done = rounds_in(out, config)
     server, first = Server(controller, controller), 0
     if done:
         server, first = loaded(out, done[-1].number), done[-1].number + 1
@@ -95,7 +93,7 @@ def simulate(
             before = done[-1].reached
             server, outcome = played(server, simulation, number, before, on_iteration)
         done.append(outcome)
-        save(out, server, done)
+        save(out, server, config, done)
         on_round(outcome)
     return done
 
@@ -121,8 +119,9 @@ def played(
     if not (verdict.is_clear and gate.mean > 0):
         kept = replace(server, dense=dense if simulation.strategy == "pruning" else server.dense)
         return kept, SimulatedRound(number, False, gate, 0, 0.0, before)
-    old = emptied(new) if simulation.strategy == "pruning" else server.deployed
-    patch = difference(new.network, old.parameters, new.parameters, {})
+    pruned = simulation.strategy == "pruning"
+    old = without_weights(new.network, new.parameters) if pruned else server.deployed.parameters
+    patch = difference(new.network, old, new.parameters, {})
     size, bound = patch_bytes(patch), bound_bytes(patch, new.parameters)
     after = Server(new, dense)
     return after, SimulatedRound(number, True, gate, size, bound, reached(new, simulation))
@@ -159,20 +158,10 @@ def pruned(
 
     first, second = range(begun, begun + count), range(begun + count, begun + 2 * count)
     full = continued(dense, dense.parameters, family, training, first, None, told("full update")).parameters
-    scores = {name: full[name].abs() for name in scored_names(dense.network, full)}
-    masks = largest(scores, settings.ratio, masks_of(full))
-    start = full | stayed({name: torch.zeros_like(full[name]) for name in masks}, full, masks)
+    masks = largest_weights(dense.network, full, settings.ratio)
+    start = full | stayed(without_weights(dense.network, full), full, masks)
     last = continued(dense, start, family, training, second, masks, told("pruned")).parameters
     return replace(dense, parameters=full), replace(dense, parameters=last)
-
-
-def emptied(controller: Controller) -> Controller:
-    """Return the controller without its weights: what a pruned one is sent to."""
-    zeros = {
-        name: torch.zeros_like(controller.parameters[name])
-        for name in scored_names(controller.network, controller.parameters)
-    }
-    return replace(controller, parameters=controller.parameters | zeros)
 
 
 def reached(controller: Controller, simulation: Simulation) -> Interval:
@@ -209,19 +198,11 @@ def described(controller: Controller, simulation: Simulation) -> dict[str, Any]:
     }
 
 
-def opened(out: Path, config: dict[str, Any]) -> list[SimulatedRound]:
+def rounds_in(out: Path, config: dict[str, Any]) -> list[SimulatedRound]:
     """Return the rounds that a folder holds, none of a new one; raise Refusal if it is another simulation's."""
-    file = out / "rounds.json"
-    if not file.exists():
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise Refusal(f"{out} exists already and is not the folder of a simulation: choose another one")
-        out.mkdir(parents=True, exist_ok=True)
-        write(file, config | {"rounds": []})
+    if not opened(out, CONFIG, config, "simulation") or not (out / ROUNDS).is_file():
         return []
-    record = json.loads(file.read_text())
-    rounds = record.pop("rounds")
-    if record != json.loads(json.dumps(config)):
-        raise Refusal(f"{out} holds a simulation with other settings or of another controller: choose another folder")
+    rounds = json.loads((out / ROUNDS).read_text())["rounds"]
     return [SimulatedRound(**each | {name: Interval(**each[name]) for name in ("gate", "reached")}) for each in rounds]
 
 
@@ -231,15 +212,9 @@ def loaded(out: Path, number: int) -> Server:
     return Server(deployed, dense)
 
 
-def save(out: Path, server: Server, done: list[SimulatedRound]) -> None:
-    """Write the controllers after a round, and then all rounds."""
+def save(out: Path, server: Server, config: dict[str, Any], done: list[SimulatedRound]) -> None:
+    """Write the controllers after a round, and then all rounds with what they are of."""
     number = done[-1].number
     server.deployed.save(out / f"deployed{number}.safetensors", overwrite=True)
     server.dense.save(out / f"dense{number}.safetensors", overwrite=True)
-    file = out / "rounds.json"
-    write(file, json.loads(file.read_text()) | {"rounds": [asdict(each) for each in done]})
-
-
-def write(path: Path, content: Any) -> None:
-    """Write JSON in one stroke."""
-    write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
+    write_json(out / ROUNDS, config | {"rounds": [asdict(each) for each in done]})

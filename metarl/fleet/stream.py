@@ -5,7 +5,7 @@ A network of linear layers tells images of a fixed set of classes apart. In each
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, NamedTuple
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from metarl.core.errors import Refusal
 from metarl.core.settings import AtLeastOne, Positive, check_settings
-from metarl.fleet.scores import largest, random_scores, scored_names, update_masks
+from metarl.fleet.scores import largest, largest_weights, random_scores, update_masks, without_weights
 from metarl.fleet.simulation import Strategy, bound_bytes, patch_bytes
 from metarl.fleet.supervised import Course, Examples, accuracy, train
 from metarl.policies.files.patch import difference
@@ -24,6 +24,7 @@ from metarl.policies.networks.network import Parameters
 from metarl.rl.outer import stayed
 
 RESTARTING: tuple[Strategy, ...] = ("combined", "local")  # global is the paper's baseline without restarts
+VALIDATION = 0.3  # the share of held-out images that decides what is sent; the others are for the report
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,8 @@ def stream(
     network = CategoricalMLP(training.inputs.shape[1], settings.hidden_sizes, int(training.labels.max()) + 1)
     order = torch.randperm(len(training.labels), generator=seeded(settings.seed, 1))
     tested = torch.randperm(len(held_out.labels), generator=seeded(settings.seed, 2))
-    validation, test = (held_out.chosen(tested[part]) for part in halves(len(tested)))
+    cut = round(VALIDATION * len(tested))
+    validation, test = held_out.chosen(tested[:cut]), held_out.chosen(tested[cut:])
     first = network.initial_parameters(seeded(settings.seed, 0))
     device, done = Device(first, first), []
     anew = restarts(settings.initial, settings.arriving, settings.rounds)
@@ -202,23 +204,12 @@ def candidate(line: Parameters, first: Parameters, server: Server, strategy: Str
         return server.trained(line, 0, times=2, movable=masks).best
     if strategy == "pruning":
         dense = server.trained(first, 0).last
-        masks = largest({name: dense[name].abs() for name in scored_names(network, dense)}, ratio, {})
+        masks = largest_weights(network, dense, ratio)
         start = dense | stayed(without_weights(network, dense), dense, masks)
         return server.trained(start, 1, movable=masks).best
     full = server.trained(line, 0)
     masks = update_masks(network, line, full.last, full.local, strategy, ratio)
     return server.trained(full.last | stayed(line, full.last, masks), 1, movable=masks).best
-
-
-def without_weights(network: CategoricalMLP, parameters: Parameters) -> Parameters:
-    """Return the parameters with weights of zero: what a pruned network is sent to."""
-    return parameters | {name: torch.zeros_like(parameters[name]) for name in scored_names(network, parameters)}
-
-
-def halves(count: int) -> Sequence[slice]:
-    """Return the part of held-out images that decides what is sent, and the part for the report."""
-    cut = round(0.3 * count)
-    return slice(cut), slice(cut, None)
 
 
 def seeded(seed: int, stream: int) -> torch.Generator:

@@ -62,16 +62,28 @@ def device_memory(
     """
     steps = [device_layers(network, parameters, method, step) for step in range(len(parameters[STEP_SIZES]))]
     streamed = [layers for layers in steps if any(layer.updated for layer in layers) and not method.attention]
-    time_steps = episodes * work.episode
-    attention = sum(tensor.numel() for name, tensor in parameters.items() if name.startswith(PREFIX))
     return DeviceMemory(
         working=max(planned_bytes(layers, work, estimator) for layers in steps),
-        recordings=WORD * time_steps * (network.observation_size + network.action_size + 1),
-        packed_recordings=time_steps * (network.observation_size + WORD),
+        **stored_bytes(network, parameters, episodes * work.episode),
         weights=sum(layer.parameter_bytes for layer in masked_layers(network.layers, parameters)),
-        attention=WORD * attention,
         streaming=max((plan(stream_program(each, work.episode, estimator)).bytes for each in streamed), default=0),
     )
+
+
+def stored_bytes(network: PolicyNetwork, parameters: Parameters, time_steps: int) -> dict[str, int]:
+    """Return what a policy of any numbers stores beside its weights, by the names of ``DeviceMemory``.
+
+    Args:
+        network: The policy network.
+        parameters: Its parameters, with attention modules in float32.
+        time_steps: The recorded time steps.
+    """
+    attention = sum(tensor.numel() for name, tensor in parameters.items() if name.startswith(PREFIX))
+    return {
+        "recordings": WORD * time_steps * (network.observation_size + network.action_size + 1),
+        "packed_recordings": time_steps * (network.observation_size + WORD),
+        "attention": WORD * attention,
+    }
 
 
 def planned_bytes(

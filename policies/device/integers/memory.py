@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from metarl.policies.attention import PREFIX
 from metarl.policies.device.integers.layer import integer_layers
 from metarl.policies.device.integers.program import integer_program
 from metarl.policies.device.integers.step import FEATURE_ROWS, gradient_type
-from metarl.policies.device.memory import WORD, DeviceMemory
+from metarl.policies.device.memory import DeviceMemory, stored_bytes
 from metarl.policies.device.planner import plan
 from metarl.policies.device.workload import Estimator, Workload
 from metarl.policies.methods import STEP_SIZES, Method
@@ -41,12 +40,9 @@ def integer_memory(
             kept = {layer.name: (layer.stated.inputs,) * 2 for layer in layers if layer.chooses_inputs}
             planned = replace(work, kept=kept, feature_rows=FEATURE_ROWS)
             working = max(working, plan(integer_program(layers, planned, estimator, gradient_type(network))).bytes)
-    time_steps = episodes * work.episode
     return DeviceMemory(
         working=working,
-        recordings=WORD * time_steps * (network.observation_size + network.action_size + 1),
-        packed_recordings=time_steps * (network.observation_size + WORD),
+        **stored_bytes(network, parameters, episodes * work.episode),
         weights=sum(parameters[name].numel() * parameters[name].itemsize for name in network.parameter_shapes),
-        attention=WORD * sum(tensor.numel() for name, tensor in parameters.items() if name.startswith(PREFIX)),
         streaming=0,
     )
