@@ -16,7 +16,6 @@ from typing import Any
 import torch
 
 from metarl.adam import adam_step, initial_moments
-from metarl.compression.folders import opened
 from metarl.compression.nest_objectives import Objective, objective_for
 from metarl.compression.nest_settings import NestSettings
 from metarl.compression.nest_state import STATE, Epoch, NestState, read_state, write_state
@@ -33,6 +32,7 @@ from metarl.policies.methods import get_method
 from metarl.policies.nested import Nested
 from metarl.policies.networks.network import Network, Parameters
 from metarl.runs.folder import CONTROLLER
+from metarl.runs.resumable import opened
 
 CONFIG = "nesting.json"
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from metarl.compression.attention import shrink_attention
-from metarl.compression.folders import opened, write_json
 from metarl.compression.images import retrain_images
 from metarl.compression.pruning import check_prunable, prune_once, shares
 from metarl.compression.settings import PruneSettings
@@ -26,6 +25,7 @@ from metarl.rl.settings import TrainSettings
 from metarl.rl.training import PolicyTraining
 from metarl.runs.callbacks import Callback
 from metarl.runs.folder import CONTROLLER
+from metarl.runs.resumable import opened, write_json
 from metarl.runs.run import run
 
 CONFIG, ROUNDS = "pruning.json", "rounds.json"

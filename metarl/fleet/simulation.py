@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from metarl.compression.folders import opened, write_json
 from metarl.compression.judge import judge, judged
 from metarl.core.intervals import Interval
 from metarl.envs.family import TaskFamily
@@ -21,6 +20,7 @@ from metarl.policies.loading import load_controller
 from metarl.policies.networks.network import Parameters
 from metarl.rl.continuation import continued_settings
 from metarl.rl.outer import stayed
+from metarl.runs.resumable import opened, write_json
 
 Strategy = Literal["combined", "global", "local", "random", "full", "pruning"]
 CONFIG, ROUNDS = "simulation.json", "rounds.json"

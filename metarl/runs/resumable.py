@@ -1,4 +1,4 @@
-"""The folder of a compression, which goes on where it was interrupted."""
+"""A folder of work in rounds, which goes on where it was interrupted."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from metarl.core.errors import Refusal
 
 
 def opened(out: Path, name: str, config: dict[str, Any], what: str) -> bool:
-    """Make the folder of a compression and return False, or True if it holds one of the same settings already.
+    """Make the folder and return False, or True if it holds one of the same settings already.
 
     Args:
         out: The folder.
         name: The file of the settings.
-        config: The settings, and what is compressed.
+        config: The settings, and what the work is on.
         what: What the folder holds, in the sentence of a refusal: ``pruning``.
 
     Raises:
