@@ -156,7 +156,8 @@ def test_who_is_away_is_waited_for_once() -> None:
 
 
 COMMAND = [sys.executable, "-m", "metarl.experiments.cli", "federate"]
-QUICK = "--clients 2 --per-round 2 --rounds 4 --score-every 4 --bits 4 --relay --episodes 2 --horizon 5 --score-tasks 2"
+# More rounds than a fast machine gets through before the kill.
+QUICK = "--clients 2 --per-round 2 --rounds 100 --score-every 100 --bits 4 --relay --episodes 2 --horizon 5 --score-tasks 2"
 
 
 @pytest.mark.slow
