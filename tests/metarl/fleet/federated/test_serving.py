@@ -157,7 +157,9 @@ def test_who_is_away_is_waited_for_once() -> None:
 
 COMMAND = [sys.executable, "-m", "metarl.experiments.cli", "federate"]
 # More rounds than a fast machine gets through before the kill.
-QUICK = "--clients 2 --per-round 2 --rounds 100 --score-every 100 --bits 4 --relay --episodes 2 --horizon 5 --score-tasks 2"
+QUICK = (
+    "--clients 2 --per-round 2 --rounds 100 --score-every 100 --bits 4 --relay --episodes 2 --horizon 5 --score-tasks 2"
+)
 
 
 @pytest.mark.slow
