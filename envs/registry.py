@@ -15,8 +15,8 @@ from gymnasium.spaces import Box
 from metarl.core.errors import Refusal
 from metarl.core.user_code import imported, user_code
 from metarl.envs.family import TaskFamily, TaskField
-from metarl.envs.from_gymnasium import metaworld
 from metarl.envs.from_gymnasium.registered import PREFIX, registered
+from metarl.envs.metaworld import benchmarks
 from metarl.envs.mujoco import ant, half_cheetah, hopper, humanoid, poles, swimmer, walker2d
 from metarl.envs.navigation import ARENA, MAX_SPEED, NavigationSimulator, sample_goals
 from metarl.envs.observe_task import observe_task as with_task_observed
@@ -71,8 +71,8 @@ def get_family(name: str) -> TaskFamily:
         return FAMILIES[name]()
     if name.startswith(PREFIX):
         return registered(name)
-    if name.startswith(metaworld.PREFIX):
-        return metaworld.metaworld_family(name)
+    if name.startswith(benchmarks.PREFIX):
+        return benchmarks.metaworld_family(name)
     module, _, attribute = name.partition(":")
     if not attribute or not all(part.isidentifier() for part in module.split(".")):
         raise Refusal(

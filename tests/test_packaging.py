@@ -58,9 +58,10 @@ ARROWS = {
     "metarl.envs.vector_env": "core envs.family",
     "metarl.envs.sb3": "core envs.family envs.vector_env",
     "metarl.envs.from_gymnasium": "core envs.family",
+    "metarl.envs.metaworld": "core envs.family envs.from_gymnasium",
     "metarl.envs.registry": (
         "core envs.family envs.navigation envs.mujoco envs.task_env envs.observe_task envs.vector_env "
-        "envs.from_gymnasium"
+        "envs.from_gymnasium envs.metaworld"
     ),
     "metarl.envs.images": "core",
     "metarl.losses": "",

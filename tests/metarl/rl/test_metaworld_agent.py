@@ -10,7 +10,7 @@ from own_environments import point_with
 
 import metarl
 from metarl.core.errors import Refusal
-from metarl.envs.from_gymnasium.metaworld import load
+from metarl.envs.metaworld.benchmarks import load
 from metarl.policies.recorder import Recorder
 from metarl.rl.metaworld_agent import MetaWorldAgent
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from metarl.core.errors import Refusal
-from metarl.envs.from_gymnasium import metaworld as families
+from metarl.envs.metaworld import benchmarks as families
 from metarl.envs.registry import get_family
 
 
@@ -45,24 +45,44 @@ def test_an_episode_is_meta_worlds_own(peer, name, split):
         np.testing.assert_array_equal([step.successes[index, 0] for step in steps], reached)
 
 
-def test_reach_in_the_batch_equals_meta_worlds_environment_step_by_step(peer):
-    tasks = peer.ML1("reach-v3", seed=families.SEED).train_tasks
+def grasping(env, random):
+    """Yield the actions of a hand that grasps the object and carries it off, now and then somewhere else."""
+    for step in range(150):
+        hand, place = env.data.body("hand").xpos, env.data.body("obj").xpos
+        above, target = np.array([0.0, 0.0, 0.12]), env._target_pos
+        aim = place + above if step < 25 else place - [0, 0, 0.02] if step < 55 else target
+        towards = np.clip(10 * (aim - env.tcp_center if step >= 25 else aim - hand), -1, 1)
+        effort = -1.0 if step < 50 else random.choice([0.3, 0.9, 1.0])
+        yield np.array([*(np.clip(towards + random.uniform(-0.1, 0.1, 3), -1, 1)), effort], np.float32)
+
+
+@pytest.mark.parametrize("name", ["reach-v3", "push-v3", "pick-place-v3"])
+def test_the_batch_equals_meta_worlds_environment_step_by_step(peer, name):
+    tasks = peer.ML1(name, seed=families.SEED).train_tasks
+    simulator = get_family(f"metaworld:{name}").make_simulator(2)
     random = np.random.default_rng(2)
-    towards = random.uniform(-0.3, 1, (150, 2, 3, 4)).astype(np.float32)
-    towards[..., 3] = np.sign(random.uniform(-1, 1, (150, 2, 3)))  # grippers open and close
-    simulator = get_family("metaworld:reach-v3").make_simulator(2)
-    for chosen in ((7, 20), (20, 33)):  # twice, so that starts are used again
-        starts = simulator.reset(np.array(chosen, float)[:, None], np.zeros((2, 3), np.int64))
-        steps = [simulator.step(action.astype(np.float64)) for action in towards]
-        for index, episode in ((0, 0), (1, 2)):
-            actions = towards[:, index, episode]
-            observations, rewards, successes = own_episode(peer, tasks[chosen[index]], actions)
-            found = [starts[index, episode], *(step.observations[index, episode] for step in steps)]
-            np.testing.assert_array_equal(found, observations)
-            np.testing.assert_array_equal([step.rewards[index, episode] for step in steps], rewards)
-            reached = np.maximum.accumulate(np.array(successes, np.bool_))
-            np.testing.assert_array_equal([step.successes[index, episode] for step in steps], reached)
+    best = []
+    for chosen in ((7, 20), (20, 33)):  # twice, so that resets are used again
+        starts = simulator.reset(np.array(chosen, float)[:, None], np.zeros((2, 2), np.int64))
+        for index, episode in ((0, 0), (1, 1)):
+            env = peer.env_dict.ALL_V3_ENVIRONMENTS[name]()
+            env.set_task(tasks[chosen[index]])
+            first, _ = env.reset()
+            np.testing.assert_array_equal(starts[index, episode], first)
+            own = [(action, env.step(action)) for action in grasping(env, random)]
+            simulator.reset(np.array(chosen, float)[:, None], np.zeros((2, 2), np.int64))
+            reached = False
+            for action, (observation, reward, _, _, info) in own:
+                actions = random.uniform(-1, 1, (2, 2, 4))
+                actions[index, episode] = action
+                step = simulator.step(actions)
+                reached = reached or bool(info["success"])
+                np.testing.assert_array_equal(step.observations[index, episode], observation)
+                assert step.rewards[index, episode] == reward
+                assert step.successes[index, episode] == reached
+            best.append(max(reward for _, (_, reward, *_) in own))
     simulator.close()
+    assert max(best) == 10  # the object was at its target
 
 
 def test_one_environment_serves_tasks_of_several(peer):

@@ -19,11 +19,11 @@ from metarl.core.errors import Refusal
 from metarl.envs.family import Simulator, TaskFamily, TaskField
 from metarl.envs.from_gymnasium.definition import task_family
 from metarl.envs.from_gymnasium.source import Env, Task
+from metarl.envs.metaworld.rewards import REWARDS
 
 PREFIX = "metaworld:"
 TEST = "-test"
 ML10 = "ml10"
-REACH = "reach-v3"  # the one with a batched simulator
 SEED = 0  # of the goals, so that they are the same in every run
 HORIZON = 500  # Meta-World's own
 MISSING = (
@@ -49,13 +49,14 @@ def metaworld_family(name: str) -> TaskFamily:
     if len(tasks) > 1:
         fields.insert(0, TaskField("environment", 0, len(tasks) - 1, choices=tuple(range(len(tasks)))))
     family = task_family(name, partial(Goals, tasks), fields, HORIZON)
-    if benchmark != REACH:
+    if benchmark not in REWARDS:
         return family
 
     def make_simulator(threads: int) -> Simulator:
-        from metarl.envs.from_gymnasium.reach import ReachSimulator  # needs MuJoCo
+        from metarl.envs.metaworld.sawyer import SawyerSimulator  # needs MuJoCo
 
-        return ReachSimulator(tasks[0], load().env_dict.ALL_V3_ENVIRONMENTS[REACH], threads)
+        make = load().env_dict.ALL_V3_ENVIRONMENTS[benchmark]
+        return SawyerSimulator(tasks[0], make, REWARDS[benchmark], threads)
 
     return replace(family, make_simulator=make_simulator, episode_bytes=0)
 
