@@ -1,15 +1,15 @@
-"""Environments that are stepped one after the other, each with an episode of its own."""
+"""Episodes that are stepped one after the other, each in an environment of its own unless episodes can take turns."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from metarl.core.user_code import user_code
 from metarl.envs.family import Array
-from metarl.envs.from_gymnasium.source import Env, Source
+from metarl.envs.from_gymnasium.source import Env, Source, Step, Suspendable
 
 
 class Outcome(NamedTuple):
@@ -27,16 +27,21 @@ class Block:
     def __init__(self, source: Source) -> None:
         self.source = source
         self.environments: list[Env] = []
+        self.suspended: list[Any] = []  # of each episode, if all take turns in the first environment
 
     def reset(self, tasks: Array, seeds: NDArray[np.int64]) -> Array:
         """Start an episode per row of ``tasks`` [episode, field] and seed [episode]; return their observations."""
         count, source = len(seeds), self.source
-        while len(self.environments) < count:
+        while not self.environments or (len(self.environments) < count and not self.takes_turns):
             self.environments.append(source.make())
         starts = []
-        for env, row, seed in zip(self.environments, tasks, seeds, strict=False):
+        self.suspended = []
+        for index, (row, seed) in enumerate(zip(tasks, seeds, strict=True)):
+            env = self.environments[0 if self.takes_turns else index]
             observation, _ = source.begin(env, source.named(row), int(seed), {})
             starts.append(source.flatten(observation))
+            if isinstance(env, Suspendable):
+                self.suspended.append(self._suspended(env))
         self.observations = np.array(starts)
         self.ended = np.zeros(count, dtype=np.bool_)
         self.successes: NDArray[np.bool_] | None = None
@@ -46,7 +51,7 @@ class Block:
         """Step the episodes that have not ended with ``actions`` [episode, action]."""
         rewards, native = np.zeros(len(actions)), self.source.actions.restore(actions)
         for index in np.nonzero(~self.ended)[0]:
-            step = self.source.advance(self.environments[index], native[index])
+            step = self._advance(int(index), native[index])
             self.observations[index] = self.source.flatten(step.observation)
             rewards[index] = step.reward
             self.ended[index] = step.terminated or step.truncated
@@ -57,9 +62,28 @@ class Block:
         successes = None if self.successes is None else self.successes.copy()
         return Outcome(self.observations.copy(), rewards, self.ended.copy(), successes)
 
+    @property
+    def takes_turns(self) -> bool:
+        """Whether one environment serves all episodes."""
+        return bool(self.environments) and isinstance(self.environments[0], Suspendable)
+
+    def _advance(self, index: int, action: NDArray[Any]) -> Step:
+        if not self.takes_turns:
+            return self.source.advance(self.environments[index], action)
+        env: Any = self.environments[0]
+        with user_code(f"resume of {self.source.name}"):
+            env.resume(self.suspended[index])
+        step = self.source.advance(env, action)
+        self.suspended[index] = self._suspended(env)
+        return step
+
+    def _suspended(self, env: Suspendable) -> Any:
+        with user_code(f"suspend of {self.source.name}"):
+            return env.suspend()
+
     def close(self) -> None:
         """Close the environments; a later reset makes new ones."""
-        environments, self.environments = self.environments, []
+        environments, self.environments, self.suspended = self.environments, [], []
         for env in environments:
             with user_code(f"close of {self.source.name}"):
                 env.close()

@@ -24,7 +24,7 @@ from metarl.envs.family import (
 )
 from metarl.envs.from_gymnasium.simulator import GymnasiumSimulator
 from metarl.envs.from_gymnasium.single import TaskEpisode
-from metarl.envs.from_gymnasium.source import Env, MakeEnv, SetTask, Source, Task, made
+from metarl.envs.from_gymnasium.source import Env, MakeEnv, SetTask, Source, Suspendable, Task, made
 from metarl.envs.from_gymnasium.spaces import actions, observations
 from metarl.envs.from_gymnasium.trial import far_apart, try_out
 from metarl.envs.from_gymnasium.workers import pickle
@@ -113,7 +113,7 @@ def task_family(
         sample_tasks=sampler,
         valid=valid,
         time_limit=limit,
-        episode_bytes=taken,
+        episode_bytes=0 if isinstance(first, Suspendable) else taken,
     )
     return family
 

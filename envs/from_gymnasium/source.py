@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import gymnasium
 import numpy as np
@@ -34,6 +34,19 @@ HINTS = {
     "expected 5, got 4": "step returns four values, as in gym before 0.26: Gymnasium's returns "
     "observation, reward, terminated, truncated, info",
 }
+
+
+@runtime_checkable
+class Suspendable(Protocol):
+    """An environment in which several episodes take turns, so that one serves all episodes of a process."""
+
+    def suspend(self) -> Any:
+        """Return all that the episode under way needs to go on, which later steps and resets leave as it is."""
+        ...
+
+    def resume(self, state: Any) -> None:
+        """Go on with the episode that ``suspend`` has returned."""
+        ...
 
 
 class Step(NamedTuple):

@@ -10,15 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
 
 from metarl.core.errors import Refusal
-from metarl.envs.family import Simulator, TaskFamily, TaskField
+from metarl.envs.family import Array, Simulator, TaskFamily, TaskField
 from metarl.envs.from_gymnasium.definition import task_family
-from metarl.envs.from_gymnasium.source import Env, Task
+from metarl.envs.from_gymnasium.source import Task
 from metarl.envs.metaworld.rewards import REWARDS
 
 PREFIX = "metaworld:"
@@ -30,6 +30,7 @@ MISSING = (
     "the families of Meta-World need its package: pip install 'metarl[metaworld]', then pip install --no-deps "
     "metaworld==3.1.1, for it asks for an older MuJoCo than metarl's"
 )
+PLACES = ("body_pos", "site_pos")  # what Meta-World changes of a model when it resets
 WELD_NUMBERS = 11  # of a row of eq_data that Meta-World writes; MuJoCo 3.17 made the row one longer
 
 
@@ -97,48 +98,92 @@ def tasks_of(benchmark: str, test: bool) -> tuple[tuple[Any, ...], ...]:
     return tuple(tuple(task for task in tasks if task.env_name == name) for name in classes)
 
 
+class Suspended(NamedTuple):
+    """An episode that waits for its turn."""
+
+    environment: int
+    physics: Array
+    places: dict[str, Array]  # by the model's field
+    attributes: dict[str, Any]  # of Meta-World's environment
+
+
 class Goals(gymnasium.Env[Any, Any]):
-    """One environment of Meta-World at a time, which ``reset(options={"task": ...})`` chooses, and its goal."""
+    """The environments of a benchmark, of which ``reset(options={"task": ...})`` chooses one and its goal.
+
+    Episodes take turns in them: what differs between two is MuJoCo's state, a few places in the model, and Meta-World's
+    own attributes, which it replaces and never changes.
+    """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 80}  # noqa: RUF012, declared so by Gymnasium
 
     def __init__(self, tasks: Sequence[Sequence[Any]], render_mode: str | None = None) -> None:
         self.tasks, self.render_mode = tasks, render_mode
-        self.name = ""
-        self.env: Env | None = None
-        env = self._choose(tasks[0][0])
+        self.environments: dict[int, Any] = {}
+        self.starts: dict[tuple[int, int], tuple[Any, dict[str, Any], Suspended]] = {}
+        self.chosen = 0
+        env = self._environment()
         self.observation_space, self.action_space = env.observation_space, env.action_space
 
     def reset(self, *, seed: int | None = None, options: Mapping[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start the episode of a task; Meta-World's episodes depend on the task alone."""
         super().reset(seed=seed)
         task: Task = (options or {}).get("task", {})
-        env = self._choose(self.tasks[int(task.get("environment", 0))][int(task.get("goal", 0))])
-        observation, info = env.reset()
-        return np.array(observation), dict(info)
+        self.chosen, goal = int(task.get("environment", 0)), int(task.get("goal", 0))
+        if (self.chosen, goal) not in self.starts:
+            env = self._environment()
+            env.set_task(self.tasks[self.chosen][goal])
+            observation, info = env.reset()
+            self.starts[self.chosen, goal] = np.array(observation), dict(info), self.suspend()
+        observation, info, state = self.starts[self.chosen, goal]
+        self.resume(state)
+        return observation.copy(), dict(info)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Step the environment; ``info["success"]`` is Meta-World's own."""
-        assert self.env is not None
-        observation, reward, terminated, truncated, info = self.env.step(action)
+        observation, reward, terminated, truncated, info = self._environment().step(action)
         return observation, float(reward), bool(terminated), bool(truncated), info
+
+    def suspend(self) -> Suspended:
+        """Return the state of the episode under way."""
+        import mujoco
+
+        env = self._environment()
+        physics = np.empty(mujoco.mj_stateSize(env.model, mujoco.mjtState.mjSTATE_INTEGRATION))
+        mujoco.mj_getState(env.model, env.data, physics, mujoco.mjtState.mjSTATE_INTEGRATION)
+        places = {name: getattr(env.model, name).copy() for name in PLACES}
+        return Suspended(self.chosen, physics, places, dict(vars(env)))
+
+    def resume(self, state: Suspended) -> None:
+        """Go on with an episode."""
+        import mujoco
+
+        self.chosen = state.environment
+        env = self._environment()
+        mujoco.mj_setState(env.model, env.data, state.physics, mujoco.mjtState.mjSTATE_INTEGRATION)
+        for name, values in state.places.items():
+            getattr(env.model, name)[:] = values
+        vars(env).clear()
+        vars(env).update(state.attributes)
 
     def render(self) -> Any:
         """Return a picture [height, width, 3]."""
-        return None if self.env is None else self.env.render()
+        import mujoco
+
+        env, state = self._environment(), self.suspend()
+        mujoco.mj_forward(env.model, env.data)  # places of bodies are no part of the state
+        picture = env.render()
+        self.resume(state)
+        return picture
 
     def close(self) -> None:
-        """Close the environment of Meta-World; ``reset`` makes another."""
-        if self.env is not None:
-            self.env.close()
-        self.name, self.env = "", None
+        """Close the environments of Meta-World; ``reset`` makes others."""
+        environments, self.environments, self.starts = self.environments, {}, {}
+        for env in environments.values():
+            env.close()
 
-    def _choose(self, task: Any) -> Env:
-        """Return the task's environment with the task set; the one at hand where it is of the same kind."""
-        if self.env is None or task.env_name != self.name:
-            self.close()
-            make = load().env_dict.ALL_V3_ENVIRONMENTS[task.env_name]
-            self.name, self.env = task.env_name, make(render_mode=self.render_mode)
-        chosen: Any = self.env
-        chosen.set_task(task)
-        return self.env
+    def _environment(self) -> Any:
+        """Return the chosen environment."""
+        if self.chosen not in self.environments:
+            name = self.tasks[self.chosen][0].env_name
+            self.environments[self.chosen] = load().env_dict.ALL_V3_ENVIRONMENTS[name](render_mode=self.render_mode)
+        return self.environments[self.chosen]

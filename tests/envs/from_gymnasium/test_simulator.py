@@ -59,6 +59,39 @@ class Countdown(gymnasium.Env):
         return np.full((2, 3, 3), self.left, np.uint8) if self.render_mode == "rgb_array" else None
 
 
+class TakingTurns(Countdown):
+    """A countdown whose episodes can wait."""
+
+    made = 0
+
+    def __init__(self, render_mode=None) -> None:
+        super().__init__(render_mode)
+        type(self).made += 1
+
+    def suspend(self) -> float:
+        return self.left
+
+    def resume(self, state: float) -> None:
+        self.left = state
+
+
+def test_episodes_take_turns_in_an_environment_that_can_suspend_them() -> None:
+    fields = (TaskField("steps", 1, 9),)
+    episodes = []
+    for make_env in (Countdown, TakingTurns):
+        simulator = task_family("countdown", make_env, fields, 9, processes=False).make_simulator(1)
+        TakingTurns.made = 0
+        for _ in range(2):
+            starts = simulator.reset(np.array([[2.0], [4.0], [3.0]]), np.zeros((3, 2), np.int64))
+            steps = [simulator.step(np.zeros((3, 2, 1))) for _ in range(4)]
+        assert TakingTurns.made == (make_env is TakingTurns)
+        simulator.close()
+        episodes.append([starts, *(np.stack([each.observations[..., 0], each.rewards]) for each in steps)])
+    for own, shared in zip(*episodes, strict=True):
+        np.testing.assert_array_equal(own, shared)
+    np.testing.assert_array_equal(episodes[1][0][..., 0], [[2, 2], [4, 4], [3, 3]])
+
+
 def test_episodes_equal_the_environments_own() -> None:
     family = pendulum()
     simulator = family.make_simulator(2)

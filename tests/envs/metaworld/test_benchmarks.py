@@ -85,22 +85,62 @@ def test_the_batch_equals_meta_worlds_environment_step_by_step(peer, name):
     assert max(best) == 10  # the object was at its target
 
 
-def test_one_environment_serves_tasks_of_several(peer):
-    names = ("push-v3", "reach-v3")
-    tasks = tuple(tuple(peer.ML1(name, seed=1).train_tasks[:2]) for name in names)
+def taking_turns(peer, tasks, steps=6):
+    """Compare episodes that take turns in one environment with Meta-World's own."""
     env = families.Goals(tasks)
-    for environment, goal in ((1, 0), (0, 1), (1, 1), (1, 0)):
+    chosen = [(environment, goal) for environment in range(len(tasks)) for goal in (0, 1)] * 2
+    random = np.random.default_rng(0)
+    actions = random.uniform(-1, 1, (steps, len(chosen), 4)).astype(np.float32)
+    states, found = [], []
+    for environment, goal in chosen:
         observation, _ = env.reset(options={"task": {"environment": environment, "goal": goal}})
-        action = np.full(4, 0.5, np.float32)
-        observations, rewards, _ = own_episode(peer, tasks[environment][goal], [action])
-        np.testing.assert_array_equal(observation, observations[0])
-        assert env.step(action)[1] == rewards[0]
+        states.append(env.suspend())
+        found.append([[observation], [], []])
+    for step in actions:
+        for index in random.permutation(len(chosen)):
+            env.resume(states[index])
+            observation, reward, _, _, info = env.step(step[index])
+            states[index] = env.suspend()
+            for values, value in zip(found[index], (observation, reward, info["success"]), strict=True):
+                values.append(value)
     env.close()
+    for index, (environment, goal) in enumerate(chosen):
+        expected = own_episode(peer, tasks[environment][goal], actions[:, index])
+        for values, others in zip(found[index], expected, strict=True):
+            np.testing.assert_array_equal(values, others, tasks[environment][goal].env_name)
+
+
+def test_episodes_of_several_environments_take_turns(peer):
+    names = ("push-v3", "drawer-open-v3", "lever-pull-v3")  # the last two move bodies of the model
+    taking_turns(peer, tuple(tuple(peer.ML1(name, seed=1).train_tasks[:2]) for name in names))
+
+
+def test_a_block_of_episodes_has_one_environment(peer):
+    family = get_family("metaworld:door-open-v3")
+    assert family.episode_bytes == 0
+    simulator = family.make_simulator(1)
+    simulator.reset(np.array([[4.0], [5.0]]), np.zeros((2, 2), np.int64))
+    actions = np.random.default_rng(0).uniform(-1, 1, (5, 2, 2, 4)).astype(np.float32)
+    steps = [simulator.step(action) for action in actions]
+    if simulator.workers is None:
+        assert len(simulator.block.environments) == 1
+    simulator.close()
+    tasks = peer.ML1("door-open-v3", seed=families.SEED).train_tasks
+    for index, episode in ((0, 0), (1, 1)):
+        observations, rewards, _ = own_episode(peer, tasks[4 + index], actions[:, index, episode])
+        np.testing.assert_array_equal([step.observations[index, episode] for step in steps], observations[1:])
+        np.testing.assert_array_equal([step.rewards[index, episode] for step in steps], rewards)
 
 
 def test_the_goal_is_hidden(peer):
     starts = get_family("metaworld:reach-v3").make_simulator(1).reset(np.array([[0.0]]), np.zeros((1, 1), np.int64))
     np.testing.assert_array_equal(starts[0, 0, -3:], 0)
+
+
+@pytest.mark.slow
+def test_episodes_of_ml10_take_turns(peer):
+    for test in (False, True):
+        taking_turns(peer, tuple(goals[:2] for goals in families.tasks_of("ml10", test)), steps=3)
 
 
 @pytest.mark.slow
