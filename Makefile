@@ -16,7 +16,7 @@ ROOMS := metarl envs policies experiments
 SOURCES := $(shell find $(ROOMS) -not -path '*/__pycache__*')
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast test-lowest coverage lint types format develop clean
+.PHONY: help demo test test-fast test-lowest coverage lint types format develop dist clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /make \1	/p' $(MAKEFILE_LIST)
@@ -54,6 +54,11 @@ format: $(VENV)/tools ## format the sources and sort their imports
 develop: $(VENV)/tools ## install links to the sources, so that editors and type checkers find all rooms
 	$(PIP_INSTALL) --no-build-isolation --no-deps --editable . --config-settings editable_mode=strict
 
+dist: $(VENV)/release ## build and check what is uploaded to the package index: dist/
+	rm -rf build dist
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/twine check --strict dist/*
+
 clean: ## remove the virtual environments and everything built
 	rm -rf $(VENV) $(LOWEST) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis htmlcov .coverage
 
@@ -66,6 +71,10 @@ $(VENV)/dependencies: pyproject.toml constraints.txt
 
 $(VENV)/tools: $(VENV)/dependencies
 	$(PIP_INSTALL) -c constraints.txt --no-build-isolation .[dev]
+	touch $@
+
+$(VENV)/release: $(VENV)/dependencies
+	$(PIP_INSTALL) -c constraints.txt --no-build-isolation .[release]
 	touch $@
 
 $(VENV)/package: $(VENV)/dependencies $(SOURCES)

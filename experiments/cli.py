@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from importlib import import_module
 from traceback import walk_tb
 
+from metarl.core.distribution import clash, install_command
 from metarl.core.errors import NumericalFault, Refusal
 from metarl.core.version import __version__
 from metarl.experiments.console.interrupts import Interrupted
@@ -24,6 +25,7 @@ COMMANDS = {
     "check": "Test a task family of your own before you train on it.",
     "inspect": "Tell what a controller is: layers, step sizes, kept channels, cost.",
     "card": "Write the model card of a policy: training, returns, memory, intended use.",
+    "zoo": "Show the controllers that ship, and publish controllers as model repositories.",
     "cost": "Tell the memory and operations of a controller on a device.",
     "compress": "Prune, nest or round a controller so that it still adapts, and judge it.",
     "update": "Make and apply patches for controllers that robots have already.",
@@ -40,7 +42,7 @@ COMMANDS = {
 }
 
 # Packages that some commands need, and the extra that installs them.
-EXTRAS = {"jinja2": "report", "matplotlib": "report", "PIL": "report", "optuna": "tune"}
+EXTRAS = {"jinja2": "report", "matplotlib": "report", "PIL": "report", "optuna": "tune", "huggingface_hub": "zoo"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     write_anything()
+    if (warned := clash()) is not None:
+        tell(f"warning: {warned}")
     try:
         with warnings.catch_warnings():
             warnings.showwarning = show_warning
@@ -72,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         package = (error.name or "").partition(".")[0]
         if package not in EXTRAS:
             raise
-        tell(f"{package} is not installed: pip install 'metarl[{EXTRAS[package]}]'")
+        tell(f"{package} is not installed: {install_command(EXTRAS[package])}")
         return 2
     except MemoryError as error:
         tell(f"there is not enough memory: {error}" if str(error) else "there is not enough memory")

@@ -40,6 +40,10 @@ TWO_WORDS = (
     ["update", "info"],
     ["federate", "images"],
     ["federate", "join"],
+    ["zoo", "list"],
+    ["zoo", "show"],
+    ["zoo", "export"],
+    ["zoo", "push"],
 )
 
 

@@ -2,8 +2,11 @@
 
 import ast
 import graphlib
+import re
+import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 from functools import cache
 from importlib.metadata import entry_points, version
@@ -12,6 +15,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 import metarl
+from metarl.core.distribution import DISTRIBUTION
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
@@ -86,6 +90,7 @@ ARROWS = {
     "metarl.experiments.bench": "metarl.* policies.* envs.* experiments.console experiments.analysis",
     "metarl.experiments.paper": "metarl.* policies.* envs.* experiments.console experiments.analysis",
     "metarl.experiments.report": "metarl.* policies.* envs.* experiments.console experiments.analysis",
+    "metarl.experiments.zoo": "core policies.* experiments.console experiments.analysis experiments.paper",
     "metarl.experiments.commands": "metarl.* policies.* envs.* experiments.*",
     "metarl.experiments.cli": "core experiments.console",
 }
@@ -232,7 +237,7 @@ def test_every_package_is_listed():
 
 @pytest.mark.skipif(INSTALLED == CHECKOUT / "metarl", reason="metarl runs from the checkout")
 def test_the_installed_package_is_the_whole_checkout():
-    assert version("metarl") == metarl.__version__
+    assert version(DISTRIBUTION) == metarl.__version__
     (script,) = entry_points(group="console_scripts", name="metarl")
     assert callable(script.load())
     missing = []
@@ -257,6 +262,32 @@ def matches(path: PurePosixPath, pattern: str) -> bool:
     return path.match(pattern.removeprefix("**/")) and (pattern.startswith("**/") or len(path.parts) == 1)
 
 
+def test_version_changelog_and_citation_agree():
+    released = re.findall(
+        r"^## \[(\d[^]]*)\] - (\d{4}-\d{2}-\d{2})$", (CHECKOUT / "CHANGELOG.md").read_text(), re.MULTILINE
+    )
+    assert released[0][0] == metarl.__version__
+    assert f"\nversion: {metarl.__version__}\n" in (CHECKOUT / "CITATION.cff").read_text()
+
+
+@pytest.mark.slow
+def test_a_source_distribution_holds_the_whole_package(tmp_path):
+    copy = tmp_path / "source"
+    shutil.copytree(CHECKOUT, copy, ignore=shutil.ignore_patterns(".*", "__pycache__", "tests", "docs"))
+    code = "from setuptools.build_meta import build_sdist; build_sdist('..')"
+    subprocess.run([sys.executable, "-c", code], cwd=copy, check=True, capture_output=True)
+    (archive,) = tmp_path.glob(f"{DISTRIBUTION.replace('-', '_')}-{metarl.__version__}.tar.gz")
+    with tarfile.open(archive) as packed:
+        names = {name.partition("/")[2] for name in packed.getnames()}
+    wanted = {
+        f"{folder}/{file.relative_to(CHECKOUT / folder).as_posix()}"
+        for name, folder in ROOMS.items()
+        for file in (CHECKOUT / folder).rglob("*")
+        if file.is_file() and is_shipped(name, file.relative_to(CHECKOUT / folder))
+    }
+    assert {"pyproject.toml", "constraints.txt", "LICENSE", "README.md", *wanted} - names == set()
+
+
 def test_constraints_name_every_dependency():
     pinned = {
         line.partition("==")[0].lower().replace("_", "-")
@@ -265,5 +296,5 @@ def test_constraints_name_every_dependency():
     }
     extras = PROJECT["project"]["optional-dependencies"].values()
     wanted = PROJECT["project"]["dependencies"] + [requirement for extra in extras for requirement in extra]
-    names = {requirement.partition(">=")[0].partition("[")[0] for requirement in wanted} - {"metarl"}
+    names = {requirement.partition(">=")[0].partition("[")[0] for requirement in wanted} - {DISTRIBUTION}
     assert names - pinned == set()

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import gymnasium
 import numpy as np
 
+from metarl.core.distribution import install_command
 from metarl.core.errors import Refusal
 from metarl.envs.family import Array, Simulator, TaskFamily, TaskField
 from metarl.envs.from_gymnasium.definition import task_family
@@ -27,7 +28,7 @@ ML10 = "ml10"
 SEED = 0  # of the goals, so that they are the same in every run
 HORIZON = 500  # Meta-World's own
 MISSING = (
-    "the families of Meta-World need its package: pip install 'metarl[metaworld]', then pip install --no-deps "
+    f"the families of Meta-World need its package: {install_command('metaworld')}, then pip install --no-deps "
     "metaworld==3.1.1, for it asks for an older MuJoCo than metarl's"
 )
 PLACES = ("body_pos", "site_pos")  # what Meta-World changes of a model when it resets

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from metarl.core.atomic import write_atomically
+from metarl.core.distribution import install_command
 from metarl.core.errors import Refusal
 from metarl.envs.drawing import INK, SKY
 from metarl.experiments.analysis.rendering import Film, Frame
@@ -103,5 +104,5 @@ def ffmpeg() -> str:
         return str(imageio_ffmpeg.get_ffmpeg_exe())
     program = shutil.which("ffmpeg")
     if program is None:
-        raise Refusal("an MP4 needs ffmpeg, which is not installed: pip install 'metarl[video]', or write a .gif")
+        raise Refusal(f"an MP4 needs ffmpeg, which is not installed: {install_command('video')}, or write a .gif")
     return program

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from metarl.core.distribution import install_command
 from metarl.experiments.analysis.logs import read_log
 from metarl.images.settings import ImageSettings
 from metarl.policies.methods import get_method
@@ -42,4 +43,4 @@ def _matplotlib_is_optional() -> Iterator[None]:
     except ModuleNotFoundError as error:
         if error.name != "matplotlib":
             raise
-        warnings.warn("no learning curve is drawn: it needs pip install 'metarl[report]'", stacklevel=3)
+        warnings.warn(f"no learning curve is drawn: it needs {install_command('report')}", stacklevel=3)

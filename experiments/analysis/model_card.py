@@ -18,7 +18,7 @@ from metarl.experiments.console.suggestions import command_line
 from metarl.policies.controller import Controller
 from metarl.policies.device.step import CHUNK
 from metarl.policies.files.metadata import FieldRecord
-from metarl.policies.files.pretrained import pretrained_files
+from metarl.policies.files.pretrained import pretrained_commits, pretrained_files
 from metarl.policies.methods import get_method
 from metarl.rl.settings import TrainSettings, preset, read_config
 from metarl.runs.folder import CONFIG, PROGRESS
@@ -86,6 +86,8 @@ def training(sources: Sources) -> str:
         "environment steps": environment_steps(sources.folder),
         "version of metarl": record.get("metarl"),
     }
+    if sources.name in pretrained_files():
+        facts["commit that filed it"] = pretrained_commits().get(sources.name)
     lines.append("\n".join(f"- {name}: {UNKNOWN if value is None else value}" for name, value in facts.items()))
     return "\n\n".join(lines)
 

@@ -7,15 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metarl.core.atomic import write_atomically
-from metarl.core.errors import Refusal
-from metarl.experiments.analysis.model_card import Sources, model_card
+from metarl.experiments.analysis.model_card import model_card
 from metarl.experiments.console.constructors import ControllerFile, Maybe
 from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import check_new_file, parse
-from metarl.experiments.paper.results import default_results
-from metarl.policies.controller import Controller
-from metarl.policies.files.pretrained import pretrained_files
-from metarl.policies.loading import load
+from metarl.experiments.zoo.sources import sources_of
 
 
 @dataclass(frozen=True)
@@ -36,20 +32,8 @@ def main(arguments: Sequence[str]) -> None:
     command = parse(Card, arguments, "metarl card")
     if command.out:
         check_new_file(command.out)
-    controller = load(command.controller)
-    if not isinstance(controller, Controller):
-        raise Refusal("a card is about a policy, and this is an image network")
-    card = model_card(Sources(command.controller.as_posix(), controller, folder_of(command.controller)))
+    card = model_card(sources_of(command.controller))
     if command.out:
         write_atomically(command.out, card.encode())
     else:
         Terminal().print(card, soft_wrap=True, end="")
-
-
-def folder_of(controller: Path) -> Path | None:
-    """Return where a controller's logs are: its run's folder, the filed result of one that ships, None if unknown."""
-    if controller.is_dir():
-        return controller
-    if controller.as_posix() in pretrained_files() and not controller.exists():
-        return default_results() / controller
-    return controller.parent if controller.is_file() else None

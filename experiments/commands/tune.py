@@ -12,6 +12,7 @@ import tyro
 from filelock import FileLock
 from rich.table import Table
 
+from metarl.core.distribution import install_command
 from metarl.core.errors import NumericalFault
 from metarl.envs.registry import FAMILIES
 from metarl.experiments.analysis.training_views import PolicyView
@@ -148,7 +149,7 @@ def draw(command: Tune, search: Search, ended: Sequence[Outcome]) -> None:
     except ModuleNotFoundError as error:
         if error.name != "matplotlib":
             raise
-        warnings.warn("the search is not drawn: it needs pip install 'metarl[report]'", stacklevel=2)
+        warnings.warn(f"the search is not drawn: it needs {install_command('report')}", stacklevel=2)
         return
     shares = importances(open_study(command.out, search))
     figure = tuning_plot.search_plot(ended, shares, f"{search.family.name}, {search.settings.method}")

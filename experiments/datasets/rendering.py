@@ -13,6 +13,7 @@ from multiprocessing import get_context
 
 from PIL import Image
 
+from metarl.core.distribution import install_command
 from metarl.core.errors import Refusal
 
 BLOCK = 64
@@ -37,7 +38,7 @@ def render_all(svgs: Sequence[str], processes: int) -> Generator[list[tuple[byte
     is not installed, ChildProcessError if one of the processes was ended from outside.
     """
     if find_spec("resvg_py") is None:
-        raise Refusal("resvg-py, which renders the drawings, is not installed: pip install 'metarl[images]'")
+        raise Refusal(f"resvg-py, which renders the drawings, is not installed: {install_command('images')}")
     blocks = [svgs[start : start + BLOCK] for start in range(0, len(svgs), BLOCK)]
     # Forking a process that has threads can hang it.
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=leave_interrupts) as pool:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from importlib import import_module, metadata
 from typing import Any
 
+from metarl.core.distribution import install_command
 from metarl.core.errors import Refusal
 from metarl.core.threads import available_threads
 from metarl.core.version import __version__
@@ -214,7 +215,7 @@ def installed() -> Any:
     try:
         return import_module("ray")
     except ImportError:
-        raise Refusal("workers of a Ray cluster need Ray, which is not installed: pip install 'metarl[ray]'") from None
+        raise Refusal(f"workers of a Ray cluster need Ray, which is not installed: {install_command('ray')}") from None
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metarl.core.atomic import write_atomically
+from metarl.core.distribution import install_command
 from metarl.core.errors import Refusal
 from metarl.core.version import __version__
 from metarl.policies.classifier import Classifier
@@ -23,7 +24,7 @@ try:
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 except ModuleNotFoundError as missing:
-    raise Refusal("the export to ONNX needs the package onnx: pip install 'metarl[onnx]'") from missing
+    raise Refusal(f"the export to ONNX needs the package onnx: {install_command('onnx')}") from missing
 
 OPSET, FORMAT = 17, 8  # old enough for the runtimes of today's devices
 EPSILON = 1e-5  # of a group norm, as in PyTorch

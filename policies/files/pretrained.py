@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from metarl.core.errors import Refusal
 
 TRAINED = Path(__file__).parent.parent / "pretrained"
+COMMITS = "commits.json"
 SUFFIX = ".safetensors"
 CONTROLLER = "controller.safetensors"  # in the folder of a run
 
@@ -15,6 +17,12 @@ def pretrained_files(folder: Path = TRAINED) -> dict[str, Path]:
     """Return the files FAMILY/METHOD.safetensors of a folder by their names FAMILY/METHOD."""
     files = sorted(folder.glob(f"*/*{SUFFIX}"))
     return {file.relative_to(folder).as_posix().removesuffix(SUFFIX): file for file in files}
+
+
+def pretrained_commits() -> dict[str, str]:
+    """Return, by the pretrained controllers' names, the commit of the repository that filed each."""
+    commits: dict[str, str] = json.loads((TRAINED / COMMITS).read_text())
+    return commits
 
 
 def find_controller(path_or_name: str | Path) -> Path:

@@ -46,7 +46,10 @@ def test_a_missing_package_is_named_with_what_installs_it(command: str, package:
         f"sys.exit(main([{command!r}, '--help']))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (2, f"metarl: {package} is not installed: pip install 'metarl[report]'\n")
+    assert (done.returncode, done.stderr) == (
+        2,
+        f"metarl: {package} is not installed: pip install 'metarl-adapt[report]'\n",
+    )
 
 
 def test_training_needs_no_matplotlib(tmp_path: Path) -> None:
@@ -57,7 +60,7 @@ def test_training_needs_no_matplotlib(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0
-    assert "warning: no learning curve is drawn: it needs pip install 'metarl[report]'" in done.stderr
+    assert "warning: no learning curve is drawn: it needs pip install 'metarl-adapt[report]'" in done.stderr
     assert not (tmp_path / "run" / "learning_curve.png").exists()
 
 

@@ -163,5 +163,5 @@ def test_an_unknown_name_is_refused(peer):
 def test_without_the_package_one_sentence_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "metaworld", None)
     families.load.cache_clear()
-    with pytest.raises(Refusal, match=r"pip install 'metarl\[metaworld\]'"):
+    with pytest.raises(Refusal, match=r"pip install 'metarl-adapt\[metaworld\]'"):
         get_family("metaworld:reach-v3")

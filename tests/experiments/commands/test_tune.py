@@ -293,7 +293,7 @@ def test_without_optuna_there_is_a_sentence(tmp_path: Path, monkeypatch: pytest.
         monkeypatch.delitem(sys.modules, f"metarl.tuning.{module}", raising=False)
     monkeypatch.setitem(sys.modules, "optuna", None)
     says = fails("tune", FAMILY, *SMALL, "--out", tmp_path / "search")
-    assert says == "optuna is not installed: pip install 'metarl[tune]'" and list(tmp_path.iterdir()) == []
+    assert says == "optuna is not installed: pip install 'metarl-adapt[tune]'" and list(tmp_path.iterdir()) == []
 
 
 def test_a_space_is_typed_as_it_is_recorded(search: Path) -> None:

@@ -32,7 +32,7 @@ try:
 except ImportError:
     ray = None
 
-needs_ray = pytest.mark.skipif(ray is None, reason="Ray is not installed: pip install 'metarl[ray]'")
+needs_ray = pytest.mark.skipif(ray is None, reason="Ray is not installed: pip install 'metarl-adapt[ray]'")
 FAMILY = "navigation-2d"
 SETTINGS = preset(
     FAMILY,
@@ -177,7 +177,7 @@ def test_a_node_that_ends_leaves_its_work_to_the_other(cluster: Cluster, pools: 
 
 def test_without_ray_a_sentence_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(Refusal, match=r"need Ray, which is not installed: pip install 'metarl\[ray\]'"):
+    with pytest.raises(Refusal, match=r"need Ray, which is not installed: pip install 'metarl-adapt\[ray\]'"):
         PolicyTraining(get_family(FAMILY), SETTINGS, cluster=RayCluster())
 
 

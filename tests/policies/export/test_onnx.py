@@ -17,7 +17,7 @@ from metarl.policies.networks.mlp import CategoricalMLP, GaussianMLP
 from metarl.policies.networks.resnet12 import ResNet12
 from metarl.policies.normalization import COUNT, MEAN, STD
 
-pytest.importorskip("onnx", reason="onnx is not installed: pip install 'metarl[onnx]'")
+pytest.importorskip("onnx", reason="onnx is not installed: pip install 'metarl-adapt[onnx]'")
 runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 
 
