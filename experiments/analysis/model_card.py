@@ -18,7 +18,6 @@ from metarl.experiments.console.suggestions import command_line
 from metarl.policies.controller import Controller
 from metarl.policies.device.step import CHUNK
 from metarl.policies.files.metadata import FieldRecord
-from metarl.policies.files.pretrained import pretrained_commits, pretrained_files
 from metarl.policies.methods import get_method
 from metarl.rl.settings import TrainSettings, preset, read_config
 from metarl.runs.folder import CONFIG, PROGRESS
@@ -29,11 +28,16 @@ UNKNOWN = "Not recorded."
 
 @dataclass(frozen=True)
 class Sources:
-    """What a card is made from: a controller, its name, and the folder of its run or of its filed result, if known."""
+    """What a card is made from: a controller, its name, and the folder of its run or of its filed result, if known.
+
+    ``ships`` says that the controller comes with metarl, whose license it has, and ``commit`` which commit filed it.
+    """
 
     name: str
     controller: Controller
     folder: Path | None
+    ships: bool = False
+    commit: str | None = None
 
 
 def model_card(sources: Sources) -> str:
@@ -44,7 +48,7 @@ def model_card(sources: Sources) -> str:
         "Training": training(sources),
         "Returns": returns(sources),
         "Memory on a device": memory(sources.controller),
-        "License": license_text(sources.name),
+        "License": license_text(sources.ships),
     }
     title = f"# {sources.name}\n\nA policy for `{metadata.family}`, meta-trained with `{metadata.method}`."
     return "\n\n".join([title, *(f"## {heading}\n\n{text}" for heading, text in sections.items())]) + "\n"
@@ -86,8 +90,8 @@ def training(sources: Sources) -> str:
         "environment steps": environment_steps(sources.folder),
         "version of metarl": record.get("metarl"),
     }
-    if sources.name in pretrained_files():
-        facts["commit that filed it"] = pretrained_commits().get(sources.name)
+    if sources.ships:
+        facts["commit that filed it"] = sources.commit
     lines.append("\n".join(f"- {name}: {UNKNOWN if value is None else value}" for name, value in facts.items()))
     return "\n\n".join(lines)
 
@@ -155,10 +159,16 @@ def returns(sources: Sources) -> str:
 
 
 def evaluation_record(folder: Path | None) -> dict[str, Any] | None:
-    """Return the filed evaluation beside a run's logs, None if there is none."""
+    """Return the filed evaluation beside a run's logs, None if there is none; raise Refusal if it is not one."""
     if folder is None or not (folder / EVALUATION).is_file():
         return None
-    record: dict[str, Any] = json.loads((folder / EVALUATION).read_text())
+    try:
+        record: dict[str, Any] = json.loads((folder / EVALUATION).read_text())
+        assert {"tasks", "seed"} <= set(record)
+        for score in record["returns"]:
+            assert all(isinstance(score[number], int | float) for number in ("steps", "mean", "ci95"))
+    except (ValueError, LookupError, TypeError, AssertionError):
+        raise Refusal(f"{folder / EVALUATION} is not what metarl evaluate --json writes") from None
     return record
 
 
@@ -170,8 +180,8 @@ def memory(controller: Controller) -> str:
     return f"One inner step, with {CHUNK} observations in work at a time, takes {sentence}"
 
 
-def license_text(name: str) -> str:
+def license_text(ships: bool) -> str:
     """Return the license of a controller that ships; of another it is its owner's to say."""
-    if name in pretrained_files():
+    if ships:
         return "MIT, as metarl, with which it ships."
     return "Not stated: it is for the owner of this controller to say."

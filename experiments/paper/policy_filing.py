@@ -113,5 +113,5 @@ def file_run(run: PolicyRun, result: PolicyResult, results: Path) -> None:
     plot_learning_curve(folder, family, run.settings)
     run.controller.save(controller, overwrite=True)
     write_result(folder, result)
-    card = model_card(Sources(f"{family}/{name}", run.controller, folder))
+    card = model_card(Sources(f"{family}/{name}", run.controller, folder, ships=True))
     write_atomically(controller.with_suffix(".md"), card.encode())

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,8 @@ from metarl.core.distribution import DISTRIBUTION
 from metarl.core.errors import Refusal
 from metarl.core.text import plural
 from metarl.experiments.analysis.model_card import Sources, evaluation_record, model_card
-from metarl.policies.files.pretrained import CONTROLLER, find_controller, pretrained_files
+from metarl.policies.files.controller_file import to_json
+from metarl.policies.files.pretrained import CONTROLLER, find_controller
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelCardData
@@ -31,19 +32,23 @@ LOGIN = "log in with hf auth login, or set HF_TOKEN"
 def write_repository(sources: Sources, folder: Path) -> None:
     """Write the card, the controller's file and its metadata into a new folder.
 
-    Raise Refusal if there is something at that path.
+    The card of a controller of one's own has the last part of its path as its name: strangers read it. Raise Refusal
+    if there is something at that path.
     """
     from huggingface_hub import ModelCard
 
+    file, controller = find_controller(sources.name), sources.controller
+    if not sources.ships:
+        sources = replace(sources, name=(file.resolve().parent if file.name == CONTROLLER else file).stem)
     header = card_data(sources).to_yaml()
-    card = f"---\n{header}\n---\n\n{model_card(sources)}\n{usage(sources.name)}"
+    card = f"---\n{header}\n---\n\n{model_card(sources)}\n{usage(sources)}"
     ModelCard(card)  # reads its own header, or raises an error
     try:
         folder.mkdir(parents=True)
     except FileExistsError:
         raise Refusal(f"{folder} exists already: choose a new folder") from None
-    write_atomically(folder / CONTROLLER, find_controller(sources.name).read_bytes())
-    metadata = json.dumps(asdict(sources.controller.metadata), indent=2, default=str)
+    write_atomically(folder / CONTROLLER, file.read_bytes())
+    metadata = json.dumps(json.loads(to_json(controller.metadata, controller.network)), indent=2)
     write_atomically(folder / CONFIG, f"{metadata}\n".encode())
     write_atomically(folder / CARD, card.encode())
 
@@ -67,7 +72,7 @@ def card_data(sources: Sources) -> ModelCardData:
         for score in scores
     ]
     return ModelCardData(
-        license="mit" if sources.name in pretrained_files() else "unknown",
+        license="mit" if sources.ships else "unknown",
         library_name="metarl",
         pipeline_tag="reinforcement-learning",
         tags=[*TAGS, metadata.family, metadata.method],
@@ -76,9 +81,9 @@ def card_data(sources: Sources) -> ModelCardData:
     )
 
 
-def usage(name: str) -> str:
+def usage(sources: Sources) -> str:
     """Return the card's section that says how to use the files."""
-    known = f" In the zoo of metarl it is `{name}`." if name in pretrained_files() else ""
+    known = f" In the zoo of metarl it is `{sources.name}`." if sources.ships else ""
     return f"""## Use
 
 ```bash
@@ -119,10 +124,12 @@ def push(folder: Path, repository: str, private: bool) -> str:
 @contextmanager
 def _explained(repository: str) -> Iterator[None]:
     """Turn what the Hub or the network say into a sentence."""
-    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
     try:
         yield
+    except OfflineModeIsEnabled:
+        raise Refusal(f"{repository}: nothing is uploaded while HF_HUB_OFFLINE is set") from None
     except HfHubHTTPError as error:
         status = error.response.status_code
         why = f"the login may not write there: {LOGIN}" if status in (401, 403) else str(error).splitlines()[0]

@@ -8,7 +8,7 @@ from metarl.core.errors import Refusal
 from metarl.experiments.analysis.model_card import Sources
 from metarl.experiments.paper.results import default_results
 from metarl.policies.controller import Controller
-from metarl.policies.files.pretrained import pretrained_files
+from metarl.policies.files.pretrained import filed_by, ships
 from metarl.policies.loading import load
 
 
@@ -17,13 +17,14 @@ def sources_of(path: Path) -> Sources:
     controller = load(path)
     if not isinstance(controller, Controller):
         raise Refusal("a card is about a policy, and this is an image network")
-    return Sources(path.as_posix(), controller, folder_of(path))
+    name, shipped = path.as_posix(), ships(path)
+    return Sources(name, controller, folder_of(path), shipped, filed_by(name) if shipped else None)
 
 
 def folder_of(controller: Path) -> Path | None:
     """Return where a controller's logs are: its run's folder, the filed result of one that ships, None if unknown."""
+    if ships(controller):
+        return default_results() / controller
     if controller.is_dir():
         return controller
-    if controller.as_posix() in pretrained_files() and not controller.exists():
-        return default_results() / controller
     return controller.parent if controller.is_file() else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -19,10 +20,17 @@ def pretrained_files(folder: Path = TRAINED) -> dict[str, Path]:
     return {file.relative_to(folder).as_posix().removesuffix(SUFFIX): file for file in files}
 
 
-def pretrained_commits() -> dict[str, str]:
-    """Return, by the pretrained controllers' names, the commit of the repository that filed each."""
-    commits: dict[str, str] = json.loads((TRAINED / COMMITS).read_text())
-    return commits
+def filed_by(name: str) -> str | None:
+    """Return the commit that filed a pretrained controller, None if the record is of another file of that name."""
+    record = json.loads((TRAINED / COMMITS).read_text()).get(name)
+    digest = hashlib.sha256(pretrained_files()[name].read_bytes()).hexdigest()
+    return str(record["commit"]) if record is not None and record["sha256"] == digest else None
+
+
+def ships(path_or_name: str | Path) -> bool:
+    """Return whether a name is a pretrained controller's, and no file or run's folder of that path comes before it."""
+    file = pretrained_files().get(Path(path_or_name).as_posix())
+    return file is not None and find_controller(path_or_name) == file
 
 
 def find_controller(path_or_name: str | Path) -> Path:

@@ -8,7 +8,7 @@ import pytest
 from command_line import FAMILY, TINY, fails, succeeds
 
 from metarl.experiments.zoo import repository
-from metarl.policies.files.pretrained import pretrained_commits, pretrained_files
+from metarl.policies.files.pretrained import filed_by, pretrained_files
 
 huggingface_hub = pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed")
 SHIPPED = "half-cheetah-velocity/p-meta"
@@ -35,6 +35,47 @@ def test_a_controller_of_ones_own_has_neither_license_nor_returns_that_nobody_ga
     assert data.license == "unknown" and data.eval_results is None
     text = (tmp_path / "model" / "README.md").read_text()
     assert "Not evaluated on unseen tasks" in text and "for the owner of this controller to say" in text
+
+
+def test_the_metadata_are_json_that_any_reader_takes(tmp_path: Path) -> None:
+    succeeds("zoo", "export", SHIPPED, "--out", tmp_path / "model")
+
+    def no_json(constant: str) -> None:
+        raise AssertionError(constant)
+
+    text = (tmp_path / "model" / "config.json").read_text()
+    config = json.loads(text, parse_constant=no_json)
+    assert config["observation_low"][0] == "-inf" and config["network"]["kind"] == "gaussian-mlp"
+
+
+@pytest.mark.parametrize("path", ["home/alice/cheetah", "home/alice/cheetah/controller.safetensors"])
+def test_what_is_published_does_not_tell_where_it_lay(path: str, tmp_path: Path) -> None:
+    run = tmp_path / "home" / "alice" / "cheetah"
+    run.mkdir(parents=True)
+    (run / "controller.safetensors").write_bytes(pretrained_files()[SHIPPED].read_bytes())
+    evaluation = {"tasks": 9, "seed": 1, "returns": [{"steps": 0, "mean": -1.0, "ci95": 0.5}]}
+    (run / "evaluation.json").write_text(json.dumps(evaluation))
+    succeeds("zoo", "export", tmp_path / path, "--out", tmp_path / "model")
+    text = (tmp_path / "model" / "README.md").read_text()
+    assert "\n# cheetah\n" in text and "\n- name: cheetah\n" in text and "alice" not in text
+
+
+def test_a_file_under_the_name_of_one_that_ships_is_its_owners(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(SHIPPED).parent.mkdir()
+    Path(SHIPPED).write_bytes(pretrained_files()["half-cheetah-velocity/maml"].read_bytes())
+    succeeds("zoo", "export", SHIPPED, "--out", "model")
+    text = Path("model/README.md").read_text()
+    assert "license: unknown" in text and "for the owner of this controller to say" in text
+    assert "commit that filed it" not in text and "-63.9" not in text
+
+
+@pytest.mark.parametrize("damage", ['{"tasks": 3', "[]", '{"tasks": 3, "seed": 1}'])
+def test_an_evaluation_that_is_none_is_refused(damage: str, tmp_path: Path) -> None:
+    (tmp_path / "controller.safetensors").write_bytes(pretrained_files()[SHIPPED].read_bytes())
+    (tmp_path / "evaluation.json").write_text(damage)
+    says = fails("zoo", "export", tmp_path, "--out", tmp_path / "model")
+    assert "evaluation.json is not what metarl evaluate --json writes" in says and not (tmp_path / "model").exists()
 
 
 @pytest.fixture
@@ -108,6 +149,17 @@ def test_what_the_hub_refuses_is_told(status: int, why: str, monkeypatch: pytest
     assert why in fails("zoo", "push", SHIPPED, "--repo", "me/cheetah")
 
 
+def test_offline_mode_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    def fail(*_: object, **__: object) -> None:
+        raise OfflineModeIsEnabled("offline")
+
+    monkeypatch.setattr(huggingface_hub, "get_token", lambda: "token")
+    monkeypatch.setattr(huggingface_hub.HfApi, "create_repo", fail)
+    assert "nothing is uploaded while HF_HUB_OFFLINE is set" in fails("zoo", "push", SHIPPED, "--repo", "me/cheetah")
+
+
 def test_an_image_network_has_no_card() -> None:
     path = Path(__file__).parents[2] / "fixtures" / "controllers" / "version-2" / "conv4.safetensors"
     assert "this is an image network" in fails("zoo", "show", path)
@@ -118,7 +170,7 @@ def test_every_controller_that_ships_is_listed_with_its_returns(tmp_path: Path) 
     record = json.loads((tmp_path / "zoo.json").read_text())["controllers"]
     assert [each["name"] for each in record] == [*pretrained_files()]
     assert all(each["tasks"] == 400 and len(each["returns"]) >= 2 for each in record)
-    assert set(pretrained_commits()) == set(pretrained_files())
+    assert all(filed_by(name) for name in pretrained_files()), "policies/pretrained/commits.json lacks a commit"
     assert "-63.9 ± 2.7" in printed and "70.0" in printed
 
 
