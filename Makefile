@@ -13,7 +13,7 @@ REINSTALL = rm -rf build && $(PIP_INSTALL) --no-build-isolation --no-deps --forc
 
 ROOMS := metarl envs policies experiments
 # Folders too: their time tells of files that went.
-SOURCES := $(shell find $(ROOMS) -not -path '*/__pycache__*')
+SOURCES := metarl_adapt.py $(shell find $(ROOMS) -not -path '*/__pycache__*')
 
 .DELETE_ON_ERROR:
 .PHONY: help demo test test-fast test-lowest coverage lint types format develop dist clean
@@ -66,6 +66,8 @@ $(VENV)/dependencies: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("metarl needs Python 3.11 or newer: make PYTHON=..." if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(PIP_INSTALL) -c constraints.txt setuptools
+	@# What was installed under the name that metarl had before shares its folder.
+	$(BIN)/python -m pip uninstall -qq --yes metarl
 	$(PIP_INSTALL) -c constraints.txt --no-build-isolation .[all]
 	touch $@
 

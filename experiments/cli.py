@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from importlib import import_module
 from traceback import walk_tb
 
-from metarl.core.distribution import clash, install_command
+from metarl.core.distribution import install_command
 from metarl.core.errors import NumericalFault, Refusal
 from metarl.core.version import __version__
 from metarl.experiments.console.interrupts import Interrupted
@@ -52,8 +52,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     write_anything()
-    if (warned := clash()) is not None:
-        tell(f"warning: {warned}")
     try:
         with warnings.catch_warnings():
             warnings.showwarning = show_warning
