@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tarfile
 import tomllib
+import zipfile
 from functools import cache
 from importlib.metadata import entry_points, version
 from pathlib import Path, PurePosixPath
@@ -242,24 +243,31 @@ def test_the_installed_package_is_the_whole_checkout():
     assert callable(script.load())
     missing = []
     for name, folder in ROOMS.items():
-        for file in (CHECKOUT / folder).rglob("*"):
-            path = file.relative_to(CHECKOUT / folder)
+        for path in shipped(name):
             installed = INSTALLED.joinpath(*name.split(".")[1:], path)
-            if is_shipped(name, path) and (not installed.is_file() or installed.read_bytes() != file.read_bytes()):
-                missing.append(str(file.relative_to(CHECKOUT)))
+            if not installed.is_file() or installed.read_bytes() != (CHECKOUT / folder / path).read_bytes():
+                missing.append(f"{folder}/{path}")
     assert missing == [], "not installed, or installed in an older state"
 
 
-def is_shipped(package: str, path: Path) -> bool:
-    if "__pycache__" in path.parts:
-        return False
-    patterns = ("**/*.py", *SETUPTOOLS["package-data"].get(package, []))
-    return any(matches(PurePosixPath(path), pattern) for pattern in patterns)
+def shipped(package: str) -> set[Path]:
+    """Return the files of a room that are installed, relative to its folder."""
+    folder, patterns = CHECKOUT / ROOMS[package], ("**/*.py", *SETUPTOOLS["package-data"].get(package, []))
+    found = {file.relative_to(folder) for pattern in patterns for file in folder.glob(pattern) if file.is_file()}
+    return {path for path in found if not any(part.startswith((".", "__pycache__")) for part in path.parts)}
 
 
-def matches(path: PurePosixPath, pattern: str) -> bool:
-    """Whether a relative path fits a pattern; a leading ``**/`` stands for any number of folders, none included."""
-    return path.match(pattern.removeprefix("**/")) and (pattern.startswith("**/") or len(path.parts) == 1)
+def test_every_pattern_of_package_data_finds_files():
+    for package, patterns in SETUPTOOLS["package-data"].items():
+        for pattern in patterns:
+            assert any((CHECKOUT / ROOMS[package]).glob(pattern)), f"{package}: {pattern}"
+
+
+def test_only_filed_results_and_runs_stay_behind():
+    listed = subprocess.run(["git", "ls-files", *ROOMS.values()], cwd=CHECKOUT, capture_output=True, text=True).stdout
+    left = set(listed.split()) - {f"{folder}/{path}" for name, folder in ROOMS.items() for path in shipped(name)}
+    behind = ("experiments/results/", "experiments/runs/", "policies/export/.clang-format")
+    assert {path for path in left if not path.startswith(behind)} == set()
 
 
 def test_version_changelog_and_citation_agree():
@@ -271,21 +279,31 @@ def test_version_changelog_and_citation_agree():
 
 
 @pytest.mark.slow
-def test_a_source_distribution_holds_the_whole_package(tmp_path):
-    copy = tmp_path / "source"
-    shutil.copytree(CHECKOUT, copy, ignore=shutil.ignore_patterns(".*", "__pycache__", "tests", "docs"))
-    code = "from setuptools.build_meta import build_sdist; build_sdist('..')"
-    subprocess.run([sys.executable, "-c", code], cwd=copy, check=True, capture_output=True)
+def test_distributions_hold_the_whole_package_and_nothing_else(tmp_path):
+    """The wheel is built from the unpacked source distribution, as pip does where there is no wheel."""
+    copy = tmp_path / "copy"
+    shutil.copytree(CHECKOUT, copy, ignore=shutil.ignore_patterns(".*", "__pycache__", "docs", "build", "*.egg-info"))
+    build("sdist", copy)
     (archive,) = tmp_path.glob(f"{DISTRIBUTION.replace('-', '_')}-{metarl.__version__}.tar.gz")
     with tarfile.open(archive) as packed:
-        names = {name.partition("/")[2] for name in packed.getnames()}
-    wanted = {
-        f"{folder}/{file.relative_to(CHECKOUT / folder).as_posix()}"
-        for name, folder in ROOMS.items()
-        for file in (CHECKOUT / folder).rglob("*")
-        if file.is_file() and is_shipped(name, file.relative_to(CHECKOUT / folder))
-    }
-    assert {"pyproject.toml", "constraints.txt", "LICENSE", "README.md", *wanted} - names == set()
+        packed.extractall(tmp_path, filter="data")
+    unpacked = tmp_path / archive.name.removesuffix(".tar.gz")
+    for name in ("constraints.txt", "constraints-lowest.txt", "LICENSE", "CHANGELOG.md", "Makefile"):
+        assert (unpacked / name).is_file()
+    tests = {file.relative_to(copy) for file in (copy / "tests").rglob("*") if file.is_file()}
+    assert tests == {file.relative_to(unpacked) for file in (unpacked / "tests").rglob("*") if file.is_file()}
+    build("wheel", unpacked)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as packed:
+        names = {name for name in packed.namelist() if ".dist-info/" not in name}
+    wanted = {PurePosixPath(*name.split("."), path).as_posix() for name in ROOMS for path in shipped(name)}
+    assert names == wanted | {"metarl_adapt.py"}
+
+
+def build(kind: str, source: Path) -> None:
+    """Build a source distribution or a wheel into the folder above a source tree."""
+    code = f"from setuptools import build_meta; build_meta.build_{kind}('..')"
+    subprocess.run([sys.executable, "-c", code], cwd=source, check=True, capture_output=True)
 
 
 def test_constraints_name_every_dependency():
