@@ -16,7 +16,7 @@ ROOMS := metarl envs policies experiments
 SOURCES := metarl_adapt.py $(shell find $(ROOMS) -not -path '*/__pycache__*')
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast test-lowest coverage lint types format develop dist clean
+.PHONY: help demo test test-fast test-lowest coverage lint types format develop dist docs docs-links clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /make \1	/p' $(MAKEFILE_LIST)
@@ -58,6 +58,12 @@ dist: $(VENV)/release ## build and check what is uploaded to the package index: 
 	rm -rf build dist
 	$(BIN)/python -m build --no-isolation
 	$(BIN)/twine check --strict dist/*
+
+docs: $(VENV)/package $(VENV)/tools ## build the documentation's site: build/site/index.html
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -b html docs build/site
+
+docs-links: $(VENV)/package $(VENV)/tools ## try the links of the site that lead elsewhere; needs the internet
+	$(BIN)/sphinx-build --quiet -b linkcheck docs build/links
 
 clean: ## remove the virtual environments and everything built
 	rm -rf $(VENV) $(LOWEST) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis htmlcov .coverage

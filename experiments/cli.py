@@ -41,6 +41,16 @@ COMMANDS = {
     "demo": "Meta-train on 2D navigation, adapt a HalfCheetah, in about two minutes.",
 }
 
+# The commands whose first word chooses a kind with options of its own.
+SUBCOMMANDS = {
+    "train": ("images",),
+    "compress": ("prune", "nest", "int8", "judge"),
+    "update": ("make", "apply", "info", "simulate", "stream"),
+    "federate": ("images", "join"),
+    "zoo": ("list", "show", "export", "push"),
+    "table": ("images", "families", "tradeoff", "pruning", "fleet"),
+}
+
 # Packages that some commands need, and the extra that installs them.
 EXTRAS = {"jinja2": "report", "matplotlib": "report", "PIL": "report", "optuna": "tune", "huggingface_hub": "zoo"}
 
