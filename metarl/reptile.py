@@ -10,6 +10,7 @@ is pulled towards the mean of the tasks (Goldblum et al., Unraveling Meta-Learni
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -128,6 +129,23 @@ def clustering_gradient(network: Network, parameters: Parameters, middle: Parame
         name: gradient(parameters[name].detach().flatten(1), each.flatten(1)).view_as(each)
         for name, each in middle.items()
     }
+
+
+def filter_distance(network: Network, parameters: Parameters, others: Parameters) -> float:
+    """Return the filter-normalized distance between two settings of a network, from ``others`` on.
+
+    It is the root of the squared distance whose gradient ``clustering_gradient`` is, summed over all filters.
+    """
+    has_norms = any(layer.is_norm for layer in network.layers)
+    total = 0.0
+    for name, middle in center(network, [others]).items():
+        filters, middles = parameters[name].detach().flatten(1), middle.flatten(1)
+        if has_norms:
+            apart = filters / _lengths(filters) - middles / _lengths(middles)
+        else:
+            apart = (filters - middles) / _lengths(middles)
+        total += float((apart**2).sum())
+    return math.sqrt(total)
 
 
 def _gradient_of_filters(filters: Tensor, middle: Tensor) -> Tensor:

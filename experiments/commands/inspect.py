@@ -13,9 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from metarl.core.atomic import write_atomically
+from metarl.core.errors import Refusal
 from metarl.envs.family import TaskFamily
 from metarl.envs.registry import FAMILIES
 from metarl.experiments.analysis.adaptable import attended
+from metarl.experiments.analysis.feature_report import feature_record, feature_report, feature_table
 from metarl.experiments.analysis.image_inspection import (
     classifier_facts,
     classifier_layers,
@@ -30,7 +32,7 @@ from metarl.experiments.console.parsing import check_new_file, parse, refuse, re
 from metarl.experiments.console.progress import decoding_line
 from metarl.policies.classifier import Classifier
 from metarl.policies.controller import Controller
-from metarl.policies.loading import load
+from metarl.policies.loading import load, load_classifier
 from metarl.policies.nested import Nested, nested_in
 from metarl.rl.evaluation import family_of
 
@@ -51,9 +53,17 @@ class Inspect:
     """Task family; needed for attention where the policy was trained on one of your own (module:attribute)."""
     data: Maybe[Path] = None
     """Folder of images; the attention of an image network judges those of its split val."""
+    features: bool = False
+    """Measure how the features of an image network cluster on the split test of --data, and how far it adapts."""
+    other: Maybe[Path] = None
+    """Another image network, whose features --features compares with."""
 
     def __post_init__(self) -> None:
         require_at_least(0, seed=self.seed)
+        if self.features and self.data is None:
+            raise Refusal("--features needs a folder of images: --data FOLDER")
+        if self.other is not None and not self.features:
+            raise Refusal("--other is what --features compares with: give both")
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -94,7 +104,7 @@ def show_subnets(command: Inspect, nested: Nested, console: Console) -> None:
 
 def policy(command: Inspect, controller: Controller) -> tuple[list[Table], tuple[str, ...], dict[str, Any]]:
     """Return what to print of a policy, and what ``--json`` writes."""
-    refuse(command, "is about image networks: leave it out for a policy", "data")
+    refuse(command, "is about image networks: leave it out for a policy", "data", "features", "other")
     report = inspected_policy(controller, family_to_sample(controller, command.family), command.seed)
     facts = policy_facts(str(command.controller), controller, report)
     return [facts, layer_table(report, attended(controller))], report.notes, policy_record(controller, report)
@@ -106,8 +116,26 @@ def image_network(
     """Return what to print of an image network, and what ``--json`` writes."""
     refuse(command, "is about policies: leave it out for an image network", "family")
     report = inspected_classifier(classifier, command.data, command.seed, decoding_line(console))
-    facts = classifier_facts(str(command.controller), classifier, report)
-    return [facts, classifier_layers(classifier, report)], report.notes, classifier_record(classifier, report)
+    tables = [classifier_facts(str(command.controller), classifier, report), classifier_layers(classifier, report)]
+    record = classifier_record(classifier, report)
+    if command.features:
+        assert command.data is not None
+        other = other_network(command.other, classifier) if command.other else None
+        features = feature_report(classifier, other, command.data, command.seed, decoding_line(console))
+        tables.append(feature_table(features))
+        record |= {"features": feature_record(features)}
+    return tables, report.notes, record
+
+
+def other_network(path: Path, classifier: Classifier) -> Classifier:
+    """Return the image network to compare with; raise Refusal if it takes other images."""
+    other = load_classifier(path)
+    if other.network.side != classifier.network.side:
+        raise Refusal(
+            f"{path} takes images of {other.network.side} x {other.network.side}, and the controller those of "
+            f"{classifier.network.side} x {classifier.network.side}: features are compared on the same images"
+        )
+    return other
 
 
 def family_to_sample(controller: Controller, name: str | None) -> TaskFamily | None:
