@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from metarl.core.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from metarl.api import adapt, evaluate, federate, int8, nest, prune, resume, train
+    from metarl.api import adapt, bases, evaluate, federate, int8, nest, prune, resume, train
     from metarl.policies.classifier import Classifier
     from metarl.policies.controller import Controller
     from metarl.policies.export.sb3 import to_sb3
@@ -32,6 +32,7 @@ __all__ = [
     "Controller",
     "Recorder",
     "adapt",
+    "bases",
     "evaluate",
     "federate",
     "int8",
@@ -47,6 +48,7 @@ __all__ = [
 
 _MODULES = {
     "adapt": "metarl.api",
+    "bases": "metarl.api",
     "evaluate": "metarl.api",
     "federate": "metarl.api",
     "int8": "metarl.api",

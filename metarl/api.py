@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
 
+from metarl.compression.bases.search import find_bases, require_codable
+from metarl.compression.bases.settings import BasisSettings
 from metarl.compression.images import image_tasks
 from metarl.compression.integers import IntegerSettings, require_floats, to_integers
 from metarl.compression.nest_settings import NestSettings
@@ -371,6 +373,31 @@ def int8(
     asked, controller = IntegerSettings(**settings), require_floats(loaded(controller))
     resolved = family_of(controller, trained_on(controller) if family is None else resolve(family))
     return to_integers(controller, resolved, asked, threads or available_threads())
+
+
+def bases(
+    controller: Controller | str | Path,
+    *,
+    family: str | TaskFamily | None = None,
+    threads: int | None = None,
+    **settings: Any,
+) -> Controller:
+    """Return a meta-trained policy whose weights are binary bases, a bit or two each, which adapts coordinates.
+
+    Args:
+        controller: A controller, its file, its run's folder, or the name FAMILY/METHOD of one that ships.
+        family: The tasks' family or its name; needed if the controller was trained on a family of your own.
+        threads: Threads of the simulator and of the training; all cores if left out.
+        **settings: Those of ``metarl.compression.bases.settings.BasisSettings``, e.g. ``bits=1.0``.
+
+    Returns:
+        The controller of binary bases. ValueError says what is wrong with the controller or a setting.
+    """
+    check_names(BasisSettings, settings)
+    asked = BasisSettings(**settings)
+    controller = require_codable(loaded(controller), asked)
+    resolved = family_of(controller, trained_on(controller) if family is None else resolve(family))
+    return find_bases(controller, resolved, asked, threads or available_threads())
 
 
 def tasks_for(

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
 from metarl.policies.attention import Samples, attention_scores, summarize, weigh_channels
+from metarl.policies.compression.bases import along_bases
 from metarl.policies.compression.masks import masked
 from metarl.policies.gate import gate_factor
 from metarl.policies.methods import CHANNEL_STEP_SIZES, STEP_SIZES, Method
@@ -72,7 +73,7 @@ def inner_step(
     """Take one inner step: w_l - g^k * alpha_l^k * gamma_l * dL/dw_l for every layer l that the method updates.
 
     p-Meta, eq. 14, with the factor g^k of the return gate. Of a layer with a context, phi is updated in place of w_l
-    (CAVIA, eq. 3). Pruned weights stay zero.
+    (CAVIA, eq. 3). Pruned weights stay zero, and weights of binary bases move with their coordinates.
 
     Args:
         network: The network.
@@ -101,7 +102,7 @@ def inner_step(
         if layer.context:
             matrix = parameters[layer.context_weight_name]
             gradients = layer.context_gradient(gradients, matrix if second_order else matrix.detach())
-        for name, gradient in gradients.items():
+        for name, gradient in along_bases(gradients, parameters).items():
             adapted[name] = parameters[name] - step_size * gradient
     scores = {
         name: {side: gammas.detach() for side, gammas in gradient.scores.items()}

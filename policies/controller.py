@@ -14,6 +14,7 @@ from torch import Tensor
 
 from metarl.core.errors import Refusal
 from metarl.core.text import facts_as_html, facts_as_text
+from metarl.policies.compression.bases import coded_names
 from metarl.policies.device.episodes import Episode, checked_episodes, columns
 from metarl.policies.device.integers.step import integer_step
 from metarl.policies.device.meter import Meter
@@ -201,6 +202,8 @@ class Controller:
         method = self._method_of(step)
         if isinstance(self.network, IntegerMLP):
             raise Refusal("a policy of integers adapts to recorded episodes: it cannot take in a stream")
+        if coded_names(self.parameters):
+            raise Refusal("coordinates of binary bases adapt to recorded episodes: they cannot take in a stream")
         estimator = estimator_of(self.metadata)
         return Stream(self.network, self.parameters, method, step, horizon or self.metadata.horizon, estimator, meter)
 

@@ -26,6 +26,7 @@ from metarl.policies.attention import (
     attention_shapes,
     initial_attention,
 )
+from metarl.policies.compression.bases import is_basis
 from metarl.policies.compression.masks import is_mask
 from metarl.policies.gate import GATE_STATISTICS
 from metarl.policies.networks.layers import CONTEXT, Layer
@@ -232,8 +233,8 @@ def initial_step_sizes(method: Method, layers: Sequence[Layer], inner_steps: int
 
 
 def trained_names(method: Method, parameters: Parameters) -> tuple[str, ...]:
-    """Return the names of the meta-parameters that the outer loop trains: all but statistics, contexts, masks and
-    step sizes that the method fixes.
+    """Return the names of the meta-parameters that the outer loop trains: all but statistics, contexts, masks,
+    bases and step sizes that the method fixes.
 
     They are sorted, so that sums over them round alike wherever the parameters come from.
     """
@@ -241,7 +242,9 @@ def trained_names(method: Method, parameters: Parameters) -> tuple[str, ...]:
         {STEP_SIZES} if method.step_sizes == "fixed" else set()
     )
     return tuple(
-        name for name in sorted(parameters) if name not in fixed and not is_context(name) and not is_mask(name)
+        name
+        for name in sorted(parameters)
+        if name not in fixed and not (is_context(name) or is_mask(name) or is_basis(name))
     )
 
 

@@ -40,7 +40,7 @@ ARROWS = {
     "metarl.policies.device": "core policies.networks policies.attention policies.compression policies.methods "
     "policies.advantages",
     "metarl.policies.controller": "core policies.networks policies.gate policies.normalization policies.methods "
-    "policies.files policies.device",
+    "policies.compression policies.files policies.device",
     "metarl.policies.classifier": "core policies.networks policies.methods policies.files policies.device",
     "metarl.policies.nested": "core policies.networks policies.normalization policies.compression policies.files "
     "policies.controller policies.classifier",

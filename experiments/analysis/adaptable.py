@@ -13,7 +13,7 @@ from metarl.core.errors import Refusal
 from metarl.cost.memory import LayerUpdate, Plan, Workload
 from metarl.cost.operations import Cost, cost
 from metarl.policies.attention import SIDES, attention_rank
-from metarl.policies.compression.masks import masked_layers
+from metarl.policies.compression.bases import stored_layers
 from metarl.policies.methods import STEP_SIZES, get_method
 from metarl.policies.networks.layers import Layer
 from metarl.policies.networks.network import Network, Parameters
@@ -129,7 +129,7 @@ def model_cost(
         The cost.
     """
     stated = layers or adaptable.network.layers
-    return cost(masked_layers(stated, adaptable.parameters), step_plans(adaptable, taken), work)
+    return cost(stored_layers(stated, adaptable.parameters), step_plans(adaptable, taken), work)
 
 
 def step_plans(adaptable: Adaptable, taken: Sequence[TakenStep] = ()) -> list[Plan]:

@@ -16,6 +16,7 @@ from metarl.cost.operations import Cost
 from metarl.experiments.analysis.adaptable import Adaptable, KeptShares, TakenStep, adapted_layers, attended, model_cost
 from metarl.experiments.analysis.costing import cost_record, device_sentence, giga, megabytes
 from metarl.policies.attention import PREFIX
+from metarl.policies.compression.bases import is_basis, layer_bits
 from metarl.policies.compression.masks import is_mask, pruned_count
 from metarl.policies.methods import STEP_SIZES, get_method
 
@@ -30,7 +31,8 @@ LONGEST_TEXT = 200  # characters shown of a word
 class LayerReport:
     """A layer, and what each inner step does to it; a kept share is None where it is unknown or nothing is updated.
 
-    Of a layer with a ``context`` of so many parameters these alone adapt.
+    Of a layer with a ``context`` of so many parameters these alone adapt, and of one with so many ``bits`` of binary
+    bases the coordinates.
     """
 
     name: str
@@ -41,12 +43,15 @@ class LayerReport:
     kept_inputs: tuple[float | None, ...]
     kept_outputs: tuple[float | None, ...]
     context: int = 0
+    bits: float | None = None
 
     @property
     def adapting_steps(self) -> str:
         """Whether it adapts, or its context, and in which inner steps if not in all or none."""
         if self.context and all(self.adapts):
             return f"context of {self.context}"
+        if self.bits is not None and all(self.adapts):
+            return f"coordinates of {self.bits:.3g} bits"
         if len(set(self.adapts)) > 1:
             return "step " + ", ".join(str(step) for step, each in enumerate(self.adapts, start=1) if each)
         return "yes" if all(self.adapts) else "no"
@@ -86,7 +91,7 @@ def inspected(
     parameters = adaptable.parameters
     taken, notes = judged(adaptable, take, why_not)
     modules = sum(tensor.numel() for name, tensor in parameters.items() if name.startswith(PREFIX))
-    own = sum(tensor.numel() for name, tensor in parameters.items() if not is_mask(name))
+    own = sum(tensor.numel() for name, tensor in parameters.items() if not (is_mask(name) or is_basis(name)))
     steps = parameters[STEP_SIZES].numel() if STEP_SIZES in parameters else 0
     return Report(
         parameters=own - pruned_count(parameters) - modules - steps,
@@ -116,6 +121,7 @@ def layer_reports(adaptable: Adaptable, taken: Taken, known: bool) -> Iterator[L
     """Yield every layer; ``known`` says whether ``taken``, or its absence, tells all kept shares."""
     steps = range(adaptable.metadata.inner_steps)
     sizes = adaptable.parameters.get(STEP_SIZES)
+    bits = layer_bits(adaptable.parameters)
     adapted = [adapted_layers(adaptable, step) if sizes is not None else () for step in steps]
     for index, layer in enumerate(adaptable.network.layers):
         shares = [
@@ -133,6 +139,7 @@ def layer_reports(adaptable: Adaptable, taken: Taken, known: bool) -> Iterator[L
             kept_inputs=tuple(each.forward if each else None for each in shares),
             kept_outputs=tuple(each.backward if each else None for each in shares),
             context=layer.context,
+            bits=bits.get(layer.name),
         )
 
 

@@ -8,19 +8,18 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from rich.console import Console
-from rich.table import Table
 
 from metarl.compression.integers import IntegerSettings, require_floats, to_integers
-from metarl.compression.judge import Judged, Verdict, judge, verdict_record
+from metarl.compression.judge import judge, verdict_record
 from metarl.compression.rounds import Round, prune_in_rounds
 from metarl.compression.settings import PruneSettings
 from metarl.compression.tasks import described
 from metarl.core.errors import Refusal
 from metarl.experiments.analysis.pruning_table import pruning_record
 from metarl.experiments.analysis.records import write_record
+from metarl.experiments.commands.compress_bases import bases
 from metarl.experiments.commands.compress_nest import nest
-from metarl.experiments.commands.compress_options import JudgeOptions, share, tasks_for
+from metarl.experiments.commands.compress_options import JudgeOptions, tasks_for, tell_verdict
 from metarl.experiments.console.constructors import ControllerFile
 from metarl.experiments.console.families import family_for
 from metarl.experiments.console.output import Terminal
@@ -41,12 +40,16 @@ class Compress:
 
     int8: weights, activations and gradients of 8 bits, and an inner step in integers.
 
+    bases: weights as sums of binary bases, below two bits each, whose coordinates adapt.
+
     judge: compare two controllers on the same unseen tasks: bytes, operations and returns.
 
     metarl compress KIND --help shows the options of a kind.
     """
 
-    kind: Annotated[Literal["prune", "nest", "int8", "judge"], tyro.conf.Positional, tyro.conf.arg(metavar="KIND")]
+    kind: Annotated[
+        Literal["prune", "nest", "int8", "bases", "judge"], tyro.conf.Positional, tyro.conf.arg(metavar="KIND")
+    ]
     """One of those above."""
 
 
@@ -95,7 +98,7 @@ class Judge:
 
 def main(arguments: Sequence[str]) -> None:
     """Run the command; raise Refusal saying what is wrong with its arguments."""
-    kinds = {"prune": prune, "nest": nest, "int8": int8, "judge": judge_two}
+    kinds = {"prune": prune, "nest": nest, "int8": int8, "bases": bases, "judge": judge_two}
     if arguments and arguments[0] in kinds:
         kinds[arguments[0]](arguments[1:])
         return
@@ -169,30 +172,4 @@ def round_line(done: Round, rounds: int) -> str:
     return (
         f"round {done.number} of {rounds}: sparsity {done.sparsity:.3g}, kept {kept}  "
         f"largest weight {done.largest_weight:.3g}{trained}"
-    )
-
-
-def tell_verdict(verdict: Verdict, tasks: int, console: Console) -> None:
-    """Print a verdict on so many tasks."""
-    table = Table("", "before", "after")
-
-    def row(name: str, of: str, judged: tuple[Judged, Judged] = (verdict.before, verdict.after)) -> None:
-        values = (getattr(each, of) for each in judged)
-        table.add_row(name, *("-" if value is None else f"{value:,}" for value in values))
-
-    row("file, bytes", "file_bytes")
-    measure, show = verdict.before.measure, number if verdict.before.measure == "return" else share
-    row(f"multiplications of an {'action' if measure == 'return' else 'image'}", "macs")
-    row("working memory of an inner step, bytes", "adaptation_bytes")
-    for when in ("before", "after"):
-        intervals = (getattr(each, f"return_{when}") for each in (verdict.before, verdict.after))
-        table.add_row(f"{measure} {when} adaptation", *(f"{show(each.mean)} ± {show(each.ci95)}" for each in intervals))
-    console.print(table)
-    difference = verdict.paired_difference
-    clear = "differs from" if verdict.is_clear else "cannot be told from"
-    console.print(
-        f"paired difference of the {'returns' if measure == 'return' else 'accuracies'} after adaptation: "
-        f"{show(difference.mean)} ± {show(difference.ci95)} "
-        f"(95 %, {tasks} tasks), which {clear} zero",
-        soft_wrap=True,
     )

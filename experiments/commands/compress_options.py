@@ -6,15 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
+from rich.table import Table
 
 from metarl.compression.images import image_tasks
+from metarl.compression.judge import Judged, Verdict
 from metarl.compression.tasks import Tasks
 from metarl.core.errors import Refusal
 from metarl.core.threads import available_threads
 from metarl.experiments.console.constructors import Family, Maybe
 from metarl.experiments.console.families import family_for
 from metarl.experiments.console.parsing import refuse, require_at_least
-from metarl.experiments.console.progress import decoding_line
+from metarl.experiments.console.progress import decoding_line, number
 from metarl.policies.classifier import Classifier
 from metarl.policies.controller import Controller
 from metarl.rl.evaluation import family_of
@@ -57,3 +59,29 @@ def tasks_for(controller: Controller | Classifier, options: JudgeOptions, consol
 def share(accuracy: float) -> str:
     """Return an accuracy, or a difference of two, with three digits."""
     return f"{accuracy:.3f}"
+
+
+def tell_verdict(verdict: Verdict, tasks: int, console: Console) -> None:
+    """Print a verdict on so many tasks."""
+    table = Table("", "before", "after")
+
+    def row(name: str, of: str, judged: tuple[Judged, Judged] = (verdict.before, verdict.after)) -> None:
+        values = (getattr(each, of) for each in judged)
+        table.add_row(name, *("-" if value is None else f"{value:,}" for value in values))
+
+    row("file, bytes", "file_bytes")
+    measure, show = verdict.before.measure, number if verdict.before.measure == "return" else share
+    row(f"multiplications of an {'action' if measure == 'return' else 'image'}", "macs")
+    row("working memory of an inner step, bytes", "adaptation_bytes")
+    for when in ("before", "after"):
+        intervals = (getattr(each, f"return_{when}") for each in (verdict.before, verdict.after))
+        table.add_row(f"{measure} {when} adaptation", *(f"{show(each.mean)} ± {show(each.ci95)}" for each in intervals))
+    console.print(table)
+    difference = verdict.paired_difference
+    clear = "differs from" if verdict.is_clear else "cannot be told from"
+    console.print(
+        f"paired difference of the {'returns' if measure == 'return' else 'accuracies'} after adaptation: "
+        f"{show(difference.mean)} ± {show(difference.ci95)} "
+        f"(95 %, {tasks} tasks), which {clear} zero",
+        soft_wrap=True,
+    )

@@ -15,7 +15,7 @@ from metarl.experiments.console.parsing import refuse
 from metarl.experiments.console.progress import decoding_line
 from metarl.images.tasks import ImageTask
 from metarl.policies.classifier import Classifier
-from metarl.policies.compression.masks import masked_layers
+from metarl.policies.compression.bases import stored_layers
 from metarl.policies.loading import load, load_classifier
 from metarl.policies.networks.registry import kind_of
 
@@ -40,7 +40,7 @@ def image_costing(command: Cost) -> Costing:
     taken = image_costs.take_image_steps(classifier, tasks, at_once) if attended(classifier) else ()
     return Costing(
         title=f"{kind_of(network)} on images of {network.side} x {network.side}, {metadata.method}",
-        layers=masked_layers(network.layers, classifier.parameters),
+        layers=stored_layers(network.layers, classifier.parameters),
         work=work,
         result=model_cost(classifier, work, taken),
         step=f"One adaptation step: {network.ways} classes with {plural(metadata.shots, 'image')} each, "

@@ -15,7 +15,7 @@ from metarl.experiments.analysis.adaptable import TASKS, TakenStep, attended, mo
 from metarl.experiments.analysis.costing import Costing, chosen_layers
 from metarl.experiments.console.families import family_by_name
 from metarl.experiments.console.parsing import refuse
-from metarl.policies.compression.masks import masked_layers
+from metarl.policies.compression.bases import stored_layers
 from metarl.policies.controller import Controller
 from metarl.policies.loading import load_controller
 from metarl.policies.methods import get_method
@@ -43,7 +43,7 @@ def policy_costing(command: Cost) -> Costing:
     unit = "one episode" if work.chunk is None else plural(work.chunk, "observation")
     return Costing(
         title=f"{controller.metadata.family}, {controller.metadata.method}",
-        layers=masked_layers(controller.network.layers, controller.parameters),
+        layers=stored_layers(controller.network.layers, controller.parameters),
         work=work,
         result=model_cost(controller, work, taken),
         step=f"One adaptation step: {plural(work.episodes, 'episode')} of "

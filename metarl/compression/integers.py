@@ -18,6 +18,7 @@ from metarl.core.threads import single_threaded_torch
 from metarl.core.validation import STRICT, Finite, validate_fields
 from metarl.envs.family import TaskFamily
 from metarl.policies.classifier import Classifier
+from metarl.policies.compression.bases import refuse_bases
 from metarl.policies.compression.masks import masks_of
 from metarl.policies.controller import Controller
 from metarl.policies.files.checks import check_adaptable
@@ -108,6 +109,7 @@ def require_floats(controller: Controller | Classifier) -> Controller:
     if isinstance(controller, Classifier):
         raise Refusal("int8 is for policies: an image network's inner step has no program of integers")
     network = controller.network
+    refuse_bases(controller.parameters, "int8")
     if isinstance(network, IntegerMLP) or masks_of(controller.parameters):
         what = "int8" if isinstance(network, IntegerMLP) else "pruned"
         raise Refusal(f"the controller is compressed already ({what}): start from the one that it came from")

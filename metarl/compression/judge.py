@@ -17,7 +17,7 @@ from metarl.core.errors import Refusal
 from metarl.core.intervals import Interval, interval_over_tasks
 from metarl.core.randomness import Purpose, generator
 from metarl.policies.classifier import Classifier
-from metarl.policies.compression.masks import kept_weights
+from metarl.policies.compression.bases import stored_layers
 from metarl.policies.controller import Controller
 from metarl.policies.device.episodes import Episode
 from metarl.policies.device.meter import Meter
@@ -31,7 +31,7 @@ class Judged:
     """What a controller takes and reaches."""
 
     file_bytes: int
-    macs: int  # of one action; a pruned weight takes none
+    macs: int  # of one action; a pruned weight takes none, and of binary bases each coordinate one
     adaptation_bytes: int | None  # working memory of an inner step, measured; None if a device cannot take it
     return_before: Interval  # before adaptation, over tasks; of an image network the accuracy, here and below
     return_after: Interval  # after it
@@ -129,11 +129,10 @@ def judged(controller: Controller | Classifier, where: Tasks, tasks: int, seed: 
     else:
         family = family_of(where)
         scores = list(evaluate_tasks(controller, family, unseen_tasks(family, tasks, seed), seed, threads).returns)
-    kept = kept_weights(controller.parameters, controller.network)
-    positions = {layer.name: layer.positions for layer in controller.network.layers}
+    layers = stored_layers(controller.network.layers, controller.parameters)
     return Judged(
         file_bytes=stored_bytes(controller),
-        macs=sum(count * positions[layer] for layer, count in kept.items()),
+        macs=sum(layer.moving_weights * layer.positions for layer in layers if not layer.is_norm),
         adaptation_bytes=_adaptation_bytes(controller, seed),
         return_before=interval_over_tasks(scores[0]),
         return_after=interval_over_tasks(scores[-1]),

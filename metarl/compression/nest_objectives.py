@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -41,6 +41,27 @@ from metarl.rl.terms import TaskTerms
 from metarl.rl.workers import task_data, task_returns
 
 VALIDATION = 1_000_000  # the index of the validation's random stream, beyond all iterations
+Recorded = tuple[tuple[Parameters, ...], tuple[Batch, ...]]  # of a task: policies and episodes after 0, 1, ... K steps
+
+
+class ObjectiveSettings(Protocol):
+    """What the losses of policies depend on."""
+
+    @property
+    def objective(self) -> Literal["distill", "surrogate"]:
+        """Which loss it is."""
+
+    @property
+    def tasks(self) -> int:
+        """The tasks of an iteration."""
+
+    @property
+    def validation_tasks(self) -> int:
+        """The tasks of a score."""
+
+    @property
+    def seed(self) -> int:
+        """Seed of tasks and episodes."""
 
 
 class Objective(Protocol):
@@ -64,7 +85,7 @@ class PolicyObjective:
 
     dense: Controller
     family: TaskFamily
-    settings: NestSettings
+    settings: ObjectiveSettings
     sampler: Sampler
     executor: Executor
 
@@ -72,13 +93,18 @@ class PolicyObjective:
         """Return the gradients; the dense policy's rollouts serve all subnets, or each subnet has its own."""
         if self.settings.objective == "surrogate":
             return [self._surrogate(subnet, names, iteration) for subnet in subnets]
-        adaptation = self._adapted(self.dense.parameters, self.settings.tasks, iteration)
-        return [self._distilled(subnet, names, adaptation) for subnet in subnets]
+        recorded = self.recorded(self.settings.tasks, iteration)
+        return [self.distilled(subnet, names, recorded) for subnet in subnets]
 
     def score(self, subnet: Parameters) -> float:
         """Return the mean return after adaptation."""
         adaptation = self._adapted(subnet, self.settings.validation_tasks, VALIDATION, query_advantages=False)
         return float(task_returns(adaptation.episodes[-1]).mean())
+
+    def recorded(self, count: int, index: int) -> list[Recorded]:
+        """Return the dense policy before and after its inner steps on ``count`` tasks, and its episodes then."""
+        adaptation = self._adapted(self.dense.parameters, count, index)
+        return list(zip(zip(*adaptation.parameters, strict=True), zip(*adaptation.batches, strict=True), strict=True))
 
     def _adapted(self, parameters: Parameters, count: int, index: int, query_advantages: bool = True) -> Adaptation:
         random = generator(self.settings.seed, Purpose.NESTING, index)
@@ -101,17 +127,16 @@ class PolicyObjective:
         objective = MetaObjective(names, len(data), terms)
         return objective.named(subnet, objective.gradient(subnet).trained)
 
-    def _distilled(self, subnet: Parameters, names: tuple[str, ...], adaptation: Adaptation) -> Parameters:
+    def distilled(self, subnet: Parameters, names: tuple[str, ...], recorded: Sequence[Recorded]) -> Parameters:
         """Return the gradient of the mean over tasks of the KL divergences before and after adaptation."""
-        by_task = zip(zip(*adaptation.parameters, strict=True), zip(*adaptation.batches, strict=True), strict=True)
 
-        def term(task: tuple[tuple[Parameters, ...], tuple[Batch, ...]]) -> list[Tensor]:
+        def term(task: Recorded) -> list[Tensor]:
             teachers, batches = task
             leaves = as_leaves(subnet, names)
             loss = self.divergence(leaves, teachers, batches)
             return list(torch.autograd.grad(loss, [leaves[name] for name in names], materialize_grads=True))
 
-        terms = list(self.executor.map(term, by_task))
+        terms = list(self.executor.map(term, recorded))
         return {name: torch.stack(each).mean(dim=0) for name, each in zip(names, zip(*terms, strict=True), strict=True)}
 
     def divergence(self, subnet: Parameters, teachers: Sequence[Parameters], batches: Sequence[Batch]) -> Tensor:

@@ -24,6 +24,7 @@ from metarl.compression.tasks import Tasks, family_of, images_of
 from metarl.core.errors import Refusal
 from metarl.core.numerics import require_finite
 from metarl.policies.classifier import Classifier
+from metarl.policies.compression.bases import refuse_bases
 from metarl.policies.compression.masks import MASK, masks_of, weight_names
 from metarl.policies.compression.nested import encoded, own_names, row_size, sampled_masks, shared_names
 from metarl.policies.controller import Controller
@@ -41,6 +42,7 @@ def check_nestable(dense: Controller | Classifier, settings: NestSettings) -> No
     """Raise Refusal if a controller cannot be nested so."""
     if isinstance(dense, Controller) and dense.metadata.adapted_to is not None:
         raise Refusal("the controller is adapted to a task: nest the meta-trained one that it came from")
+    refuse_bases(dense.parameters, "nesting")
     if masks_of(dense.parameters):
         raise Refusal("the controller is pruned already: nest the dense one that it came from")
     method = get_method(dense.metadata.method)

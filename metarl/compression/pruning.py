@@ -18,6 +18,7 @@ from metarl.compression.tasks import Model, Tasks, family_of, images_of
 from metarl.core.errors import Refusal
 from metarl.policies.attention import PREFIX
 from metarl.policies.classifier import Classifier
+from metarl.policies.compression.bases import refuse_bases
 from metarl.policies.compression.masks import MASK, masks_of, sparsity, weight_names
 from metarl.policies.controller import Controller
 from metarl.policies.files.checks import check_adaptable
@@ -30,6 +31,7 @@ from metarl.policies.networks.network import Network, Parameters
 def check_prunable(controller: Controller | Classifier, settings: PruneSettings) -> None:
     """Raise Refusal if the controller cannot be pruned to that sparsity."""
     refuse_integers(controller.network, "pruning")
+    refuse_bases(controller.parameters, "pruning")
     if isinstance(controller, Controller) and controller.metadata.adapted_to is not None:
         raise Refusal("the controller is adapted to a task: prune the meta-trained one that it came from")
     method = get_method(controller.metadata.method)

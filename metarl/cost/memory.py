@@ -195,7 +195,7 @@ def _accumulated_words(layer: Layer, update: LayerUpdate, share: float, biases: 
     """Return the numbers in the gradients of an updated layer, of these shares of its weights and of its biases."""
     if layer.context:
         return layer.modulated_words
-    weights = layer.weights if update.chooses_inputs else layer.kept_weights
+    weights = layer.weights if update.chooses_inputs else layer.moving_weights
     return round(share * weights) + round(biases * layer.biases)
 
 

@@ -253,13 +253,13 @@ def _product(layer: Layer, dense: bool = False) -> int:
 
     Pruned weights are left out, unless the product is ``dense``.
     """
-    weights = layer.weights if dense else layer.kept_weights
+    weights = layer.weights if dense else layer.products
     return 2 * layer.input_words if layer.is_norm else layer.positions * weights
 
 
 def forward_macs(layer: Layer) -> int:
     """Return the multiply-accumulates of one observation's forward pass through a layer and what follows it."""
-    product = 4 * layer.input_words if layer.is_norm else layer.positions * layer.kept_weights
+    product = 4 * layer.input_words if layer.is_norm else layer.positions * layer.products
     averaged = layer.input_words * layer.averaged_positions if layer.averaged_positions > 1 else 0
     slopes = layer.output_words if layer.activation in ("leaky_relu", "tanh") else 0
     added = layer.output_words if layer.residual == "join" else 0

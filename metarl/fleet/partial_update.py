@@ -21,6 +21,7 @@ from metarl.core.randomness import Purpose, generator
 from metarl.core.settings import AtLeastOne, check_settings
 from metarl.envs.family import TaskFamily
 from metarl.fleet.scores import Metric, largest, random_scores, update_masks
+from metarl.policies.compression.bases import refuse_bases
 from metarl.policies.compression.masks import masks_of
 from metarl.policies.controller import Controller
 from metarl.policies.methods import get_method
@@ -164,6 +165,7 @@ def towards(controller: Controller, wanted: Controller, ratio: float) -> tuple[C
 def check_updatable(controller: Controller) -> None:
     """Raise Refusal if the controller is not one that was meta-trained to adapt."""
     refuse_integers(controller.network, "an update")
+    refuse_bases(controller.parameters, "an update")
     if controller.metadata.adapted_to is not None:
         raise Refusal("the controller is adapted to a task: update the meta-trained one that it came from")
     method = get_method(controller.metadata.method)

@@ -17,6 +17,7 @@ from metarl.core.errors import Refusal
 from metarl.core.randomness import Purpose, generator
 from metarl.envs.family import TaskFamily
 from metarl.policies.attention import ATTENTION_BOUND, attention_rank
+from metarl.policies.compression.bases import refuse_bases
 from metarl.policies.controller import Controller, check_spaces
 from metarl.policies.export.sb3 import read_sb3
 from metarl.policies.export.vec_normalize import read_vec_normalize
@@ -101,6 +102,7 @@ def start_from(init: Controller, state: TrainingState, family: TaskFamily, setti
         The state. Refusal names what of the controller is not as the family and the settings ask for.
     """
     refuse_integers(init.network, "meta-training")
+    refuse_bases(init.parameters, "meta-training")
     check_spaces(init, family.observation_space.shape, family.action_shape, family.name, family.choices)
     given: dict[str, tuple[Any, Any]] = {
         "hidden sizes": (init.network.hidden_sizes, settings.hidden_sizes),

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from metarl.policies.attention import NEARLY
 from metarl.policies.device import advantages, in_place, streaming, weight_gradients
+from metarl.policies.device.coordinates import COORDINATE_KERNELS
 from metarl.policies.device.in_place import Bits, FloatArray
 from metarl.policies.device.integers.kernels import INTEGER_KERNELS
 from metarl.policies.device.network import DeviceLayer
@@ -203,52 +204,56 @@ def open_channels(run: Run, layer: DeviceLayer, scores: FloatArray, places: Plac
     run.kept[layer.name] = max(most, int(np.count_nonzero(scores))), known + len(new)
 
 
-KERNELS: dict[str, Callable[..., None]] = INTEGER_KERNELS | {
-    kernel.__name__: kernel
-    for kernel in (
-        weight_gradients.add_masked_gradient,
-        weight_gradients.update_masked_weight,
-        fill,
-        inverse_deviations,
-        load,
-        linear,
-        linear_in_place,
-        rectify,
-        squash,
-        keep,
-        standardize,
-        add_log_std_gradient,
-        output_gradient,
-        choice_gradient,
-        input_gradient,
-        input_gradient_in_place,
-        input_gradient_tanh,
-        block,
-        add_rows,
-        score,
-        open_channels,
-        weight_gradients.add_bias_gradient,
-        weight_gradients.add_weight_gradient,
-        weight_gradients.add_kept_gradient,
-        weight_gradients.update,
-        weight_gradients.update_context,
-        weight_gradients.update_weight,
-        advantages.add_normal_equations,
-        advantages.solve,
-        advantages.add_statistics,
-        advantages.find_scale,
-        advantages.normalized_advantages,
-        streaming.look,
-        streaming.leave,
-        streaming.add_moments,
-        streaming.add_eligible,
-        streaming.hold,
-        streaming.add_step,
-        streaming.begin_rewards,
-        streaming.add_reward,
-        streaming.mix,
-        streaming.combine,
-        streaming.add_context_gradient,
-        streaming.update_streamed_context,
-    )
-}
+KERNELS: dict[str, Callable[..., None]] = (
+    INTEGER_KERNELS
+    | COORDINATE_KERNELS
+    | {
+        kernel.__name__: kernel
+        for kernel in (
+            weight_gradients.add_masked_gradient,
+            weight_gradients.update_masked_weight,
+            fill,
+            inverse_deviations,
+            load,
+            linear,
+            linear_in_place,
+            rectify,
+            squash,
+            keep,
+            standardize,
+            add_log_std_gradient,
+            output_gradient,
+            choice_gradient,
+            input_gradient,
+            input_gradient_in_place,
+            input_gradient_tanh,
+            block,
+            add_rows,
+            score,
+            open_channels,
+            weight_gradients.add_bias_gradient,
+            weight_gradients.add_weight_gradient,
+            weight_gradients.add_kept_gradient,
+            weight_gradients.update,
+            weight_gradients.update_context,
+            weight_gradients.update_weight,
+            advantages.add_normal_equations,
+            advantages.solve,
+            advantages.add_statistics,
+            advantages.find_scale,
+            advantages.normalized_advantages,
+            streaming.look,
+            streaming.leave,
+            streaming.add_moments,
+            streaming.add_eligible,
+            streaming.hold,
+            streaming.add_step,
+            streaming.begin_rewards,
+            streaming.add_reward,
+            streaming.mix,
+            streaming.combine,
+            streaming.add_context_gradient,
+            streaming.update_streamed_context,
+        )
+    }
+)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from metarl.policies.attention import PREFIX
-from metarl.policies.compression.masks import masked_layers
+from metarl.policies.compression.bases import coded_names, stored_layers
 from metarl.policies.device.adaptation import step_program
 from metarl.policies.device.network import DeviceLayer, device_layers
 from metarl.policies.device.planner import plan
@@ -29,9 +29,11 @@ class DeviceMemory:
             if it keeps fewer.
         recordings: The recorded episodes: observations, actions and rewards in float32.
         packed_recordings: The same with observations of 8 bits and rewards in float32; actions are drawn again.
-        weights: The policy's parameters; of pruned weights, the numbers kept and a bit for each.
+        weights: The policy's parameters; of pruned weights, the numbers kept and a bit for each; of binary bases, their
+            bits and coordinates.
         attention: The parameters of its attention modules.
-        streaming: The working memory of a step with nothing stored; 0 with attention, which needs its episodes.
+        streaming: The working memory of a step with nothing stored; 0 with attention, which needs its episodes, and
+            for coordinates of binary bases.
     """
 
     working: int
@@ -61,11 +63,12 @@ def device_memory(
         estimator: How the advantages are computed.
     """
     steps = [device_layers(network, parameters, method, step) for step in range(len(parameters[STEP_SIZES]))]
-    streamed = [layers for layers in steps if any(layer.updated for layer in layers) and not method.attention]
+    streams = not method.attention and not coded_names(parameters)
+    streamed = [layers for layers in steps if streams and any(layer.updated for layer in layers)]
     return DeviceMemory(
         working=max(planned_bytes(layers, work, estimator) for layers in steps),
         **stored_bytes(network, parameters, episodes * work.episode),
-        weights=sum(layer.parameter_bytes for layer in masked_layers(network.layers, parameters)),
+        weights=sum(layer.parameter_bytes for layer in stored_layers(network.layers, parameters)),
         streaming=max((plan(stream_program(each, work.episode, estimator)).bytes for each in streamed), default=0),
     )
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from metarl.policies.compression.bases import ALPHAS, CODES
 from metarl.policies.compression.masks import masks_of
 from metarl.policies.device.in_place import FloatArray
 from metarl.policies.methods import STEP_SIZES, Method
@@ -27,6 +29,21 @@ class Samples(NamedTuple):
 
 
 @dataclass(frozen=True)
+class DeviceBases:
+    """The binary bases of a layer's weight, of which a step changes the coordinates."""
+
+    codes: FloatArray  # [basis, output, input] of -1, +1, or 0 where a group lacks the basis
+    present: NDArray[np.bool_]  # whether a group has a basis [basis, group]
+    by_output: bool  # whether the inputs of an output are of one group, or the outputs of an input
+    alphas_name: str  # the full name of the coordinates
+
+    @property
+    def coordinates(self) -> int:
+        """The coordinates of all groups."""
+        return int(np.count_nonzero(self.present))
+
+
+@dataclass(frozen=True)
 class DeviceLayer:
     """A layer and how a step updates it: not at all if ``step_size`` is zero.
 
@@ -40,6 +57,7 @@ class DeviceLayer:
     clips: dict[str, float]  # the clip ratio of each attention module that weighs its gradients
     context_weight: FloatArray  # [vector * output, context]; without a context [0]
     kept: NDArray[np.bool_] | None = None  # which weights are not pruned [output, input]; None: all
+    bases: DeviceBases | None = None  # of a weight that is stored as binary bases
 
     @property
     def name(self) -> str:
@@ -54,7 +72,7 @@ class DeviceLayer:
     @property
     def chooses_inputs(self) -> bool:
         """Whether attention says which input channels are kept for the weight gradient."""
-        return self.updated and "forward" in self.clips
+        return self.updated and "forward" in self.clips and self.bases is None
 
     @property
     def compact(self) -> bool:
@@ -62,7 +80,12 @@ class DeviceLayer:
         return self.kept is not None and not self.chooses_inputs
 
     def changing(self, first: int = 0, count: int | None = None) -> int:
-        """Return how many weights of ``count`` inputs from ``first`` on change in a step; None: of all behind it."""
+        """Return how many weights of ``count`` inputs from ``first`` on change in a step; None: of all behind it.
+
+        Of a layer with bases it is how many coordinates change, of all inputs.
+        """
+        if self.bases is not None:
+            return self.bases.coordinates
         inputs = range(self.stated.inputs)[first : None if count is None else first + count]
         if self.kept is None or not self.compact:
             return len(inputs) * self.stated.outputs
@@ -104,6 +127,19 @@ def device_layers(network: Network, parameters: Parameters, method: Method, step
             clips if layer != last else {},
             arrays.get(layer.context_weight_name, _NONE),
             masks.get(f"{layer.name}.weight"),
+            device_bases(f"{layer.name}.weight", arrays),
         )
         for layer, step_size in zip(network.layers, step_sizes, strict=True)
     )
+
+
+def device_bases(weight: str, arrays: Mapping[str, FloatArray]) -> DeviceBases | None:
+    """Return the bases of a weight, None if it has none."""
+    codes, alphas = arrays.get(weight + CODES), arrays.get(weight + ALPHAS)
+    if codes is None or alphas is None:
+        return None
+    _, outputs, inputs = alphas.shape
+    present: NDArray[np.bool_] = np.any(codes != 0, axis=2 if inputs == 1 else 1)
+    if outputs == inputs == 1:
+        present = present[:, :1]
+    return DeviceBases(codes, present, by_output=inputs == 1, alphas_name=weight + ALPHAS)

@@ -152,6 +152,9 @@ class Pass:
         if not self._has_weights(index):
             return
         first, count = self.window.inputs[layer.name]
+        if layer.bases is not None:
+            yield Operation("update_coordinates", (layer.name, self._weight(index), layer.step_size))
+            return
         if layer.compact:
             yield Operation("update_masked_weight", (layer.name, self._weight(index), layer.step_size, first, count))
             return
@@ -165,7 +168,7 @@ class Pass:
             return
         if not self.scores_first:
             yield from self._score_now(index, "forward", inputs)
-        if layer.name in self.window.inputs:
+        if layer.name in self.window.inputs and layer.bases is None:
             operands = inputs, self._scores(index, "forward"), self._kept(index)
             yield Operation("keep", (*operands, *self.window.inputs[layer.name]))
 
@@ -195,7 +198,12 @@ class Pass:
         if not self._has_weights(index):
             return
         first, count = self.window.inputs[layer.name]
-        if layer.chooses_inputs:
+        if layer.bases is not None:
+            weighed = self._scores(index, "forward") if (index, "forward") in self.scored else None
+            memory = self._weighed() if scores or weighed else None
+            coded = layer.name, inputs, gradient, weighed, scores, self._weight(index), self.row(), memory
+            yield Operation("add_coordinate_gradient", coded)
+        elif layer.chooses_inputs:
             places = self._places(index) if self._has_places(index) else None
             operands = self._kept(index), gradient, self._scores(index, "forward"), scores, places
             yield Operation("add_kept_gradient", (*operands, self._weight(index), self.row(), first, count))
@@ -249,10 +257,10 @@ class Pass:
         return layer.name in self.window.inputs and layer.changing(*self.window.inputs[layer.name]) > 0
 
     def _weight(self, index: int) -> str:
-        """Return the accumulators of a layer's weights [input, output], [place, output] or [kept weight]."""
+        """Return the accumulators of a layer's weights: [input or place, output], [kept weight] or [coordinate]."""
         layer = self.layers[index]
         shape: tuple[int, ...] = (self._room(index)[1], layer.stated.outputs)
-        if layer.compact:
+        if layer.compact or layer.bases is not None:
             shape = (layer.changing(*self.window.inputs[layer.name]),)
         memory = self.memory.get(f"{layer.name}.weight")
         name = f"{self.name}{layer.name}.weight.sum"
@@ -288,6 +296,10 @@ class Pass:
         """Return the memory for the change of a layer's context."""
         layer = self.layers[index]
         return self.buffers.add(Buffer(f"{self.name}{layer.name}.context", (layer.stated.context,), scratch=True))
+
+    def _weighed(self) -> str:
+        """Return the memory for one time step of the widest layer, times scores."""
+        return self.buffers.add(Buffer("weighed", (max(self.sizes),), scratch=True))
 
     def _inverse_std(self) -> str:
         return self.buffers.add(Buffer(f"{self.name}inverse_std", (self.sizes[-1],)))

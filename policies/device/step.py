@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from metarl.policies.compression.bases import ALPHAS, realized
 from metarl.policies.compression.masks import masked
 from metarl.policies.device.adaptation import step_program
 from metarl.policies.device.in_place import FloatArray
 from metarl.policies.device.meter import Meter
-from metarl.policies.device.network import Samples, device_layers
+from metarl.policies.device.network import DeviceLayer, Samples, device_layers
 from metarl.policies.device.program import Program
 from metarl.policies.device.run import Run
 from metarl.policies.device.runner import Kept, Runner, constants
@@ -88,7 +89,7 @@ def recorded_step(
         ValueError: If the advantages are not finite, because rewards or observations are too large.
     """
     layers = device_layers(network, parameters, method, step)
-    changing = [name for layer in layers if layer.updated for name in layer.stated.adapted_names]
+    changing = changing_names(layers, parameters)
     if not changing:
         return dict(parameters)
     lengths = [len(episode) for episode in storage["observations"]]
@@ -102,4 +103,11 @@ def recorded_step(
         return step_program(layers, Workload(longest, rows, alone, kept=kept), estimator, windows)
 
     Runner(program_for, constants(layers, parameters), run, meter or Meter()).run()
-    return masked(parameters | {name: torch.from_numpy(array) for name, array in adapted.items()})
+    moved = {name: torch.from_numpy(array) for name, array in adapted.items()}
+    return realized(masked(parameters | moved))
+
+
+def changing_names(layers: Sequence[DeviceLayer], parameters: Parameters) -> list[str]:
+    """Return the names of what a step changes: of a weight of bases, its coordinates."""
+    names = [name for layer in layers if layer.updated for name in layer.stated.adapted_names]
+    return [name + ALPHAS if name + ALPHAS in parameters else name for name in names]

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from metarl.core.errors import Refusal
 from metarl.policies.attention import ATTENTION_BOUND, attention_rank, attention_shapes
-from metarl.policies.compression.masks import check_masks, mask_shapes
+from metarl.policies.compression.bases import bases_shapes, check_bases, coded_names
+from metarl.policies.compression.masks import check_masks, mask_shapes, masks_of
 from metarl.policies.gate import GATE, GATE_STATISTICS, gate_shapes
 from metarl.policies.methods import (
     STEP_SIZES,
@@ -37,6 +38,7 @@ def check_parameters(parameters: Parameters, network: Network, inner_steps: int)
         **channel_step_size_shapes(network.layers, inner_steps),
         **gate_shapes(inner_steps),
         **mask_shapes(network),
+        **bases_shapes(network, parameters),
         **(normalization_shapes(network.layers[0].inputs) if network.takes == "observations" else {}),
     }
     known = required | optional
@@ -45,7 +47,7 @@ def check_parameters(parameters: Parameters, network: Network, inner_steps: int)
             first, last = network.layer_names[0], network.layer_names[-1]
             raise Refusal(
                 f"unknown parameter '{name}': known are those of the layers {first} to {last}, {STEP_SIZES}, "
-                f"{GATE}, observation statistics, masks of weights and attention"
+                f"{GATE}, observation statistics, masks and bases of weights, and attention"
             )
     for name, shape in known.items():
         if name in parameters:
@@ -54,6 +56,9 @@ def check_parameters(parameters: Parameters, network: Network, inner_steps: int)
             raise Refusal(f"the parameter '{name}' is missing")
     check_normalization(parameters)
     check_masks(parameters)
+    check_bases(parameters)
+    if masks_of(parameters).keys() & coded_names(parameters):
+        raise Refusal("a weight has a mask or bases, not both")
     if isinstance(network, IntegerMLP):
         check_integers(parameters, network)
     if ATTENTION_BOUND in parameters and not parameters[ATTENTION_BOUND] > 0:
@@ -72,6 +77,8 @@ def check_adaptable(parameters: Parameters, network: Network, method: Method, on
     check_context(method, network.layers)
     if on_device:
         check_on_device(method)
+        if network.takes == "images" and coded_names(parameters):
+            raise Refusal("an image network of binary bases has no inner step on a device")
     needed = [*meta_parameter_shapes(method, network.layers, inner_steps=1)]
     if GATE in parameters:
         needed.append(GATE_STATISTICS)

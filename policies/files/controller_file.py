@@ -5,7 +5,7 @@ image network, and ``network``, an object with the ``kind`` of the network and t
 not finite, which JSON lacks, are the strings "inf", "-inf" and "nan". Each tensor is a parameter, float32, by its name.
 
 ``compression`` is null, or an object with ``kind`` and ``version`` (a whole number from 1) and what that kind adds; the
-kinds written are ``pruning``, which masks weights, ``nested`` and ``int8``; every other kind is refused by name. A
+kinds written are ``pruning``, which masks weights, ``nested``, ``int8`` and ``bases``; others are refused by name. A
 compressed file is deflated (``tensor_file``), as version 3; those of before are of version 2. In it these tensors stand
 in the place of a parameter NAME of n numbers, which are counted in row-major order:
 
@@ -13,9 +13,10 @@ in the place of a parameter NAME of n numbers, which are counted in row-major or
   is kept, else it is zero; ``NAME.kept`` float32, float16 or int8 [numbers kept], in order.
 * nested subnets, a kind of its own, ``nested``: ``NAME.values``, ``NAME.indices`` and ``NAME.counts``, as stated in
   ``policies/compression/nested.py``, and ``NAME.subnets`` of what each subnet has of its own.
-* binary bases: ``NAME.codes`` uint8 [group, basis, ceil(size / 8)], bits as above, 1 for +1 and 0 for -1, for groups of
-  ``size`` successive numbers; ``NAME.alphas`` float32 [group, basis], the coordinates, 0 for a basis that a group
-  lacks. A number is the sum over the bases of its coordinate times its sign.
+* binary bases, of the kind ``bases``: ``NAME.bases`` uint8 [*group], how many bases each group has, with the axes of
+  the parameter and size 1 where a group extends along the whole axis; ``NAME.alphas`` float32, the coordinates, group
+  by group; ``NAME.codes`` uint8, bits as above, 1 for +1 and 0 for -1, basis by basis of each group. A number is the
+  sum over its group's bases of coordinate times sign.
 
 Of the kind ``int8`` are networks of the kind ``int8-mlp``, whose parameters stand in the file as they are: of each
 LAYER ``LAYER.weight`` int8, ``LAYER.bias`` int32, ``LAYER.weight_scale``, ``LAYER.input_scale`` and
@@ -32,9 +33,19 @@ from typing import Any
 
 from metarl.core.errors import Refusal
 from metarl.core.validation import plain_json, read_record
+from metarl.policies.compression.bases import coded_names
+from metarl.policies.compression.basis_packing import packed_bases, unpacked_bases
 from metarl.policies.compression.masks import masks_of
 from metarl.policies.compression.packing import packed, unpacked
-from metarl.policies.files.metadata import INT8, NESTED, PRUNING, ClassifierMetadata, Compression, ControllerMetadata
+from metarl.policies.files.metadata import (
+    BASES,
+    INT8,
+    NESTED,
+    PRUNING,
+    ClassifierMetadata,
+    Compression,
+    ControllerMetadata,
+)
 from metarl.policies.files.tensor_file import FileKind, read_tensors, write_tensors
 from metarl.policies.networks.integers import IntegerMLP
 from metarl.policies.networks.network import Network, Parameters
@@ -61,10 +72,18 @@ def write_controller(
     path = Path(path)
     if path.exists() and not overwrite:
         raise Refusal(f"{path} exists already and is not overwritten: choose another name")
-    kind = INT8 if isinstance(network, IntegerMLP) else PRUNING if masks_of(parameters) else None
+    kind = compression_of(network, parameters)
     compression = None if kind is None else Compression(kind, 1)
     metadata = replace(metadata, compression=compression)
-    write_tensors(path, KIND, to_json(metadata, network), packed(parameters), deflate=compression is not None)
+    tensors = packed_bases(parameters) if kind == BASES else packed(parameters)
+    write_tensors(path, KIND, to_json(metadata, network), tensors, deflate=compression is not None)
+
+
+def compression_of(network: Network, parameters: Parameters) -> str | None:
+    """Return how the parameters are compressed, the kind that a file names; None if they are not."""
+    if isinstance(network, IntegerMLP):
+        return INT8
+    return BASES if coded_names(parameters) else PRUNING if masks_of(parameters) else None
 
 
 def read_controller(path: Path) -> tuple[Metadata, Any, Parameters]:
@@ -75,7 +94,10 @@ def read_controller(path: Path) -> tuple[Metadata, Any, Parameters]:
         raise Refusal("the file holds nested subnets: say which one, e.g. --subnet 1 for the densest")
     if isinstance(network, IntegerMLP) != (metadata.compression is not None and metadata.compression.kind == INT8):
         raise Refusal(f"the network of kind '{kind_of(network)}' does not fit the compression of the file")
-    return metadata, network, unpacked(tensors, network) if metadata.compression else tensors
+    if metadata.compression is None:
+        return metadata, network, tensors
+    unpack = unpacked_bases if metadata.compression.kind == BASES else unpacked
+    return metadata, network, unpack(tensors, network)
 
 
 def to_json(metadata: Metadata, network: Network) -> str:

@@ -18,7 +18,7 @@ InnerSteps = Annotated[int, Field(ge=1, le=1000)]
 Count = Annotated[int, Field(ge=1, le=10**6)]
 Fraction = Annotated[Finite, Field(ge=0, le=1)]
 Bounds = tuple[Number, ...]
-PRUNING, NESTED, INT8 = "pruning", "nested", "int8"
+PRUNING, NESTED, INT8, BASES = "pruning", "nested", "int8", "bases"
 
 
 @with_config({"extra": "ignore"})
@@ -30,7 +30,7 @@ class Compression:
     version: int
 
     def __post_init__(self) -> None:
-        if self.kind in (PRUNING, NESTED, INT8) and self.version == 1:
+        if self.kind in (PRUNING, NESTED, INT8, BASES) and self.version == 1:
             return
         raise Refusal(f"this metarl does not read the compression '{self.kind}' of version {self.version}: upgrade it")
 

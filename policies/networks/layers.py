@@ -27,6 +27,14 @@ class ExtraParameter(NamedTuple):
     initial: float
 
 
+class Coded(NamedTuple):
+    """What a weight of binary bases takes: its coordinates, the signs of all bases, and the groups that have them."""
+
+    coordinates: int
+    signs: int
+    groups: int
+
+
 @dataclass(frozen=True)
 class Layer:
     """A layer with the activation, pooling and residual sum after it.
@@ -47,7 +55,8 @@ class Layer:
     which is zero for every new task.
 
     ``adaptable`` is whether the inner loop may update the layer, ``dtype`` how its parameters are stored. ``pruned`` is
-    how many of its weights are neither stored nor computed with, None if it has no mask.
+    how many of its weights are neither stored nor computed with, None if it has no mask. ``coded`` is what its weight
+    takes if it is a sum of binary bases.
     """
 
     name: str
@@ -66,6 +75,7 @@ class Layer:
     adaptable: bool = True
     dtype: torch.dtype = torch.float32
     pruned: int | None = None
+    coded: Coded | None = None
 
     @property
     def rules(self) -> Kind:
@@ -157,6 +167,16 @@ class Layer:
         return self.weights - (self.pruned or 0)
 
     @property
+    def products(self) -> int:
+        """The operations of one product with the weight: one for each number kept, or for each sign and coordinate."""
+        return self.kept_weights if self.coded is None else self.coded.signs + self.coded.coordinates
+
+    @property
+    def moving_weights(self) -> int:
+        """The numbers of the weight that an inner step may move: those kept, or the coordinates of its bases."""
+        return self.kept_weights if self.coded is None else self.coded.coordinates
+
+    @property
     def parameters(self) -> int:
         """The numbers in all parameters."""
         return sum(math.prod(shape) for shape in self.parameter_shapes.values())
@@ -173,7 +193,13 @@ class Layer:
 
     @property
     def parameter_bytes(self) -> int:
-        """What all parameters take where they are stored; of a masked weight the kept numbers and a bit for each."""
+        """What all parameters take where they are stored; of a masked weight the kept numbers and a bit for each.
+
+        Of a weight of bases, a bit for each sign, the coordinates, and a byte for each group that says how many it has.
+        """
+        if self.coded is not None:
+            coded = math.ceil(self.coded.signs / 8) + self.coded.groups
+            return (self.biases + self.coded.coordinates) * self.dtype.itemsize + coded
         bits = 0 if self.pruned is None else math.ceil(self.weights / 8)
         return (self.parameters - (self.pruned or 0)) * self.dtype.itemsize + bits
 

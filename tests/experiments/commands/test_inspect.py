@@ -73,6 +73,7 @@ def test_every_layer_by_hand(tmp_path: Path) -> None:
         "kept_inputs": [0.5, 0.5],
         "kept_outputs": [1.0, 1.0],
         "context": 0,
+        "bits": None,
     }
     assert second["kept_inputs"] == pytest.approx([0.02, 0.02]) and second["kept_outputs"] == [1.0, 1.0]
     assert (last["adapts"], last["step_sizes"]) == ([True, False], [0.125, 0.0])
