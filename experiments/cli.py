@@ -44,7 +44,7 @@ COMMANDS = {
 # The commands whose first word chooses a kind with options of its own.
 SUBCOMMANDS = {
     "train": ("images",),
-    "compress": ("prune", "nest", "int8", "judge"),
+    "compress": ("prune", "nest", "int8", "bases", "judge"),
     "update": ("make", "apply", "info", "simulate", "stream"),
     "federate": ("images", "join"),
     "zoo": ("list", "show", "export", "push"),

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from metarl.core.errors import Refusal
+from metarl.policies.compression.bases import refuse_bases
 from metarl.policies.controller import Controller, estimator_of, require_vectors
 from metarl.policies.device.episodes import Episode
 from metarl.policies.device.in_place import FloatArray
@@ -75,9 +76,11 @@ def generated(controller: Controller, options: COptions) -> Generated:
 
     Raises:
         Refusal: If the controller cannot be adapted on a device, its actions are choices, the prefix is no identifier,
-            or it does not fit.
+            its weights are binary bases, or it does not fit.
     """
     require_vectors(controller, "the export to C")
+    if not options.policy_only:
+        refuse_bases(controller.parameters, "the export of an inner step to C")
     prefix = check_prefix(options.prefix or default_prefix(controller))
     metadata = controller.metadata
     steps = [] if options.policy_only else _steps(controller)

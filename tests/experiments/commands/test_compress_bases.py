@@ -56,6 +56,7 @@ def test_the_controller_goes_through_the_other_commands(coded: Path, short: str,
         assert not torch.equal(before[f"{name}.alphas"], after[f"{name}.alphas"])
     for kind in ("bases", "int8", "prune"):
         assert "binary bases" in fails("compress", kind, coded, "--out", tmp_path / "again")
+    assert "binary bases" in fails("export", coded, "--out", tmp_path / "again")
     assert "meta-training" in fails("train", "navigation-2d", "--init", coded, "--out", tmp_path / "again")
     assert not (tmp_path / "again").exists()
 
