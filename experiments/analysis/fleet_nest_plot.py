@@ -34,7 +34,7 @@ def nest_figure(records: Sequence[dict[str, Any]]) -> Figure:
                     color=LIGHT[color],
                     label=part if cells else None,
                 )
-            axes.set(title=title(group), ylabel=f"{measure} after adaptation")
+            axes.set(title=title(group).replace("; ", ";\n"), ylabel=f"{measure} after adaptation")
             axes.legend()
         panels[-1].set_xlabel("multiplications")
     return figure
