@@ -52,9 +52,13 @@ def command_lines() -> list[tuple[str, list[str]]]:
     return found
 
 
-def test_every_method_and_command_is_in_the_readme() -> None:
+def test_every_method_has_its_row() -> None:
+    page = PAGES["docs/methods.md"]
     for method in METHODS.values():
-        assert re.search(rf"^\| `{re.escape(method.name)}` \|.*\| {re.escape(method.source)} \|$", README, re.MULTILINE)
+        assert re.search(rf"^\| `{re.escape(method.name)}` \|.*\| {re.escape(method.source)} \|$", page, re.MULTILINE)
+
+
+def test_every_command_is_in_the_readme() -> None:
     assert all(f"metarl {command}" in README or f"make {command}" in README for command in COMMANDS)
 
 
@@ -101,8 +105,19 @@ def test_every_page_can_be_reached_from_the_readme() -> None:
     assert set(PAGES) == reached
 
 
+@pytest.mark.slow
+def test_the_first_tutorial_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its commands follow from each other, with a smaller meta-batch, and adaptation helps at its goal."""
+    monkeypatch.chdir(tmp_path)
+    lines = "".join(blocks("docs/tutorials/first-controller.md", "bash"))
+    lines = shortened(lines, "--iterations 30", "--iterations 20 --meta-batch-size 8 --threads 1")
+    printed = [succeeds(*shlex.split(line)[1:]) for line in lines.splitlines()]
+    assert any("so the controller after adaptation is kept" in text for text in printed)
+    assert all(Path(made).is_file() for made in ("goal.safetensors", "goal.gif", "runs/first/report.html"))
+
+
 def test_the_environment_of_ones_own_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "mine.py").write_text(example("README.md", "task_family("))
+    (tmp_path / "mine.py").write_text(example("docs/own-environments.md", "pendulum = task_family("))
     monkeypatch.chdir(tmp_path)
     monkeypatch.delitem(sys.modules, "mine", raising=False)
     succeeds("train", "mine:pendulum", "--action-scale", 2, *TINY, "--out", "run")
@@ -110,7 +125,7 @@ def test_the_environment_of_ones_own_works(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_the_environment_of_the_page_on_ones_own_is_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "mine.py").write_text(example("docs/own-environments.md", "task_family("))
+    (tmp_path / "mine.py").write_text(example("docs/own-environments.md", "\nslope = task_family("))
     monkeypatch.chdir(tmp_path)
     monkeypatch.delitem(sys.modules, "mine", raising=False)
     assert "mine:slope can be trained on.\n" in succeeds("check", "mine:slope")
