@@ -185,6 +185,7 @@ def test_every_layer_by_hand(data: Path, tmp_path: Path) -> None:
         "kept_inputs": [pytest.approx(1 / 3)] * 2,
         "kept_outputs": [1.0, 1.0],
         "context": 0,
+        "bits": None,
     }
     assert layers["conv2"]["kept_inputs"] == [None, 0.25] and layers["conv2"]["kind"] == "convolution"
     assert layers["norm3"]["adapts"] == [False, False] and layers["norm3"]["kept_inputs"] == [None, None]
