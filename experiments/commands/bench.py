@@ -14,13 +14,15 @@ import tyro
 from metarl.core.atomic import write_atomically
 from metarl.core.errors import Refusal
 from metarl.core.threads import available_threads
+from metarl.experiments.bench.machine import machine, machine_text
 from metarl.experiments.console.constructors import Family, Maybe
+from metarl.experiments.console.output import Terminal
 from metarl.experiments.console.parsing import check_new_file, parse, require_at_least
 
 
 @dataclass(frozen=True)
 class Bench:
-    """Measure one ratio, and print it with the parts it is made of.
+    """Measure one ratio, and print it with the parts it is made of and the machine.
 
     sampling: steps per second of the sampler over those of the physics alone.
 
@@ -70,6 +72,9 @@ def main(arguments: Sequence[str]) -> None:
     options = {"family": command.family, "runs": command.runs}
     result = bench.run(command.threads, **{name: value for name, value in options.items() if value})
     bench.show(result)
+    if not command.runs:  # their logs may be another machine's
+        result["machine"] = machine()
+        Terminal().print(machine_text(result["machine"]), soft_wrap=True)
     if command.json:
         write_atomically(command.json, (json.dumps(result, indent=2) + "\n").encode())
 
