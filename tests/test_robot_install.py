@@ -55,5 +55,5 @@ def test_a_fresh_environment_loads_records_and_adapts(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     installed = set(done.stdout.split())
-    assert {"metarl", "numpy", "pydantic", "safetensors", "torch"} <= installed
+    assert {"metarl-adapt", "numpy", "pydantic", "safetensors", "torch"} <= installed
     assert not installed & {"mujoco", "gymnasium", "matplotlib", "tyro", "stable-baselines3", "rich", "tensorboard"}

@@ -71,7 +71,7 @@ def test_other_formats_and_a_missing_ffmpeg_are_refused(monkeypatch: pytest.Monk
         animation_limits(Path("a.avi"))
     monkeypatch.setattr(animation, "find_spec", lambda name: None)
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(Refusal, match=r"needs ffmpeg.*metarl\[video\].*\.gif"):
+    with pytest.raises(Refusal, match=r"needs ffmpeg.*metarl-adapt\[video\].*\.gif"):
         animation_limits(Path("a.mp4"))
     assert animation_limits(Path("A.GIF")) == (100, 50)
 
