@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 from sphinx.application import Sphinx
@@ -41,6 +42,7 @@ napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 napoleon_attr_annotations = False
+nitpicky = True
 suppress_warnings = ["myst.header"]  # tables that are included begin at their second level
 html_theme = "furo"
 html_title = f"metarl {__version__}"
@@ -75,7 +77,24 @@ def link_to_pages(app: Sphinx, page: str, source: list[str]) -> None:
         source[0] = re.sub(rf"\]\((?:\.\./)+{re.escape(file)}(?=[)#])", f"]({target}", source[0])
 
 
+ATTRIBUTES: dict[str, list[str]] = {}
+
+
+def keep_attribute(app: Sphinx, what: str, name: str, _object: Any, _options: Any, lines: list[str]) -> None:
+    """Keep the text of an attribute from Napoleon, which takes what stands before its first colon for a type."""
+    if what in ("attribute", "property"):
+        ATTRIBUTES[name] = list(lines)
+
+
+def restore_attribute(app: Sphinx, what: str, name: str, _object: Any, _options: Any, lines: list[str]) -> None:
+    """Put the kept text of an attribute back after Napoleon."""
+    if name in ATTRIBUTES:
+        lines[:] = ATTRIBUTES.pop(name)
+
+
 def setup(app: Sphinx) -> None:
-    """Make the pages of commands, and turn links, before pages are read."""
+    """Make the pages of commands, and turn links, before pages are read; leave attributes as they are written."""
+    app.connect("autodoc-process-docstring", keep_attribute, priority=400)  # Napoleon has 500
+    app.connect("autodoc-process-docstring", restore_attribute, priority=600)
     app.connect("builder-inited", write_command_pages)
     app.connect("source-read", link_to_pages)
